@@ -1,0 +1,15 @@
+"""The CDK app: reads one stage and composes its stacks. `cdk synth -c stage=prod`"""
+
+import sys
+
+from aws_cdk import App
+
+from infra.config import ConfigurationError, load_stage
+from infra.stage import add_stacks
+
+app = App()
+try:
+    add_stacks(app, load_stage(app.node))
+except ConfigurationError as error:
+    sys.exit(str(error))
+app.synth()

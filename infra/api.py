@@ -1,0 +1,28 @@
+"""The Api stack: the function, its version and alias, concurrency, URL."""
+
+from typing import Any
+
+from aws_cdk import CfnOutput, Stack
+from constructs import Construct
+
+from infra.config import Stage
+from infra.constructs.classifier_function import ClassifierFunction
+from infra.constructs.endpoint import Endpoint
+from infra.constructs.function_url import FunctionUrl
+
+
+class ApiStack(Stack):
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, **kwargs: Any
+    ) -> None:
+        super().__init__(scope, construct_id, description="Kennel: the function and its URL", **kwargs)
+        # The function knows the endpoint by its constant name: without this, it could be deployed first.
+        self.add_dependency(Stack.of(endpoint))
+
+        classifier = ClassifierFunction(self, "Classifier", stage=stage, endpoint=endpoint)
+        url = FunctionUrl(self, "Url", alias=classifier.alias, settings=stage.function)
+
+        CfnOutput(self, "FunctionUrl", value=url.resource.attr_function_url)
+        CfnOutput(self, "FunctionName", value=classifier.function.function_name)
+        CfnOutput(self, "FunctionRoleArn", value=classifier.role.role_arn)
+        CfnOutput(self, "CallersPolicyArn", value=url.callers.managed_policy_arn)

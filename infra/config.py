@@ -1,0 +1,206 @@
+"""One validated, frozen model of a stage, read from the `stages` of cdk.json.
+
+What AWS would refuse at deploy is refused here, at synth: every error at once, each with its remedy.
+"""
+
+import json
+import re
+from typing import Any, Literal, Self
+
+from aws_cdk import aws_logs as logs
+from aws_cdk.region_info import RegionInfo
+from constructs import Node
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+RETENTION_DAYS = {
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    90: logs.RetentionDays.THREE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    731: logs.RetentionDays.TWO_YEARS,
+    3653: logs.RetentionDays.TEN_YEARS,
+}
+
+# CloudWatch delivers SageMaker's one-minute metrics up to this much later.
+METRIC_DELAY_S = 60
+
+
+class ConfigurationError(Exception):
+    """The stage cannot be deployed as configured; the message lists every error with its remedy."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Notebook(_Settings):
+    instance_type: str = Field("ml.t3.medium", pattern=r"^ml\.")
+    volume_size_gib: int = Field(20, ge=5, le=16384)
+    idle_stop_min: int = Field(60, ge=5, le=1440, description="stopped after this long without a running kernel")
+
+
+class Ec2Training(_Settings):
+    instance_type: str = Field("m5.xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")
+    volume_size_gib: int = Field(80, ge=30, le=16384, description="torch with its CUDA libraries alone takes 6 GiB")
+    spot: bool = Field(True, description="an interruption resumes on a new instance, from the last checkpoint")
+    max_run_h: int = Field(12, ge=1, le=168, description="a run that takes longer is ended as failed")
+
+
+class Endpoint(_Settings):
+    """The fixed and the autoscaled endpoint; both run the same model on the same instance type."""
+
+    instance_type: str = Field("ml.m5.large", pattern=r"^ml\.")
+    fixed: bool = Field(False, description="whether the fixed endpoint is deployed beside the autoscaled one")
+    fixed_instances: int = Field(1, ge=1)
+    min_instances: int = Field(1, ge=1)
+    max_instances: int = Field(4, ge=1)
+    invocations_per_instance_per_min: int = Field(10, ge=1, description="what target tracking keeps each instance at")
+    scale_out_cooldown_s: int = Field(60, ge=0)
+    scale_in_cooldown_s: int = Field(300, ge=0)
+    timeout_s: int = Field(20, ge=1, le=60, description="what the function allows an invocation")
+    canary_percent: int | None = Field(None, ge=1, le=50, description="none shifts all traffic at once")
+    bake_time_s: int = Field(360, ge=0, le=3600, description="how long an update is watched before it completes")
+    termination_wait_s: int = Field(120, ge=0, le=3600, description="how long the old fleet is kept after it")
+    alarm_period_s: int = Field(60, ge=60, multiple_of=60)
+    alarm_datapoints: int = Field(2, ge=1)
+    max_error_percent: float = Field(5, gt=0, le=100, description="of invocations answered 5xx, before rollback")
+    max_model_latency_ms: int = Field(2000, ge=1, description="p90, before rollback")
+
+    @model_validator(mode="after")
+    def _deployable(self) -> Self:
+        errors = []
+        if self.max_instances < self.min_instances:
+            errors.append(
+                f"max_instances ({self.max_instances}) is under min_instances ({self.min_instances}): raise it"
+            )
+        alarm_s = METRIC_DELAY_S + self.alarm_period_s * self.alarm_datapoints
+        if self.bake_time_s < alarm_s:
+            errors.append(
+                f"bake_time_s ({self.bake_time_s}) ends before a rollback alarm can fire "
+                f"(metric delay {METRIC_DELAY_S} s + {self.alarm_datapoints} × {self.alarm_period_s} s): "
+                f"set at least {alarm_s}"
+            )
+        smallest = min([self.min_instances, *([self.fixed_instances] if self.fixed else [])])
+        if self.canary_percent is not None and smallest * self.canary_percent < 100:
+            errors.append(
+                f"canary_percent ({self.canary_percent}) of {smallest} instance(s) is less than one instance: "
+                "raise the instance count, or leave canary_percent out"
+            )
+        if errors:
+            raise ValueError("\n".join(errors))
+        return self
+
+
+class Function(_Settings):
+    memory_mib: int = Field(512, ge=128, le=10240)
+    timeout_s: int = Field(29, ge=1, le=900)
+    reserved_concurrency: int = Field(10, ge=1, description="AWS keeps 100 of the account's quota unreserved")
+    provisioned_min: int = Field(1, ge=1)
+    provisioned_max: int = Field(4, ge=1)
+    provisioned_utilization: float = Field(0.7, ge=0.1, le=0.9, description="what target tracking keeps in use")
+    max_image_bytes: int = Field(5_000_000, ge=1, le=6_000_000, description="SageMaker's payload limit is 6 MB")
+    url_auth: Literal["AWS_IAM", "NONE"] = "AWS_IAM"
+    public_url_reason: str = Field("", description="why a URL without authentication is acceptable")
+
+    @model_validator(mode="after")
+    def _deployable(self) -> Self:
+        errors = []
+        if self.provisioned_max < self.provisioned_min:
+            errors.append(
+                f"provisioned_max ({self.provisioned_max}) is under provisioned_min ({self.provisioned_min}): raise it"
+            )
+        if self.provisioned_max > self.reserved_concurrency:
+            errors.append(
+                f"provisioned_max ({self.provisioned_max}) is over reserved_concurrency "
+                f"({self.reserved_concurrency}): Lambda refuses that; raise reserved_concurrency"
+            )
+        if self.url_auth == "NONE" and not self.public_url_reason:
+            errors.append("url_auth NONE lets anyone spend your money: say why in public_url_reason, or use AWS_IAM")
+        if errors:
+            raise ValueError("\n".join(errors))
+        return self
+
+
+class Stage(_Settings):
+    """One deployment of the whole: every name starts with `Kennel-<name>`, every value has its unit in its name."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
+    region: str
+    account: str | None = Field(None, pattern=r"^\d{12}$", description="none deploys to the credentials' account")
+    retain_data: bool = Field(True, description="keep key and buckets when the stack is destroyed")
+    log_retention_days: int = 30
+    model_packages_days: int = Field(90, ge=1, description="superseded versions of model packages are kept this long")
+    notebook: Notebook = Notebook()
+    ec2: Ec2Training = Ec2Training()
+    endpoint: Endpoint = Endpoint()
+    function: Function = Function()
+
+    @field_validator("region")
+    @classmethod
+    def _known_region(cls, region: str) -> str:
+        if RegionInfo.get(region).dlc_repository_account is None:
+            raise ValueError(f"AWS publishes no deep learning containers for {region!r}: choose another region")
+        return region
+
+    @field_validator("log_retention_days")
+    @classmethod
+    def _known_retention(cls, days: int) -> int:
+        if days not in RETENTION_DAYS:
+            raise ValueError(f"CloudWatch Logs keeps {', '.join(map(str, sorted(RETENTION_DAYS)))} days: choose one")
+        return days
+
+    @model_validator(mode="after")
+    def _deadlines_nest(self) -> Self:
+        # Two seconds for the function's own work: reading the body, its log line, the answer.
+        if self.function.timeout_s < self.endpoint.timeout_s + 2:
+            raise ValueError(
+                f"function.timeout_s ({self.function.timeout_s}) must exceed endpoint.timeout_s "
+                f"({self.endpoint.timeout_s}) by 2 s, or a slow endpoint ends as a Lambda error: raise it"
+            )
+        return self
+
+    @property
+    def prefix(self) -> str:
+        """What stack names start with."""
+        return f"Kennel-{self.name}"
+
+    @property
+    def model_parameter(self) -> str:
+        """The SSM parameter that `kennel promote` writes and the Serving stack reads."""
+        return f"/kennel/{self.name}/model"
+
+
+def load_stage(node: Node) -> Stage:
+    """The stage named by the context value `stage`, out of the context value `stages`.
+
+    Raises ConfigurationError with every error of the stage.
+    """
+    name, stages = node.try_get_context("stage"), node.try_get_context("stages")
+    if not isinstance(stages, dict) or name not in stages:
+        known = ", ".join(stages) if isinstance(stages, dict) else "none"
+        raise ConfigurationError(f"No stage {name!r} in cdk.json (known: {known}). Choose one with -c stage=NAME.")
+    return parse_stage(name, stages[name])
+
+
+def parse_stage(name: str, settings: dict[str, Any]) -> Stage:
+    """Validates the settings of one stage as they stand in cdk.json."""
+    try:
+        return Stage(name=name, **settings)
+    except ValidationError as error:
+        lines = [line for item in error.errors() for line in _explain(item)]
+        raise ConfigurationError(
+            "\n  ".join([f"Stage {name!r} in cdk.json has {len(lines)} error(s):", *lines])
+        ) from None
+
+
+def _explain(item: Any) -> list[str]:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return [f"{where}: no such setting; see infra/config.py for the names"]
+    message = re.sub(r"^Value error, ", "", item["msg"])
+    given = "" if isinstance(item["input"], dict) else f" (given: {json.dumps(item['input'], default=str)})"
+    return [f"{where}: {line}{given}" if where else line for line in message.split("\n")]

@@ -1,0 +1,111 @@
+"""EC2 training: a launch template and a group of 0 or 1 instances; a run sets the group to 1, the instance back to 0."""
+
+from pathlib import Path
+
+from aws_cdk import Aws, Stack
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.config import RETENTION_DAYS, Stage
+from infra.constructs.code import TrainingCode
+from infra.constructs.network import Network
+from infra.constructs.policies import role_policies_of
+from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
+
+USER_DATA = Path(__file__).resolve().parents[2] / "training" / "ec2_user_data.sh"
+AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+
+
+class Ec2Training(Construct):
+    """The instance's role, log group, launch template and group. At rest it costs nothing: the group is empty."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        storage: Storage,
+        code: TrainingCode,
+        network: Network,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        stack = Stack.of(self)
+        group_name = f"{stage.prefix}-ec2-training"
+        run_parameter = f"/kennel/{stage.name}/ec2-run"
+
+        self.log_group = logs.LogGroup(
+            self, "Log", retention=RETENTION_DAYS[stage.log_retention_days], removal_policy=storage.removal_policy
+        )
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            # Session Manager instead of SSH: no key pair, no inbound rule, every session recorded.
+            managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("AmazonSSMManagedInstanceCore")],
+        )
+        storage.datasets.grant_read(self.role, f"{DATASETS_PREFIX}*")
+        code.grant_read(self.role)
+        storage.models.grant_read_write(self.role, f"{PACKAGES_PREFIX}*")
+        storage.models.grant_read_write(self.role, f"{CHECKPOINTS_PREFIX}*")
+        self.log_group.grant_write(self.role)
+        self._allow(["ssm:GetParameter"], stack.format_arn(service="ssm", resource=f"parameter{run_parameter}"))
+        self._allow(
+            ["autoscaling:SetDesiredCapacity"],
+            f"arn:{Aws.PARTITION}:autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}"
+            f":autoScalingGroup:*:autoScalingGroupName/{group_name}",
+        )
+
+        user_data = USER_DATA.read_text()
+        for name, value in {
+            "@REGION@": stage.region,
+            "@GROUP@": group_name,
+            "@RUN_PARAMETER@": run_parameter,
+            "@LOG_GROUP@": self.log_group.log_group_name,
+            "@CODE@": code.s3_object_url,
+            "@DATASETS@": f"s3://{storage.datasets.bucket_name}/",
+            "@PACKAGES@": f"s3://{storage.models.bucket_name}/{PACKAGES_PREFIX}",
+            "@CHECKPOINTS@": f"s3://{storage.models.bucket_name}/{CHECKPOINTS_PREFIX}",
+            "@MAX_RUN_S@": str(stage.ec2.max_run_h * 3600),
+        }.items():
+            user_data = user_data.replace(name, value)
+
+        template = ec2.LaunchTemplate(
+            self,
+            "Template",
+            instance_type=ec2.InstanceType(stage.ec2.instance_type),
+            machine_image=ec2.MachineImage.resolve_ssm_parameter_at_launch(AMAZON_LINUX),
+            user_data=ec2.UserData.custom(user_data),
+            role=self.role,
+            security_group=network.security_group,
+            associate_public_ip_address=True,
+            require_imdsv2=True,
+            http_put_response_hop_limit=1,
+            # The account's EBS key: with ours, a new account's Auto Scaling role could not start the instance.
+            block_devices=[
+                ec2.BlockDevice(
+                    device_name="/dev/xvda",
+                    volume=ec2.BlockDeviceVolume.ebs(
+                        stage.ec2.volume_size_gib, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3
+                    ),
+                )
+            ],
+            spot_options=ec2.LaunchTemplateSpotOptions() if stage.ec2.spot else None,
+        )
+        self.group = autoscaling.AutoScalingGroup(
+            self,
+            "Group",
+            auto_scaling_group_name=group_name,
+            vpc=network.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+            launch_template=template,
+            min_capacity=0,
+            max_capacity=1,
+        )
+        self.group.node.add_dependency(*role_policies_of(self.role))
+
+    def _allow(self, actions: list[str], resource: str) -> None:
+        self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[resource]))

@@ -1,0 +1,121 @@
+"""An endpoint that changes without harm: blue/green, watched by alarms, rolled back when one fires."""
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from infra.config import Endpoint as EndpointSettings
+from infra.constructs.model import Model
+
+VARIANT = "primary"
+# Families with instance storage refuse a KMS key of ours: their disks are encrypted by the hardware.
+INSTANCE_STORE = ("c5d", "c6id", "g4dn", "g5", "g6", "inf", "m5d", "m6id", "p3dn", "p4d", "p5", "r5d", "trn")
+
+
+class Endpoint(Construct):
+    """Alarms, endpoint config and endpoint. The name and the variant are constant, the config's name is generated."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        instances: int,
+        model: Model,
+        key: kms.IKey,
+        settings: EndpointSettings,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.name = name
+        self._settings = settings
+        alarms = [self._error_alarm(), self._latency_alarm()]
+
+        family = settings.instance_type.split(".")[1]
+        config = sagemaker.CfnEndpointConfig(
+            self,
+            "Config",
+            production_variants=[
+                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+                    variant_name=VARIANT,
+                    model_name=model.resource.attr_model_name,
+                    instance_type=settings.instance_type,
+                    initial_instance_count=instances,
+                    initial_variant_weight=1,
+                    container_startup_health_check_timeout_in_seconds=300,
+                    model_data_download_timeout_in_seconds=300,
+                )
+            ],
+            kms_key_id=None if family.startswith(INSTANCE_STORE) else key.key_arn,
+        )
+        self.resource = sagemaker.CfnEndpoint(
+            self,
+            "Endpoint",
+            endpoint_name=name,
+            endpoint_config_name=config.attr_endpoint_config_name,
+            # An update keeps the count that scaling has reached, and takes the new capture settings.
+            retain_all_variant_properties=True,
+            exclude_retained_variant_properties=[
+                sagemaker.CfnEndpoint.VariantPropertyProperty(variant_property_type="DataCaptureConfig")
+            ],
+            deployment_config=sagemaker.CfnEndpoint.DeploymentConfigProperty(
+                auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
+                    alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=alarm.alarm_name) for alarm in alarms]
+                ),
+                blue_green_update_policy=sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
+                    traffic_routing_configuration=self._traffic_routing(),
+                    termination_wait_in_seconds=settings.termination_wait_s,
+                    maximum_execution_timeout_in_seconds=settings.bake_time_s + settings.termination_wait_s + 1800,
+                ),
+            ),
+        )
+
+    def _traffic_routing(self) -> sagemaker.CfnEndpoint.TrafficRoutingConfigProperty:
+        percent = self._settings.canary_percent
+        return sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
+            type="CANARY" if percent else "ALL_AT_ONCE",
+            wait_interval_in_seconds=self._settings.bake_time_s,
+            canary_size=sagemaker.CfnEndpoint.CapacitySizeProperty(type="CAPACITY_PERCENT", value=percent)
+            if percent
+            else None,
+        )
+
+    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/SageMaker",
+            metric_name=name,
+            dimensions_map={"EndpointName": self.name, "VariantName": VARIANT},
+            statistic=statistic,
+            period=Duration.seconds(self._settings.alarm_period_s),
+        )
+
+    def _error_alarm(self) -> cloudwatch.Alarm:
+        errors = cloudwatch.MathExpression(
+            expression="100 * errors / invocations",
+            using_metrics={
+                "errors": self._metric("Invocation5XXErrors", "Sum"),
+                "invocations": self._metric("Invocations", "Sum"),
+            },
+            label="Invocations answered 5xx (%)",
+            period=Duration.seconds(self._settings.alarm_period_s),
+        )
+        return self._alarm("Errors", errors, self._settings.max_error_percent)
+
+    def _latency_alarm(self) -> cloudwatch.Alarm:
+        # ModelLatency is in microseconds.
+        return self._alarm("Latency", self._metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000)
+
+    def _alarm(self, name: str, metric: cloudwatch.IMetric, threshold: float) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            f"{name}Alarm",
+            alarm_name=f"{self.name}-{name.lower()}",
+            metric=metric,
+            threshold=threshold,
+            evaluation_periods=self._settings.alarm_datapoints,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            # No traffic is no error.
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )

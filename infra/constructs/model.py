@@ -1,0 +1,72 @@
+"""The SageMaker model: the promoted package in AWS's Ray Serve container, without any network."""
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sagemaker as sagemaker
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra.config import Stage
+from infra.constructs.policies import container_image, pull_image, role_policies_of, service_principal
+from infra.constructs.storage import PACKAGES_PREFIX, Storage
+
+SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
+# Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.
+BACKEND_URL = "http://127.0.0.1:8081"
+
+
+class Model(Construct):
+    """The endpoint role and the model of the package that the stage's SSM parameter names at deploy."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage) -> None:
+        super().__init__(scope, construct_id)
+
+        self.role = iam.Role(self, "Role", assumed_by=service_principal("sagemaker.amazonaws.com"))
+        storage.models.grant_read(self.role, f"{PACKAGES_PREFIX}*")
+        pull_image(self.role, stage.region, "ray")
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+                resources=[
+                    f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}"
+                    f":log-group:/aws/sagemaker/Endpoints/{stage.prefix.lower()}-*"
+                ],
+            )
+        )
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["cloudwatch:PutMetricData"],
+                resources=["*"],  # the action has no resource level
+                conditions={
+                    "StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]},
+                },
+            )
+        )
+        # Automatic rollback reads the alarms.
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["cloudwatch:DescribeAlarms"],
+                resources=[
+                    f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:{stage.prefix.lower()}-*"
+                ],
+            )
+        )
+
+        package_uri = ssm.StringParameter.value_for_string_parameter(self, stage.model_parameter)
+        # No name: a new package makes a new model, which the endpoint then moves to.
+        self.resource = sagemaker.CfnModel(
+            self,
+            "Model",
+            execution_role_arn=self.role.role_arn,
+            enable_network_isolation=True,
+            primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
+                image=container_image(stage.region, *SERVING_IMAGE),
+                model_data_source=sagemaker.CfnModel.ModelDataSourceProperty(
+                    s3_data_source=sagemaker.CfnModel.S3DataSourceProperty(
+                        s3_uri=package_uri, s3_data_type="S3Prefix", compression_type="None"
+                    )
+                ),
+                environment={"RAYSERVE_BACKEND_URL": BACKEND_URL},
+            ),
+        )
+        self.resource.node.add_dependency(*role_policies_of(self.role))

@@ -1,0 +1,74 @@
+"""Key and buckets: encrypted, versioned, TLS only, never public."""
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra.config import Stage
+
+# The layout of the buckets; the operator's command line and the roles share it.
+DATASETS_PREFIX = "datasets/"
+PACKAGES_PREFIX = "packages/"
+CHECKPOINTS_PREFIX = "checkpoints/"
+
+
+class Storage(Construct):
+    """The customer-managed key and the three buckets of a stage."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
+        super().__init__(scope, construct_id)
+        self._stage = stage
+        self.removal_policy = RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY
+
+        self.key = kms.Key(
+            self,
+            "Key",
+            description=f"Kennel {stage.name}: datasets, model packages, volumes",
+            enable_key_rotation=True,
+            alias=f"alias/kennel-{stage.name}",
+            removal_policy=self.removal_policy,
+        )
+        # Access log delivery supports no customer-managed keys.
+        self.logs = self._bucket(
+            "AccessLogs",
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            lifecycle=[s3.LifecycleRule(expiration=Duration.days(stage.log_retention_days))],
+        )
+        self.datasets = self._bucket("Datasets", lifecycle=[])
+        self.models = self._bucket(
+            "Models",
+            lifecycle=[s3.LifecycleRule(prefix=CHECKPOINTS_PREFIX, expiration=Duration.days(30))],
+        )
+
+    def _bucket(
+        self,
+        name: str,
+        *,
+        lifecycle: list[s3.LifecycleRule],
+        encryption: s3.BucketEncryption = s3.BucketEncryption.KMS,
+    ) -> s3.Bucket:
+        customer_key = encryption == s3.BucketEncryption.KMS
+        return s3.Bucket(
+            self,
+            name,
+            encryption=encryption,
+            encryption_key=self.key if customer_key else None,
+            bucket_key_enabled=customer_key,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            server_access_logs_bucket=self.logs if customer_key else None,
+            server_access_logs_prefix=f"{name.lower()}/" if customer_key else None,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    abort_incomplete_multipart_upload_after=Duration.days(7),
+                    noncurrent_version_expiration=Duration.days(self._stage.model_packages_days),
+                ),
+                *lifecycle,
+            ],
+            removal_policy=self.removal_policy,
+            auto_delete_objects=not self._stage.retain_data,
+        )

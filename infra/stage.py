@@ -1,0 +1,22 @@
+"""The stacks of a stage, in the order in which they are deployed."""
+
+from aws_cdk import App, Environment, Stack, Tags
+
+from infra.api import ApiStack
+from infra.config import Stage
+from infra.data import DataStack
+from infra.serving import ServingStack
+from infra.training import TrainingStack
+
+
+def add_stacks(app: App, stage: Stage) -> list[Stack]:
+    """Adds the stacks of `stage` to `app` and returns them."""
+    env = Environment(account=stage.account, region=stage.region)
+
+    data = DataStack(app, f"{stage.prefix}-Data", stage=stage, env=env)
+    training = TrainingStack(app, f"{stage.prefix}-Training", stage=stage, storage=data.storage, env=env)
+    serving = ServingStack(app, f"{stage.prefix}-Serving", stage=stage, storage=data.storage, env=env)
+    api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, env=env)
+
+    Tags.of(app).add("kennel:stage", stage.name)
+    return [data, training, serving, api]

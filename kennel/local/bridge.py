@@ -1,0 +1,130 @@
+"""Joins moto to ministack: its services behind ministack's port and IAM check, its resources in ministack's stacks."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ministack.app
+from ministack.core import router
+from ministack.core.concurrency import run_reentrant
+from ministack.services.cloudformation import provisioners as cloudformation
+from ministack.services.cloudformation import stacks
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.test import Client
+
+from kennel.local.resources import provisioners
+from kennel.local.sagemaker import Fault, SageMaker
+from kennel.local.settings import ACCOUNT, REGION
+
+Answer = tuple[int, dict[str, str], bytes]
+Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Awaitable[Answer]]
+
+_moto = Client(DomainDispatcherApplication(create_backend_app))
+
+
+def install(sagemaker: SageMaker, endpoint: str) -> None:
+    """Adds the services and the resource types to ministack; `endpoint` is where it listens."""
+    router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker"], "credential_scope": "sagemaker"}
+    router.SERVICE_PATTERNS["application-autoscaling"] = {
+        "target_prefixes": ["AnyScaleFrontendService"],
+        "credential_scope": "application-autoscaling",
+    }
+    ministack.app.SERVICE_HANDLERS["sagemaker"] = _service("sagemaker", sagemaker.operations())
+    ministack.app.SERVICE_HANDLERS["application-autoscaling"] = _service("application-autoscaling", {})
+    _add_resource_types(endpoint)
+
+
+def _add_resource_types(endpoint: str) -> None:
+    rows = provisioners(endpoint)
+    for name, row in rows.items():
+        cloudformation._RESOURCE_HANDLERS[name] = {
+            "create": row.create,
+            "update": row.update,
+            "update_with_logical_id": True,
+            "delete": row.delete,
+        }
+    # They call the services and wait, so they must not hold the event loop.
+    upstream = stacks._runs_on_worker_thread
+    stacks._runs_on_worker_thread = lambda name: name in rows or upstream(name)
+
+
+def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
+    """A handler that checks permissions, then lets an overlay answer, or moto."""
+
+    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Answer:
+        operation, parameters = _parse(path, headers, body)
+        denied = _denied(service, operation, parameters, headers, query)
+        if denied is not None:
+            return denied
+
+        def record(changed: dict[str, Any] | None = None) -> dict[str, Any]:
+            """moto's answer to this call (with `changed` parameters); raises Fault if it refuses."""
+            data = body if changed is None else json.dumps(changed).encode()
+            status, _, answer = _ask_moto(method, path, headers, data)
+            if status >= 300:
+                raise Fault.of(status, answer)
+            return json.loads(answer) if answer else {}
+
+        def answer() -> Answer:
+            try:
+                if operation == "InvokeEndpoint":
+                    return overlays[operation](parameters["EndpointName"], headers, body)
+                if operation in overlays:
+                    return _json(200, overlays[operation](parameters, record))
+                return _ask_moto(method, path, headers, body)
+            except Fault as fault:
+                return _json(fault.status, fault.document, {"x-amzn-errortype": fault.code})
+
+        return await run_reentrant(answer)
+
+    return handle
+
+
+def _ask_moto(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+    # moto finds the region and the service in the signature and in the target header.
+    passed = {name: value for name, value in headers.items() if name not in ("host", "content-length")}
+    answer = _moto.open(path, method=method, headers=passed, data=body)
+    return answer.status_code, dict(answer.headers), answer.get_data()
+
+
+def _parse(path: str, headers: dict[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
+    if path.startswith("/endpoints/") and path.endswith("/invocations"):
+        return "InvokeEndpoint", {"EndpointName": path.split("/")[2]}
+    return headers.get("x-amz-target", "").rpartition(".")[2], json.loads(body or b"{}")
+
+
+def _denied(
+    service: str,
+    operation: str,
+    parameters: dict[str, Any],
+    headers: dict[str, str],
+    query: dict[str, list[str]],
+) -> Answer | None:
+    """The refusal of a call that the caller's policies do not allow, iam:PassRole included."""
+    checks = [(f"{service}:{operation}", _resource(service, operation, parameters), {})]
+    role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn")
+    if role and operation.startswith("Create"):
+        checks.append(("iam:PassRole", role, {"iam:PassedToService": f"{service}.amazonaws.com"}))
+    for action, resource, context in checks:
+        denied = ministack.app._enforce_data_plane(
+            service, action, headers, query, "", resource_arn=resource, service_context=context, named_resource=resource
+        )
+        if denied is not None:
+            return denied
+    return None
+
+
+def _resource(service: str, operation: str, parameters: dict[str, Any]) -> str:
+    """The ARN that a call is authorized on: the resource it names, or every one."""
+    if arn := parameters.get("ResourceArn") or parameters.get("ResourceARN"):
+        return str(arn)
+    for noun in ("TrainingJob", "EndpointConfig", "Endpoint", "Model", "NotebookInstanceLifecycleConfig",
+                 "NotebookInstance", "HyperParameterTuningJob"):  # fmt: skip
+        if name := parameters.get(f"{noun}Name"):
+            kind = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in noun).lstrip("-")
+            return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind}/{name.lower()}"
+    return "*"
+
+
+def _json(status: int, document: Any, headers: dict[str, str] | None = None) -> Answer:
+    return status, {"Content-Type": "application/x-amz-json-1.1", **(headers or {})}, json.dumps(document).encode()

@@ -1,0 +1,162 @@
+"""SageMaker where moto only records: jobs that run, endpoints that answer.
+
+Each overlay gets the call's parameters and `record`, which asks moto and so validates and stores the call; what moto
+stores is then brought in line with what really happens.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, sagemaker_backends
+
+from kennel.local.fleets import Fleets, FleetSettings, Unavailable
+from kennel.local.jobs import Jobs
+from kennel.local.settings import ACCOUNT, REGION
+
+Parameters = dict[str, Any]
+Record = Callable[..., Parameters]
+
+
+class Fault(Exception):
+    """An error of the service: HTTP status, code and message, as AWS's JSON protocols carry them."""
+
+    def __init__(self, status: int, code: str, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+        self.document = {"__type": code, "message": message, "Message": message, **fields}
+
+    @classmethod
+    def of(cls, status: int, answer: bytes) -> "Fault":
+        """The fault in an answer of moto's."""
+        document = json.loads(answer)
+        message = document.get("message") or document.get("Message") or answer.decode(errors="replace")
+        return cls(status, document.get("__type", "InternalFailure").rpartition("#")[2], message)
+
+
+class SageMaker:
+    def __init__(self, jobs: Jobs, fleets: Fleets) -> None:
+        self._jobs = jobs
+        self._fleets = fleets
+
+    def operations(self) -> dict[str, Callable[..., Any]]:
+        """The overlays, by API operation."""
+        return {
+            "CreateTrainingJob": self.create_training_job,
+            "StopTrainingJob": self.stop_training_job,
+            "CreateEndpoint": self.create_endpoint,
+            "UpdateEndpoint": self.update_endpoint,
+            "UpdateEndpointWeightsAndCapacities": self.update_capacities,
+            "DeleteEndpoint": self.delete_endpoint,
+            "CreateModel": self.create_model,
+            "InvokeEndpoint": self.invoke_endpoint,
+        }
+
+    def create_training_job(self, parameters: Parameters, record: Record) -> Parameters:
+        name = parameters["TrainingJobName"]
+        if name in _backend().training_jobs:
+            raise Fault(400, "ResourceInUse", f"Training job names must be unique: {name} exists")
+        answer = record()
+        job: FakeTrainingJob = _backend().training_jobs[name]
+        # moto adds a metric definition and a metric of its own.
+        job.algorithm_specification = parameters["AlgorithmSpecification"]
+        job.final_metric_data_list = []
+        self._jobs.start(job, parameters)
+        return answer
+
+    def stop_training_job(self, parameters: Parameters, record: Record) -> Parameters:
+        self._job(parameters["TrainingJobName"])
+        self._jobs.stop(parameters["TrainingJobName"])
+        return {}
+
+    def create_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
+        name = parameters["EndpointName"]
+        if name in _backend().endpoints:
+            raise Fault(400, "ValidationException", f'Cannot create already existing endpoint "{name}".')
+        settings = self._settings(parameters["EndpointConfigName"])
+        answer = record()
+        endpoint: FakeEndpoint = _backend().endpoints[name]
+        endpoint.endpoint_status = "Creating"
+        self._fleets.deploy(endpoint, settings)
+        return answer
+
+    def update_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
+        # moto has no UpdateEndpoint.
+        endpoint = self._endpoint(parameters["EndpointName"])
+        if endpoint.endpoint_status != "InService":
+            raise Fault(400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}")
+        settings = self._settings(parameters["EndpointConfigName"])
+        if parameters.get("RetainAllVariantProperties") and endpoint.production_variants:
+            settings = settings.resized(endpoint.production_variants[0]["DesiredInstanceCount"])
+        endpoint.endpoint_status = "Updating"
+        self._fleets.deploy(endpoint, settings)
+        return {"EndpointArn": endpoint.arn}
+
+    def update_capacities(self, parameters: Parameters, record: Record) -> Parameters:
+        endpoint = self._endpoint(parameters["EndpointName"])
+        count = parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
+        settings = self._settings(endpoint.endpoint_config_name).resized(count)
+        endpoint.endpoint_status = "Updating"
+        self._fleets.resize(endpoint, settings)
+        return {"EndpointArn": endpoint.arn}
+
+    def delete_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
+        answer = record()
+        self._fleets.remove(parameters["EndpointName"])
+        return answer
+
+    def create_model(self, parameters: Parameters, record: Record) -> Parameters:
+        answer = record()
+        # moto drops the flag.
+        _backend()._models[parameters["ModelName"]].enable_network_isolation = parameters.get(
+            "EnableNetworkIsolation", False
+        )
+        return answer
+
+    def invoke_endpoint(self, name: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        self._endpoint(name, f"Endpoint {name} of account {ACCOUNT} not found.")
+        try:
+            status, answer_headers, answer = self._fleets.invoke(name, headers, body)
+        except Unavailable as error:
+            raise Fault(503, "ServiceUnavailable", str(error)) from None
+        if status >= 400:
+            text = answer.decode(errors="replace")
+            raise Fault(
+                424,
+                "ModelError",
+                f"Received {'client' if status < 500 else 'server'} error ({status}) from primary with message {text!r}",
+                OriginalStatusCode=status,
+                OriginalMessage=text,
+            )
+        return status, answer_headers, answer
+
+    def _settings(self, config_name: str) -> FleetSettings:
+        backend = _backend()
+        if config_name not in backend.endpoint_configs:
+            raise Fault(400, "ValidationException", f'Could not find endpoint configuration "{config_name}".')
+        variant = backend.endpoint_configs[config_name].production_variants[0]
+        model = backend._models[variant["ModelName"]]
+        return FleetSettings(
+            config_name=config_name,
+            variant=variant["VariantName"],
+            instances=int(variant.get("InitialInstanceCount", 1)),
+            package_uri=model.primary_container["ModelDataSource"]["S3DataSource"]["S3Uri"],
+            role_arn=model.execution_role_arn,
+            environment=model.primary_container.get("Environment", {}),
+        )
+
+    def _endpoint(self, name: str, message: str | None = None) -> FakeEndpoint:
+        endpoint = _backend().endpoints.get(name)
+        if endpoint is None:
+            raise Fault(400, "ValidationError", message or f'Could not find endpoint "{name}".')
+        return endpoint
+
+    def _job(self, name: str) -> FakeTrainingJob:
+        job = _backend().training_jobs.get(name)
+        if job is None:
+            raise Fault(400, "ValidationException", f"Requested resource not found: training job {name}")
+        return job
+
+
+def _backend() -> Any:
+    return sagemaker_backends[ACCOUNT][REGION]

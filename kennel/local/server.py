@@ -1,0 +1,93 @@
+"""The process of the embedded AWS: ministack with the bridge, IAM enforced, on loopback, until it is told to stop."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from kennel.local.settings import ACCOUNT, isolated_environment, state_dir
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+Scope = dict[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
+
+
+def main() -> None:
+    """Serves until SIGTERM, SIGINT or, with --with-parent, the end of standard input."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--with-parent", action="store_true", help="stop when standard input is closed")
+    arguments = parser.parse_args()
+
+    endpoint = f"http://localhost:{arguments.port}"
+    folder = state_dir()
+    _configure(endpoint, arguments.port)
+
+    # Imported only now: ministack and moto read the environment when they are imported.
+    from kennel.local import bridge, workarounds
+    from kennel.local.fleets import Fleets
+    from kennel.local.jobs import Jobs
+    from kennel.local.processes import Processes
+    from kennel.local.sagemaker import SageMaker
+    from ministack.app import app
+
+    processes = Processes()
+    sagemaker = SageMaker(
+        Jobs(processes, folder / "jobs", endpoint),
+        Fleets(processes, folder / "endpoints", endpoint),
+    )
+    bridge.install(sagemaker, endpoint)
+    workarounds.apply()
+    try:
+        asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
+    finally:
+        processes.stop_all()
+
+
+def _configure(endpoint: str, port: int) -> None:
+    environment = isolated_environment(endpoint) | {
+        "AUTH": "true",
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MOTO_ACCOUNT_ID": ACCOUNT,
+        "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
+        # The virtual environment has node, which runs CDK's own functions.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        # Lambda's Node.js runtime includes the AWS SDK; package.json has the clients that those functions use.
+        "NODE_PATH": str(REPOSITORY / "node_modules"),
+    }
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+async def _serve(application: Application, port: int, with_parent: bool) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    config = Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 1
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if with_parent:
+
+        def watch() -> None:
+            sys.stdin.buffer.read()
+            loop.call_soon_threadsafe(stopped.set)
+
+        threading.Thread(target=watch, daemon=True).start()
+    await serve(application, config, shutdown_trigger=stopped.wait)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
