@@ -1,0 +1,1 @@
+"""The operator's command line: data, train, promote, predict, local. `python -m kennel --help`"""

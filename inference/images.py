@@ -1,0 +1,60 @@
+"""Picture bytes to model input: one function for training and for serving, so that both see the same pixels."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MAX_PIXELS = 50_000_000
+# The share of the shorter side that the centre crop keeps, as the backbones were trained.
+CROP = 0.875
+
+
+class UnsupportedImage(ValueError):
+    """The bytes are no picture of a format in FORMATS."""
+
+
+class UnreadableImage(ValueError):
+    """The bytes begin like a picture, and cannot be decoded, or decode to more than MAX_PIXELS."""
+
+
+def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """The upright picture, resized and centre-cropped.
+
+    Returns RGB pixels of shape (size, size, 3). A JPEG is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that is
+    still large enough. Raises UnsupportedImage or UnreadableImage.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        raise UnsupportedImage(f"not a picture in one of the formats {', '.join(FORMATS)}") from None
+    except Exception as error:
+        raise UnreadableImage(f"the picture cannot be read: {error}") from None
+    # Dimensions come from the header: a bomb is refused before any pixel is decoded.
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS:,}")
+
+    shorter_side = round(size / CROP)
+    try:
+        scale = shorter_side / min(image.size)
+        if scale < 1:
+            image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    except Exception as error:
+        raise UnreadableImage(f"the picture is damaged: {error}") from None
+
+    scale = shorter_side / min(upright.size)
+    wanted = (max(size, round(upright.width * scale)), max(size, round(upright.height * scale)))
+    resized = upright.resize(wanted, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    left, top = (resized.width - size) // 2, (resized.height - size) // 2
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+def normalise(
+    pixels: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
+) -> npt.NDArray[np.float32]:
+    """Pixels (…, height, width, 3) of 0..255 as (…, 3, height, width) of (p / 255 - mean) / std."""
+    scaled = (pixels.astype(np.float32) / 255.0 - np.float32(mean)) / np.float32(std)
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))

@@ -1,0 +1,44 @@
+"""Picture bytes to labelled probabilities, from a model package. Knows nothing of servers."""
+
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from images import decode, normalise
+
+
+class Prediction(TypedDict):
+    """One class and how probable it is, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+class Predictor:
+    """The model of a package. Use it from one thread at a time."""
+
+    def __init__(self, package: Path) -> None:
+        """Loads `package`, the folder that holds model.json; raises FileNotFoundError if a file is missing."""
+        self.description: dict[str, Any] = json.loads((package / "model.json").read_text())
+        self.labels: list[str] = json.loads((package / "labels.json").read_text())
+        self.name: str = self.description["name"]
+        self._size: int = self.description["input"]["size_px"]
+        self._mean = tuple(self.description["input"]["mean"])
+        self._std = tuple(self.description["input"]["std"])
+        self._model = torch.export.load(package / self.description["variant"]["file"]).module()
+
+    def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:
+        """The `top_k` most probable classes of one picture, best first.
+
+        `data` is a JPEG, PNG or WebP file. Raises UnsupportedImage or UnreadableImage of images.py.
+        """
+        pixels = normalise(decode(data, self._size), self._mean, self._std)
+        with torch.inference_mode():
+            probabilities = self._model(torch.from_numpy(pixels)[None]).softmax(dim=1)[0]
+        best = probabilities.topk(min(top_k, len(self.labels)))
+        return [
+            {"label": self.labels[index], "probability": round(probability, 6)}
+            for index, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]

@@ -1,0 +1,5 @@
+"""python -m kennel"""
+
+from kennel.cli import main
+
+main()

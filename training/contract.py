@@ -1,0 +1,46 @@
+"""The contract of SageMaker's training container: where things are, and how hyperparameters arrive.
+
+With SageMaker's own toolkit hyperparameters are arguments and folders are SM_* variables; without it there are only
+the files and folders below /opt/ml. Both work, and so does a plain command line.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+
+
+def channel(name: str) -> Path | None:
+    """The folder of an input channel, or none if the job has no such channel."""
+    folder = Path(os.environ.get(f"SM_CHANNEL_{name.upper()}", ROOT / "input" / "data" / name))
+    return folder if folder.is_dir() else None
+
+
+def model_dir() -> Path:
+    """What is left here is the job's result."""
+    return Path(os.environ.get("SM_MODEL_DIR", ROOT / "model"))
+
+
+def arguments() -> list[str]:
+    """The command line, after the hyperparameters of the job (so that the command line wins)."""
+    file = ROOT / "input" / "config" / "hyperparameters.json"
+    given = json.loads(file.read_text()) if file.is_file() else {}
+    pairs = ((f"--{name.replace('_', '-')}", _plain(value)) for name, value in given.items())
+    return [part for pair in pairs for part in pair] + sys.argv[1:]
+
+
+def report_failure(message: str) -> None:
+    """Leaves `message` where SageMaker looks for the reason of a failed job."""
+    if ROOT.is_dir():
+        (ROOT / "output").mkdir(exist_ok=True)
+        (ROOT / "output" / "failure").write_text(message)
+
+
+def _plain(value: str) -> str:
+    """SageMaker's SDK writes each value as JSON, other clients as it is."""
+    try:
+        return str(json.loads(value))
+    except json.JSONDecodeError:
+        return value
