@@ -1,6 +1,7 @@
 """Picture bytes to labelled probabilities, from a model package. Knows nothing of servers."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -27,7 +28,10 @@ class Predictor:
         self._size: int = self.description["input"]["size_px"]
         self._mean = tuple(self.description["input"]["mean"])
         self._std = tuple(self.description["input"]["std"])
-        self._model = torch.export.load(package / self.description["variant"]["file"]).module()
+        with warnings.catch_warnings():
+            # torch warns of its own loader's read-only buffer.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            self._model = torch.export.load(package / self.description["variant"]["file"]).module()
 
     def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:
         """The `top_k` most probable classes of one picture, best first.

@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
+
+# Without a terminal, as in CI, progress is a line now and then.
+LOG_EVERY_S = 5.0
 
 console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
 
 
 @contextmanager
@@ -15,16 +20,18 @@ def step(name: str, timings: dict[str, float] | None = None) -> Iterator[Callabl
 
     `timings` gets the seconds under `name`.
     """
-    started = time.monotonic()
+    started = said = time.monotonic()
     with console.status(name) as status:
 
         def progress(message: str) -> None:
-            elapsed = time.monotonic() - started
-            line = f"{name} [dim]{elapsed:4.0f} s  {message}[/dim]"
+            nonlocal said
+            now = time.monotonic()
+            line = f"{name} [dim]{now - started:4.0f} s  {escape(message)}[/dim]"
             if console.is_terminal:
                 status.update(line)
-            else:
-                console.print(f"  {line}")
+            elif now - said > LOG_EVERY_S:
+                said = now
+                console.print(f"  {line}", soft_wrap=True)
 
         yield progress
     seconds = time.monotonic() - started

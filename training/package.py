@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def write(folder: Path, network: nn.Module, labels: list[str], description: dict
 def _export(network: nn.Module, file: Path, size_px: int) -> float:
     example = torch.rand(EXAMPLE_BATCH, 3, size_px, size_px)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch warns of its own loader's read-only buffer.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
         exported = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
         torch.export.save(exported, file)
         single = example[:1]

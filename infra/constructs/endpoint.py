@@ -92,16 +92,9 @@ class Endpoint(Construct):
         )
 
     def _error_alarm(self) -> cloudwatch.Alarm:
-        errors = cloudwatch.MathExpression(
-            expression="100 * errors / invocations",
-            using_metrics={
-                "errors": self._metric("Invocation5XXErrors", "Sum"),
-                "invocations": self._metric("Invocations", "Sum"),
-            },
-            label="Invocations answered 5xx (%)",
-            period=Duration.seconds(self._settings.alarm_period_s),
-        )
-        return self._alarm("Errors", errors, self._settings.max_error_percent)
+        # Each invocation counts as 1 if it was answered 5xx, else as 0: the average is the share.
+        metric = self._metric("Invocation5XXErrors", "Average")
+        return self._alarm("Errors", metric, self._settings.max_error_percent / 100)
 
     def _latency_alarm(self) -> cloudwatch.Alarm:
         # ModelLatency is in microseconds.

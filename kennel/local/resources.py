@@ -205,6 +205,9 @@ def cast(shape: Any, value: Any) -> Any:
         return {key: cast(shape.members[key], item) for key, item in value.items()}
     if shape.type_name == "list":
         return [cast(shape.member, item) for item in value]
+    if shape.type_name == "map" and isinstance(value, list):
+        # Tags: a list in every template, a map in some APIs.
+        return {item["Key"]: item["Value"] for item in value}
     if shape.type_name == "map":
         return {key: cast(shape.value, item) for key, item in value.items()}
     if shape.type_name in ("integer", "long"):

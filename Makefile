@@ -1,0 +1,99 @@
+# Two commands do everything on this machine: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := help
+
+STAGE ?= dev
+VENV ?= .venv
+PYTHON ?= python3
+DATA ?=
+KEEP ?=
+STACKS ?=
+
+REQUIREMENTS := requirements.txt requirements-ml.txt requirements-dev.txt
+VENV_READY := $(VENV)/.kennel-ready
+NODE_READY := node_modules/.kennel-ready
+WHEELS_READY := build/wheels/.kennel-ready
+export PATH := $(abspath $(VENV))/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+export STAGE
+# Neither ours to show: Node's funding lines, jsii's advice on Node versions.
+export npm_config_fund := false
+export npm_config_audit := false
+export npm_config_update_notifier := false
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "  STAGE=dev|prod, dev by default; DATA=folder and KEEP=1 for demo"
+
+.PHONY: demo
+demo: setup ## The whole path on the embedded AWS: deploy, train, serve, invoke   [DATA=folder] [KEEP=1]
+	@exec kennel demo $(if $(DATA),--data "$(DATA)") $(if $(filter-out 0,$(KEEP)),--keep)
+
+.PHONY: down
+down: setup ## Stop the embedded AWS that KEEP=1 left up
+	@kennel local down
+
+.PHONY: test
+test: setup ## Lint, types and all tests
+	@$(MAKE) --no-print-directory lint
+	@exec pytest
+
+.PHONY: test-fast
+test-fast: setup ## The tests that need no embedded AWS
+	@exec pytest tests/unit tests/infra
+
+.PHONY: lint
+lint: setup ## ruff and mypy
+	@ruff check . && ruff format --check .
+	@mypy app.py infra kennel inference training lambda
+
+.PHONY: synth
+synth: setup ## Synthesize the stage's templates into cdk.out
+	@cdk synth --quiet -c stage=$(STAGE)
+
+.PHONY: diff
+diff: setup ## What a deploy would change
+	@cdk diff -c stage=$(STAGE) $(STACKS)
+
+.PHONY: bootstrap
+bootstrap: setup ## Prepare the AWS account and region for CDK, once
+	@cdk bootstrap -c stage=$(STAGE)
+
+.PHONY: deploy
+deploy: setup ## Deploy the stage; Serving and Api follow once a model is promoted
+	@if [ -n "$(STACKS)" ]; then cdk deploy -c stage=$(STAGE) $(STACKS); exit; fi; \
+	cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Data Kennel-$(STAGE)-Training; \
+	kennel promote --check; \
+	cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Serving Kennel-$(STAGE)-Api
+
+.PHONY: destroy
+destroy: setup ## Remove the stage's stacks; prod keeps its key and its buckets
+	@cdk destroy -c stage=$(STAGE) "Kennel-$(STAGE)-*"
+
+# --- set-up: done once, done again when what it depends on changes ---
+
+.PHONY: setup
+setup: $(VENV_READY) $(NODE_READY) $(WHEELS_READY)
+
+.PHONY: wheels
+wheels: $(WHEELS_READY)
+
+$(VENV_READY): $(REQUIREMENTS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Kennel needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Set-up: virtual environment in $(VENV) (some minutes and 7 GB, once)"
+	@start=$$SECONDS; $(PYTHON) -m venv $(VENV); \
+	$(VENV)/bin/python -m pip install --progress-bar off $(addprefix -r ,$(REQUIREMENTS)) \
+	  | awk '/^Collecting/ {if (++n % 25 == 0) print "  " n " packages found"} /^Installing/ {print "  installing them"} {fflush()}'; \
+	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .; \
+	touch $@; echo "Set-up: virtual environment took $$((SECONDS - start)) s"
+
+$(NODE_READY): package.json package-lock.json | $(VENV_READY)
+	@start=$$SECONDS; npm ci --silent; touch $@; echo "Set-up: the CDK command line took $$((SECONDS - start)) s"
+
+$(WHEELS_READY): training/vendor.txt | $(VENV_READY)
+	@start=$$SECONDS; rm -rf build/wheels; \
+	python -m pip download --quiet --no-deps --require-hashes --dest build/wheels -r training/vendor.txt; \
+	touch $@; echo "Set-up: vendored wheels took $$((SECONDS - start)) s"

@@ -1,0 +1,66 @@
+"""Signed calls of the Lambda URL."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from kennel.deployment import Deployment
+from kennel.errors import KennelError
+
+TIMEOUT_S = 40
+CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the URL answered: the HTTP status, and the document, a problem's included."""
+
+    status: int
+    document: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The most probable label, or the problem in words."""
+        if self.status == 200:
+            return str(self.document["predictions"][0]["label"])
+        return f"{self.status} {self.document.get('detail') or self.document.get('Message') or self.document}"
+
+
+class Url:
+    """The stage's URL, called with the operator's credentials."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.url = deployment.output("Api", "FunctionUrl")
+        self._region = deployment.region
+        self._credentials = deployment.session.get_credentials()
+        if self._credentials is None:
+            raise KennelError("No AWS credentials: configure them as for the AWS CLI.")
+        # With an endpoint of one's own the URL's host does not resolve: the request goes to the endpoint instead,
+        # as AWS's SDKs do it.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        self._address = (endpoint or self.url).rstrip("/")
+        self._client = httpx.Client(timeout=TIMEOUT_S)
+
+    def call(self, body: bytes, content_type: str, *, top_k: int = 5, signed: bool = True) -> Answer:
+        """POSTs a picture. Raises KennelError if nothing answers."""
+        query = urlencode({"top_k": top_k})
+        headers = {"Content-Type": content_type, "Host": urlsplit(self.url).netloc}
+        if signed:
+            request = AWSRequest("POST", f"{self.url}?{query}", data=body, headers=headers)
+            assert self._credentials is not None
+            SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", self._region).add_auth(request)
+            headers = dict(request.headers.items())
+        try:
+            answer = self._client.post(f"{self._address}/?{query}", content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise KennelError(f"{self._address} does not answer ({error or type(error).__name__}).") from None
+        try:
+            document = answer.json()
+        except ValueError:
+            document = {"detail": answer.text[:200]}
+        return Answer(answer.status_code, document)

@@ -1,0 +1,56 @@
+"""The CDK command line, unmodified, as a child process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kennel.deployment import REPOSITORY
+from kennel.errors import KennelError
+
+CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
+# Lines of `--progress events` worth showing while it works.
+EVENT = re.compile(r"^(\S+) \|\s*\d+/\d+ .*\| (\S+)\s*\| (AWS|Custom)::(\S+)")
+
+
+def cdk(*arguments: str, env: dict[str, str], log: Path, progress: Callable[[str], None]) -> None:
+    """Runs `cdk ARGUMENTS`; its output goes to `log`. Raises KennelError with the last lines if it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(CDK), *arguments]
+    with log.open("a") as file, _child(command, env={**env, "PATH": path, "CI": "true"}) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            file.write(line)
+            lines.append(line.rstrip())
+            if match := EVENT.match(line):
+                progress(f"{match[1]}: {match[4]} {match[2].lower()}")
+        if process.wait() != 0:
+            last = "\n".join(lines[-15:])
+            raise KennelError(f"`cdk {' '.join(arguments)}` failed (all of it is in {log}):\n{last}")
+
+
+@contextmanager
+def _child(command: list[str], env: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A process in a group of its own, which ends with the block whatever happens."""
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

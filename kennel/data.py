@@ -1,0 +1,78 @@
+"""Folders of pictures to the dataset bucket."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from kennel.deployment import DATASETS_PREFIX, Deployment
+from kennel.errors import KennelError
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
+UPLOADS_AT_ONCE = 16
+DELETE_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: the dataset's name and prefix, pictures uploaded, files left out, objects removed."""
+
+    name: str
+    uri: str
+    uploaded: int
+    left_out: list[Path]
+    removed: int
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures under `folder`, by their file names' endings; raises KennelError if there are none."""
+    if not folder.is_dir():
+        raise KennelError(f"{folder} is not a folder: give one with a folder per class.")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not found:
+        raise KennelError(
+            f"No pictures ({', '.join(sorted(EXTENSIONS))}) under {folder}: give a folder with a folder per class."
+        )
+    return found
+
+
+def push(deployment: Deployment, folder: Path, name: str, progress: Callable[[int, int], None]) -> Pushed:
+    """Makes the dataset `name` in the bucket the same as `folder`; `progress` gets (uploaded, total)."""
+    found = pictures(folder)
+    left_out = sorted({path for path in folder.rglob("*") if path.is_file()} - set(found))
+    bucket = deployment.output("Data", "DatasetBucket")
+    prefix = f"{DATASETS_PREFIX}{name}/"
+    s3 = deployment.client("s3")
+
+    def upload(path: Path) -> str:
+        key = f"{prefix}{path.relative_to(folder).as_posix()}"
+        s3.upload_file(str(path), bucket, key)
+        return key
+
+    keys = set()
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+        for count, key in enumerate(pool.map(upload, found), start=1):
+            keys.add(key)
+            progress(count, len(found))
+
+    stale = sorted(
+        item["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for item in page.get("Contents", [])
+        if item["Key"] not in keys
+    )
+    for start in range(0, len(stale), DELETE_BATCH):
+        batch = [{"Key": key} for key in stale[start : start + DELETE_BATCH]]
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+    return Pushed(name, f"s3://{bucket}/{prefix}", len(keys), left_out, len(stale))
+
+
+def names(deployment: Deployment) -> list[str]:
+    """The datasets in the bucket."""
+    bucket = deployment.output("Data", "DatasetBucket")
+    pages = deployment.client("s3").get_paginator("list_objects_v2")
+    return sorted(
+        item["Prefix"].removeprefix(DATASETS_PREFIX).rstrip("/")
+        for page in pages.paginate(Bucket=bucket, Prefix=DATASETS_PREFIX, Delimiter="/")
+        for item in page.get("CommonPrefixes", [])
+    )

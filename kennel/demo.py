@@ -1,0 +1,209 @@
+"""The whole path on one machine: deploy, train, serve, invoke. Only the endpoint's environment differs from AWS."""
+
+import json
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from kennel import calling, data, jobs, promotion, sample
+from kennel.cdk import cdk
+from kennel.console import console, step
+from kennel.deployment import REPOSITORY, Deployment
+from kennel.errors import KennelError
+from kennel.local import control
+from kennel.local.settings import ACCOUNT, REGION, isolated_environment
+
+BUILD = REPOSITORY / "build"
+REPORT = BUILD / "demo.json"
+CDK_LOG = BUILD / "demo-cdk.log"
+SHOWN = 12
+CALLS_AT_ONCE = 4
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Held:
+    """A picture that training never saw, and its true label."""
+
+    path: Path
+    label: str
+
+
+def run(folder: Path | None, *, keep: bool, stage: str) -> None:
+    """Runs the demo on `folder`, or on the sample set; writes build/demo.json."""
+    # `make`, a terminal that closes and `kill` all end it as Ctrl-C does: through the `finally`s.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    CDK_LOG.unlink(missing_ok=True)
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+    folder, held, labels = _pictures(folder, seconds)
+
+    with step("Embedded AWS up", seconds):
+        context = control.running(keep=keep)
+        server = context.__enter__()
+    try:
+        os.environ.update(isolated_environment(server.endpoint))
+        report = _on(server, folder, held, stage, seconds)
+    except BaseException:
+        context.__exit__(*sys.exc_info())
+        raise
+    with step("Everything stopped" if not keep else "Left running", seconds):
+        context.__exit__(None, None, None)
+
+    report["seconds"] = {**seconds, "total": round(time.monotonic() - started, 2)}
+    report["labels"] = labels
+    REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    _show(report, server, keep)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[Held], list[str]]:
+    """The folder, the pictures in it that training will not see, and the class names."""
+    if folder is None:
+        folder = BUILD / "sample"
+        with step("Sample set drawn", seconds):
+            sample.write(folder)
+    folder = folder.resolve()
+    data.pictures(folder)
+    # The job's own code decides what is held out.
+    sys.path[:0] = [str(REPOSITORY / "training"), str(REPOSITORY / "inference")]
+    import dataset
+
+    with step("Pictures checked", seconds):
+        try:
+            loaded = dataset.load(folder, SEED)
+        except dataset.DatasetError as error:
+            raise KennelError(f"{folder} cannot be trained on:\n{error}") from None
+    samples = loaded.splits.get("test") or loaded.splits["valid"]
+    return folder, [Held(item.path, loaded.labels[item.label]) for item in samples], loaded.labels
+
+
+def _on(
+    server: control.Running, folder: Path, held: list[Held], stage: str, seconds: dict[str, float]
+) -> dict[str, Any]:
+    deployment, env = Deployment(stage), dict(os.environ)
+    stacks = f"Kennel-{stage}"
+    deploy = ["deploy", "--require-approval", "never", "--progress", "events", "-c", f"stage={stage}"]
+    with step("cdk bootstrap", seconds) as progress:
+        cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", env=env, log=CDK_LOG, progress=progress)
+    with step("cdk deploy Data, Training", seconds) as progress:
+        cdk(*deploy, f"{stacks}-Data", f"{stacks}-Training", env=env, log=CDK_LOG, progress=progress)
+    with step("Pictures into the dataset bucket", seconds) as progress:
+        pushed = data.push(deployment, folder, folder.name, _every(50, progress))
+    with step("Training job", seconds) as progress:
+        name = jobs.start(deployment, pushed.name, hyperparameters={"seed": str(SEED)})
+        finished = jobs.follow(deployment, name, progress)
+    with step("Model package promoted", seconds):
+        package_uri, _ = promotion.promote(deployment, finished.name)
+    with step("cdk deploy Serving, Api", seconds) as progress:
+        cdk(*deploy, f"{stacks}-Serving", f"{stacks}-Api", env=env, log=CDK_LOG, progress=progress)
+    with step(f"{len(held)} signed calls of the URL", seconds) as progress:
+        url = calling.Url(deployment)
+        answers = _call(url, held, progress)
+    with step("The same pictures, predictor called directly", seconds) as progress:
+        direct = _direct(deployment, package_uri, held, progress)
+
+    predictions = [
+        {
+            "picture": item.path.relative_to(folder).as_posix(),
+            "label": item.label,
+            "predicted": answer.label,
+            "probability": answer.document["predictions"][0]["probability"] if answer.status == 200 else None,
+            "status": answer.status,
+            "direct": same,
+        }
+        for item, answer, same in zip(held, answers, direct, strict=True)
+    ]
+    return {
+        "top1": _share(row["predicted"] == row["label"] for row in predictions),
+        "agreement": _share(row["predicted"] == row["direct"] for row in predictions),
+        "metrics": finished.metrics,
+        "dataset": str(folder),
+        "job": finished.name,
+        "package": package_uri,
+        "url": url.url,
+        "predictions": predictions,
+    }
+
+
+def _call(url: calling.Url, held: list[Held], progress: Any) -> list[calling.Answer]:
+    def call(item: Held) -> calling.Answer:
+        return url.call(item.path.read_bytes(), calling.CONTENT_TYPES[item.path.suffix.lower()])
+
+    answers = []
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        for answer in pool.map(call, held):
+            answers.append(answer)
+            _every(25, progress)(len(answers), len(held))
+    return answers
+
+
+def _direct(deployment: Deployment, package_uri: str, held: list[Held], progress: Any) -> list[str]:
+    """The labels that the package's own predictor gives, without any server."""
+    package = BUILD / "demo-package"
+    bucket, _, prefix = package_uri.removeprefix("s3://").partition("/")
+    s3 = deployment.client("s3")
+    package.mkdir(parents=True, exist_ok=True)
+    for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+        s3.download_file(bucket, item["Key"], str(package / item["Key"].removeprefix(prefix)))
+    from predictor import Predictor
+
+    model = Predictor(package)
+    labels = []
+    for item in held:
+        labels.append(model.predict(item.path.read_bytes(), top_k=1)[0]["label"])
+        _every(25, progress)(len(labels), len(held))
+    return labels
+
+
+def _every(count: int, progress: Any) -> Any:
+    def say(done: int, total: int) -> None:
+        if done % count == 0 or done == total:
+            progress(f"{done} of {total}")
+
+    return say
+
+
+def _share(truths: Any) -> float:
+    values = list(truths)
+    return round(sum(values) / len(values), 4)
+
+
+def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
+    rows = report["predictions"]
+    table = Table("picture", "true label", "the URL's answer", "probability", title="Pictures that the model never saw")
+    shown = min(SHOWN, len(rows))
+    for row in (rows[index * len(rows) // shown] for index in range(shown)):
+        colour = "green" if row["predicted"] == row["label"] else "red"
+        probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
+        table.add_row(
+            escape(row["picture"]), escape(row["label"]), f"[{colour}]{escape(row['predicted'])}[/{colour}]", probability
+        )
+    console.print(table)
+    timings = Table("stage", "seconds", title="Where the time went")
+    for name, value in report["seconds"].items():
+        timings.add_row(name, f"{value:.1f}", end_section=name == list(report["seconds"])[-2])
+    console.print(timings)
+    console.print(
+        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {len(rows)} pictures called through the URL; "
+        f"same label as the predictor called directly: {report['agreement']:.1%}"
+    )
+    console.print(f"Facts: {os.path.relpath(REPORT)} · CDK's output: {os.path.relpath(CDK_LOG)}")
+    if keep:
+        console.print(f"The embedded AWS is still up at {server.endpoint}. Next:")
+        console.print('  eval "$(.venv/bin/kennel local env)" && .venv/bin/kennel predict PICTURE…', markup=False)
+        console.print("  make diff · make down", markup=False)
+    else:
+        console.print("Next: make demo KEEP=1 to look around, or README.md, to do the same on AWS.")

@@ -1,0 +1,47 @@
+"""kennel local: up, down, status, env."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from kennel.console import console, step
+from kennel.errors import KennelError
+from kennel.local import control
+from kennel.local.settings import client_environment
+
+local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this machine, for trying everything out.")
+
+
+@local.command()
+def up(port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None) -> None:
+    """Start the embedded AWS and leave it running."""
+    with step("Starting the embedded AWS"):
+        running = control.up(port)
+    console.print(f"Up at {running.endpoint} (log: {os.path.relpath(control.log_file())})")
+    console.print('Use it:  eval "$(kennel local env)"')
+
+
+@local.command()
+def down() -> None:
+    """Stop the embedded AWS, its jobs and its model servers."""
+    console.print("Stopped." if control.down() else "The embedded AWS was not running.")
+
+
+@local.command()
+def status() -> None:
+    """Say whether the embedded AWS is up; fails if it is not."""
+    running = control.status()
+    if running is None:
+        raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
+    console.print(f"Up at {running.endpoint}, process {running.pid}")
+
+
+@local.command()
+def env() -> None:
+    """Print the exports that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS."""
+    running = control.status()
+    if running is None:
+        raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
+    for name, value in client_environment(running.endpoint).items():
+        print(f"export {name}={value}")
