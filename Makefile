@@ -61,12 +61,14 @@ diff: setup ## What a deploy would change
 bootstrap: setup ## Prepare the AWS account and region for CDK, once
 	@cdk bootstrap -c stage=$(STAGE)
 
+.PHONY: training
+training: setup ## Deploy what training needs: Data and Training
+	@cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Data Kennel-$(STAGE)-Training
+
 .PHONY: deploy
-deploy: setup ## Deploy the stage; Serving and Api follow once a model is promoted
-	@if [ -n "$(STACKS)" ]; then cdk deploy -c stage=$(STAGE) $(STACKS); exit; fi; \
-	cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Data Kennel-$(STAGE)-Training; \
-	kennel promote --check; \
-	cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Serving Kennel-$(STAGE)-Api
+deploy: setup ## Deploy the whole stage; a model must be promoted
+	@kennel promote --check
+	@cdk deploy -c stage=$(STAGE) $(or $(STACKS),"Kennel-$(STAGE)-*")
 
 .PHONY: destroy
 destroy: setup ## Remove the stage's stacks; prod keeps its key and its buckets

@@ -50,4 +50,4 @@ class ServerKeeper:
         self._server.terminate()
 
 
-app = ServerKeeper.bind()
+app = ServerKeeper.bind()  # type: ignore[attr-defined]  # what the decorator made of the class

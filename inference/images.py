@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -28,7 +28,7 @@ def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UnsupportedImage(f"not a picture in one of the formats {', '.join(FORMATS)}") from None
     except Exception as error:
         raise UnreadableImage(f"the picture cannot be read: {error}") from None
@@ -56,5 +56,5 @@ def normalise(
     pixels: npt.NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> npt.NDArray[np.float32]:
     """Pixels (…, height, width, 3) of 0..255 as (…, 3, height, width) of (p / 255 - mean) / std."""
-    scaled = (pixels.astype(np.float32) / 255.0 - np.float32(mean)) / np.float32(std)
+    scaled = (pixels.astype(np.float32) / 255.0 - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))

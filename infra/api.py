@@ -12,9 +12,7 @@ from infra.constructs.function_url import FunctionUrl
 
 
 class ApiStack(Stack):
-    def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, **kwargs: Any
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Kennel: the function and its URL", **kwargs)
         # The function knows the endpoint by its constant name: without this, it could be deployed first.
         self.add_dependency(Stack.of(endpoint))

@@ -1,4 +1,4 @@
-"""The Serving stack: the model of the promoted package, the autoscaled endpoint, and the fixed one to compare it with."""
+"""The Serving stack: the model of the promoted package, the autoscaled endpoint, the fixed one to compare."""
 
 from typing import Any
 
@@ -13,9 +13,7 @@ from infra.constructs.storage import Storage
 
 
 class ServingStack(Stack):
-    def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Kennel: model and endpoints", **kwargs)
         settings, name = stage.endpoint, stage.prefix.lower()
 

@@ -18,9 +18,7 @@ TRAINING_IMAGE = ("pytorch-training", "2.10.0-cpu-py313")
 
 
 class TrainingStack(Stack):
-    def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Kennel: notebook, training jobs, EC2 training", **kwargs)
 
         code = TrainingCode(self, "Code")

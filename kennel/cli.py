@@ -50,24 +50,15 @@ def data_push(
     stage: Stage = "dev",
 ) -> None:
     """Upload a folder of pictures as a dataset; what is no longer in the folder is removed from the dataset."""
-    with Progress(
-        TextColumn("Uploading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("", total=None)
-        pushed = data.push(
-            Deployment(stage), folder, name or folder.resolve().name, lambda n, of: bar.update(task, completed=n, total=of)
-        )
-    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} pictures at {pushed.uri}")
-    if pushed.removed:
-        console.print(f"{pushed.removed} object(s) that the folder no longer has were removed.")
-    for path in pushed.left_out:
-        console.print(f"[yellow]left out, not a picture:[/yellow] {escape(str(path))}")
+    pushed = _push(Deployment(stage), folder, name)
     console.print(f"Next: kennel train {pushed.name}")
 
 
 @app.command()
 def train(
-    dataset: Annotated[str | None, typer.Argument(help="A pushed dataset; may be left out if there is one only.")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="A folder to push first, or a pushed dataset; not needed if there is only one.")
+    ] = None,
     instance_type: Annotated[str, typer.Option(help="The job's instance.")] = "ml.m5.xlarge",
     hyperparameter: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE for training/train.py, as often as needed.")
@@ -77,9 +68,13 @@ def train(
 ) -> None:
     """Run a SageMaker training job on a dataset and follow it to its end."""
     deployment = Deployment(stage)
+    if dataset is None:
+        dataset = _only_dataset(deployment)
+    elif Path(dataset).is_dir():
+        dataset = _push(deployment, Path(dataset), None).name
     name = jobs.start(
         deployment,
-        dataset or _only_dataset(deployment),
+        dataset,
         instance_type=instance_type,
         hyperparameters=_pairs(hyperparameter or []),
     )
@@ -110,7 +105,7 @@ def promote(
         if uri is None:
             raise KennelError(
                 f"No model is promoted for stage {stage}, so Serving and Api cannot be deployed: "
-                "run `kennel train`, then `kennel promote`, then `make deploy` again."
+                f"run `make training STAGE={stage}`, then `kennel train FOLDER --promote`, then this again."
             )
         console.print(f"Promoted: {uri}")
         return
@@ -152,6 +147,24 @@ def run_demo(
 ) -> None:
     """Deploy, train, serve and invoke on the embedded AWS, from nothing to a table of predictions."""
     demo.run(folder, keep=keep, stage=stage)
+
+
+def _push(deployment: Deployment, folder: Path, name: str | None) -> data.Pushed:
+    with Progress(
+        TextColumn("Uploading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        pushed = data.push(deployment, folder, name or folder.resolve().name, progress)
+    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} pictures at {pushed.uri}")
+    if pushed.removed:
+        console.print(f"{pushed.removed} object(s) that the folder no longer has were removed.")
+    for path in pushed.left_out:
+        console.print(f"[yellow]left out, not a picture:[/yellow] {escape(str(path))}")
+    return pushed
 
 
 def _only_dataset(deployment: Deployment) -> str:

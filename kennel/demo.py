@@ -177,7 +177,7 @@ def _every(count: int, progress: Any) -> Any:
 
 
 def _share(truths: Any) -> float:
-    values = list(truths)
+    values: list[bool] = list(truths)
     return round(sum(values) / len(values), 4)
 
 
@@ -189,7 +189,10 @@ def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
         colour = "green" if row["predicted"] == row["label"] else "red"
         probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
         table.add_row(
-            escape(row["picture"]), escape(row["label"]), f"[{colour}]{escape(row['predicted'])}[/{colour}]", probability
+            escape(row["picture"]),
+            escape(row["label"]),
+            f"[{colour}]{escape(row['predicted'])}[/{colour}]",
+            probability,
         )
     console.print(table)
     timings = Table("stage", "seconds", title="Where the time went")

@@ -37,7 +37,7 @@ class Deployment:
 
     def client(self, service: str) -> Any:
         """A client of an AWS service in the stage's region."""
-        return self.session.client(service)  # type: ignore[call-overload]
+        return self.session.client(service)
 
     def output(self, stack: str, key: str) -> str:
         """The output `key` of the stack `stack` ("Data", "Training", …); raises KennelError if it is not deployed."""

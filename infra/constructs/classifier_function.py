@@ -1,4 +1,4 @@
-"""The function behind the URL: one role, one version at a time behind the alias `live`, concurrency reserved and provisioned."""
+"""The function behind the URL: a role, a version behind the alias `live`, concurrency reserved and provisioned."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""EC2 training: a launch template and a group of 0 or 1 instances; a run sets the group to 1, the instance back to 0."""
+"""EC2 training: a launch template and a group of 0 or 1; a run sets the group to 1, the instance back to 0."""
 
 from pathlib import Path
 

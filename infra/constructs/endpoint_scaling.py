@@ -10,9 +10,7 @@ from infra.constructs.endpoint import VARIANT, Endpoint
 class EndpointScaling(Construct):
     """A scalable target on the endpoint's variant, and target tracking on invocations per instance and minute."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, endpoint: Endpoint, settings: EndpointSettings
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, endpoint: Endpoint, settings: EndpointSettings) -> None:
         super().__init__(scope, construct_id)
 
         target = scaling.CfnScalableTarget(

@@ -5,7 +5,7 @@ from constructs import Construct
 
 
 class Network(Construct):
-    """Two public subnets without a NAT gateway, S3 through a gateway endpoint, a security group without inbound rules."""
+    """Two public subnets without a NAT gateway, a gateway endpoint for S3, a security group without inbound rules."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(scope, construct_id)

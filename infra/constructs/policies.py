@@ -34,4 +34,3 @@ def pull_image(role: iam.Role, region: str, repository: str) -> None:
 def role_policies_of(role: iam.Role) -> list[iam.Policy]:
     """The inline policies that a resource using `role` must wait for."""
     return [child for child in role.node.find_all() if isinstance(child, iam.Policy)]
-

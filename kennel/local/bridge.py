@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import ministack.app
 from ministack.core import router
@@ -51,7 +51,9 @@ def _add_resource_types(endpoint: str) -> None:
 def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
     """A handler that checks permissions, then lets an overlay answer, or moto."""
 
-    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> Answer:
+    async def handle(
+        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> Answer:
         operation, parameters = _parse(path, headers, body)
         denied = _denied(service, operation, parameters, headers, query)
         if denied is not None:
@@ -63,12 +65,12 @@ def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
             status, _, answer = _ask_moto(method, path, headers, data)
             if status >= 300:
                 raise Fault.of(status, answer)
-            return json.loads(answer) if answer else {}
+            return cast(dict[str, Any], json.loads(answer or b"{}"))
 
         def answer() -> Answer:
             try:
                 if operation == "InvokeEndpoint":
-                    return overlays[operation](parameters["EndpointName"], headers, body)
+                    return cast(Answer, overlays[operation](parameters["EndpointName"], headers, body))
                 if operation in overlays:
                     return _json(200, overlays[operation](parameters, record))
                 return _ask_moto(method, path, headers, body)
@@ -101,7 +103,9 @@ def _denied(
     query: dict[str, list[str]],
 ) -> Answer | None:
     """The refusal of a call that the caller's policies do not allow, iam:PassRole included."""
-    checks = [(f"{service}:{operation}", _resource(service, operation, parameters), {})]
+    checks: list[tuple[str, str, dict[str, str]]] = [
+        (f"{service}:{operation}", _resource(service, operation, parameters), {})
+    ]
     role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn")
     if role and operation.startswith("Create"):
         checks.append(("iam:PassRole", role, {"iam:PassedToService": f"{service}.amazonaws.com"}))
@@ -110,7 +114,7 @@ def _denied(
             service, action, headers, query, "", resource_arn=resource, service_context=context, named_resource=resource
         )
         if denied is not None:
-            return denied
+            return cast(Answer, denied)
     return None
 
 

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,11 +133,8 @@ def _answers(port: int) -> bool:
 
 def _is_server(pid: int) -> bool:
     """Whether the process is alive and the embedded AWS (process ids are used again)."""
-    try:
-        # Reaps it if it was ours and has ended.
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # if it was ours and has ended
     shown = subprocess.run(["ps", "-p", str(pid), "-o", "stat=,args="], capture_output=True, text=True).stdout
     return "kennel.local.server" in shown and not shown.strip().startswith("Z")
 

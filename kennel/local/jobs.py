@@ -99,7 +99,9 @@ class Jobs:
     def _train(self, session: Any, job: FakeTrainingJob, root: Path, parameters: dict[str, Any]) -> None:
         name, algorithm = job.training_job_name, parameters["AlgorithmSpecification"]
         if "ContainerEntrypoint" not in algorithm:
-            raise JobFailed("ClientError: the embedded AWS runs jobs that name their ContainerEntrypoint; this one does not")
+            raise JobFailed(
+                "ClientError: the embedded AWS runs jobs that name their ContainerEntrypoint; this one does not"
+            )
         command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
         stream = f"{name}/algo-1-{int(time.time())}"
         log = LogStream(session, self._endpoint, LOG_GROUP, stream, root.parent / "job.log")

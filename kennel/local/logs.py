@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,8 @@ class LogStream:
             (self._client.create_log_group, {"logGroupName": group}),
             (self._client.create_log_stream, self._names),
         ):
-            try:
+            with suppress(self._client.exceptions.ResourceAlreadyExistsException):
                 create(**names)
-            except self._client.exceptions.ResourceAlreadyExistsException:
-                pass
 
     def follow(self, lines: Iterable[bytes], seen: Callable[[str], None] | None = None) -> None:
         """Writes each line as it comes, until there are no more; `seen` gets each line too."""

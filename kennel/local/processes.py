@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,10 +49,8 @@ class Processes:
     def stop(self, process: subprocess.Popen[Any], grace_s: float = GRACE_S) -> None:
         """Ends the group of `process`: SIGTERM, and SIGKILL for what is left after `grace_s` seconds."""
         _signal_group(process.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            pass
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
         with self._lock:
@@ -80,10 +79,8 @@ class Processes:
 
 
 def _signal_group(group: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass
 
 
 _WARDEN = """

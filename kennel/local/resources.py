@@ -101,12 +101,14 @@ class Provisioner:
         self._endpoint = endpoint
 
     def create(self, logical_id: str, properties: Properties, stack_name: str) -> tuple[str, Properties]:
+        """Makes the resource; returns its id and attributes."""
         row, client = self._row, self._client()
         name = properties.get(row.name) or f"{stack_name[:30]}-{logical_id[:20]}-{secrets.token_hex(4)}"
         call(client, row.create, {**properties, row.name: name}, also=(row.update,))
         return self._settled(client, name)
 
     def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
+        """Changes the resource, or makes its successor under a new id."""
         row, client = self._row, self._client()
         name = _name(physical_id)
         if new == old:
@@ -122,6 +124,7 @@ class Provisioner:
         return self._settled(client, name)
 
     def delete(self, physical_id: str, properties: Properties) -> None:
+        """Removes the resource."""
         row, client = self._row, self._client()
         if row.before_delete:
             row.before_delete(client, _name(physical_id))
@@ -147,14 +150,17 @@ class ScalableTargets:
         self._endpoint = endpoint
 
     def create(self, logical_id: str, properties: Properties, stack_name: str) -> tuple[str, Properties]:
+        """Registers the target, or changes it."""
         call(self._client(), "register_scalable_target", properties)
         physical_id = "|".join(properties[key] for key in self.NAMED_BY)
         return physical_id, {"Id": physical_id}
 
     def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
+        """The same call as for a new one."""
         return self.create(logical_id, new, stack_name)
 
     def delete(self, physical_id: str, properties: Properties) -> None:
+        """Deregisters the target."""
         self._client().deregister_scalable_target(**dict(zip(self.NAMED_BY, physical_id.split("|"), strict=True)))
 
     def _client(self) -> Any:
@@ -165,10 +171,12 @@ class ScalingPolicies(ScalableTargets):
     """AWS::ApplicationAutoScaling::ScalingPolicy, on a target given by id or by its three names."""
 
     def create(self, logical_id: str, properties: Properties, stack_name: str) -> tuple[str, Properties]:
+        """Puts the policy, new or changed."""
         answer = call(self._client(), "put_scaling_policy", self._named(properties))
         return answer["PolicyARN"], {"Arn": answer["PolicyARN"]}
 
     def delete(self, physical_id: str, properties: Properties) -> None:
+        """Removes the policy."""
         named = self._named(properties)
         self._client().delete_scaling_policy(**{key: named[key] for key in ("PolicyName", *self.NAMED_BY)})
 

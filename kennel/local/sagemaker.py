@@ -35,6 +35,8 @@ class Fault(Exception):
 
 
 class SageMaker:
+    """The operations of SageMaker that do something here, over moto's records."""
+
     def __init__(self, jobs: Jobs, fleets: Fleets) -> None:
         self._jobs = jobs
         self._fleets = fleets
@@ -53,6 +55,7 @@ class SageMaker:
         }
 
     def create_training_job(self, parameters: Parameters, record: Record) -> Parameters:
+        """Starts the job on a thread."""
         name = parameters["TrainingJobName"]
         if name in _backend().training_jobs:
             raise Fault(400, "ResourceInUse", f"Training job names must be unique: {name} exists")
@@ -65,11 +68,13 @@ class SageMaker:
         return answer
 
     def stop_training_job(self, parameters: Parameters, record: Record) -> Parameters:
+        """Ends the job as Stopped."""
         self._job(parameters["TrainingJobName"])
         self._jobs.stop(parameters["TrainingJobName"])
         return {}
 
     def create_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
+        """Starts the first fleet; the endpoint is Creating until it answers."""
         name = parameters["EndpointName"]
         if name in _backend().endpoints:
             raise Fault(400, "ValidationException", f'Cannot create already existing endpoint "{name}".')
@@ -81,6 +86,7 @@ class SageMaker:
         return answer
 
     def update_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
+        """Blue/green to another endpoint config."""
         # moto has no UpdateEndpoint.
         endpoint = self._endpoint(parameters["EndpointName"])
         if endpoint.endpoint_status != "InService":
@@ -93,6 +99,7 @@ class SageMaker:
         return {"EndpointArn": endpoint.arn}
 
     def update_capacities(self, parameters: Parameters, record: Record) -> Parameters:
+        """Changes the number of instances."""
         endpoint = self._endpoint(parameters["EndpointName"])
         count = parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
         settings = self._settings(endpoint.endpoint_config_name).resized(count)
@@ -101,11 +108,13 @@ class SageMaker:
         return {"EndpointArn": endpoint.arn}
 
     def delete_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
+        """Forgets the endpoint and stops its fleet."""
         answer = record()
         self._fleets.remove(parameters["EndpointName"])
         return answer
 
     def create_model(self, parameters: Parameters, record: Record) -> Parameters:
+        """Records the model."""
         answer = record()
         # moto drops the flag.
         _backend()._models[parameters["ModelName"]].enable_network_isolation = parameters.get(
@@ -114,17 +123,18 @@ class SageMaker:
         return answer
 
     def invoke_endpoint(self, name: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Passes the request to an instance; its errors become ModelError, as in SageMaker."""
         self._endpoint(name, f"Endpoint {name} of account {ACCOUNT} not found.")
         try:
             status, answer_headers, answer = self._fleets.invoke(name, headers, body)
         except Unavailable as error:
             raise Fault(503, "ServiceUnavailable", str(error)) from None
         if status >= 400:
-            text = answer.decode(errors="replace")
+            kind, text = "client" if status < 500 else "server", answer.decode(errors="replace")
             raise Fault(
                 424,
                 "ModelError",
-                f"Received {'client' if status < 500 else 'server'} error ({status}) from primary with message {text!r}",
+                f"Received {kind} error ({status}) from primary with message {text!r}",
                 OriginalStatusCode=status,
                 OriginalMessage=text,
             )

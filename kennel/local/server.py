@@ -29,12 +29,13 @@ def main() -> None:
     _configure(endpoint, arguments.port)
 
     # Imported only now: ministack and moto read the environment when they are imported.
+    from ministack.app import app
+
     from kennel.local import bridge, workarounds
     from kennel.local.fleets import Fleets
     from kennel.local.jobs import Jobs
     from kennel.local.processes import Processes
     from kennel.local.sagemaker import SageMaker
-    from ministack.app import app
 
     processes = Processes()
     sagemaker = SageMaker(
@@ -86,7 +87,7 @@ async def _serve(application: Application, port: int, with_parent: bool) -> None
             loop.call_soon_threadsafe(stopped.set)
 
         threading.Thread(target=watch, daemon=True).start()
-    await serve(application, config, shutdown_trigger=stopped.wait)  # type: ignore[arg-type]
+    await serve(application, config, shutdown_trigger=stopped.wait)
 
 
 if __name__ == "__main__":
