@@ -1,12 +1,14 @@
 """Picture bytes to model input: one function for training and for serving, so that both see the same pixels."""
 
 import io
+import re
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
 MAX_PIXELS = 50_000_000
 # The share of the shorter side that the centre crop keeps, as the backbones were trained.
 CROP = 0.875
@@ -29,6 +31,8 @@ def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        if SIGNATURE.match(data):
+            raise UnreadableImage("the picture ends before its first pixel") from None
         raise UnsupportedImage(f"not a picture in one of the formats {', '.join(FORMATS)}") from None
     except Exception as error:
         raise UnreadableImage(f"the picture cannot be read: {error}") from None

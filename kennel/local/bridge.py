@@ -59,10 +59,9 @@ def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
         if denied is not None:
             return denied
 
-        def record(changed: dict[str, Any] | None = None) -> dict[str, Any]:
-            """moto's answer to this call (with `changed` parameters); raises Fault if it refuses."""
-            data = body if changed is None else json.dumps(changed).encode()
-            status, _, answer = _ask_moto(method, path, headers, data)
+        def record() -> dict[str, Any]:
+            """moto's answer to this call; raises Fault if it refuses."""
+            status, _, answer = _ask_moto(method, path, headers, body)
             if status >= 300:
                 raise Fault.of(status, answer)
             return cast(dict[str, Any], json.loads(answer or b"{}"))
@@ -77,7 +76,7 @@ def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
             except Fault as fault:
                 return _json(fault.status, fault.document, {"x-amzn-errortype": fault.code})
 
-        return await run_reentrant(answer)
+        return cast(Answer, await run_reentrant(answer))
 
     return handle
 

@@ -6,11 +6,13 @@ booleans may be strings), and a property that no operation of the row takes is a
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 Properties = dict[str, Any]
 
@@ -126,9 +128,10 @@ class Provisioner:
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Removes the resource."""
         row, client = self._row, self._client()
-        if row.before_delete:
-            row.before_delete(client, _name(physical_id))
-        getattr(client, row.delete)(**{row.name: _name(physical_id)})
+        with _gone_already():
+            if row.before_delete:
+                row.before_delete(client, _name(physical_id))
+            getattr(client, row.delete)(**{row.name: _name(physical_id)})
 
     def _settled(self, client: Any, name: str) -> tuple[str, Properties]:
         row = self._row
@@ -161,7 +164,8 @@ class ScalableTargets:
 
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Deregisters the target."""
-        self._client().deregister_scalable_target(**dict(zip(self.NAMED_BY, physical_id.split("|"), strict=True)))
+        with _gone_already():
+            self._client().deregister_scalable_target(**dict(zip(self.NAMED_BY, physical_id.split("|"), strict=True)))
 
     def _client(self) -> Any:
         return boto3.client("application-autoscaling", endpoint_url=self._endpoint)
@@ -178,7 +182,8 @@ class ScalingPolicies(ScalableTargets):
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Removes the policy."""
         named = self._named(properties)
-        self._client().delete_scaling_policy(**{key: named[key] for key in ("PolicyName", *self.NAMED_BY)})
+        with _gone_already():
+            self._client().delete_scaling_policy(**{key: named[key] for key in ("PolicyName", *self.NAMED_BY)})
 
     def _named(self, properties: Properties) -> Properties:
         rest = {key: value for key, value in properties.items() if key != "ScalingTargetId"}
@@ -229,6 +234,17 @@ def cast(shape: Any, value: Any) -> Any:
 
 def _input_shape(client: Any, operation: str) -> Any:
     return client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation]).input_shape
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """A resource that somebody deleted by hand counts as deleted, as in CloudFormation."""
+    try:
+        yield
+    except ClientError as error:
+        missing = ("could not find", "recordnotfound", "no scalable target", "no scaling policy", "does not exist")
+        if not any(words in str(error).lower() for words in missing):
+            raise
 
 
 def _name(arn: str) -> str:

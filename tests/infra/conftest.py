@@ -1,0 +1,16 @@
+"""The templates of every stage, synthesized once."""
+
+import pytest
+from synthesis import MATRIX, Templates, synthesize
+
+
+@pytest.fixture(scope="session")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Templates]:
+    return {
+        name: synthesize(name, settings, tmp_path_factory.mktemp(name) / "cdk.out") for name, settings in MATRIX.items()
+    }
+
+
+@pytest.fixture(params=list(MATRIX))
+def templates(request: pytest.FixtureRequest, matrix: dict[str, Templates]) -> Templates:
+    return matrix[request.param]

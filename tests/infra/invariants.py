@@ -1,0 +1,201 @@
+"""What holds in every stage. Each invariant gives its violations, as sentences."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+Templates = dict[str, dict[str, Any]]
+Resource = dict[str, Any]
+
+# Actions for which AWS offers no resource level.
+NO_RESOURCE_LEVEL = {"cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
+# Written by CDK for its own custom resources.
+CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
+
+
+def resources(templates: Templates, kind: str) -> Iterator[tuple[str, Resource]]:
+    for template in templates.values():
+        for name, resource in template["Resources"].items():
+            if resource["Type"] == kind and not name.startswith(CDK_OWNED):
+                yield name, resource.get("Properties", {})
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def statements(templates: Templates) -> Iterator[tuple[str, dict[str, Any]]]:
+    for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+        for name, policy in resources(templates, kind):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+
+def no_action_is_a_wildcard(templates: Templates) -> Iterator[str]:
+    for name, statement in statements(templates):
+        for action in as_list(statement["Action"]):
+            # grant_read and its like write s3:GetObject*, a family that only reads or only writes.
+            if action == "*" or action.endswith(":*"):
+                yield f"{name} allows {action}"
+
+
+def every_resource_is_named_where_aws_offers_it(templates: Templates) -> Iterator[str]:
+    for name, statement in statements(templates):
+        if "*" in as_list(statement["Resource"]) and not set(as_list(statement["Action"])) <= NO_RESOURCE_LEVEL:
+            yield f"{name} allows {statement['Action']} on every resource"
+
+
+def no_full_access_policy_is_attached(templates: Templates) -> Iterator[str]:
+    for name, role in resources(templates, "AWS::IAM::Role"):
+        for policy in role.get("ManagedPolicyArns", []):
+            if "FullAccess" in json.dumps(policy) or "PowerUser" in json.dumps(policy):
+                yield f"{name} has {json.dumps(policy)}"
+
+
+def a_role_is_passed_to_one_service_only(templates: Templates) -> Iterator[str]:
+    for name, statement in statements(templates):
+        if "iam:PassRole" in as_list(statement["Action"]) and "iam:PassedToService" not in json.dumps(statement):
+            yield f"{name} passes roles to any service"
+
+
+def sagemaker_roles_trust_this_account_only(templates: Templates) -> Iterator[str]:
+    for name, role in resources(templates, "AWS::IAM::Role"):
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+            if "sagemaker" in json.dumps(statement["Principal"]) and "aws:SourceAccount" not in json.dumps(statement):
+                yield f"{name} can be assumed on behalf of any account"
+
+
+def buckets_are_private_versioned_and_encrypted(templates: Templates) -> Iterator[str]:
+    for name, bucket in resources(templates, "AWS::S3::Bucket"):
+        if set(bucket.get("PublicAccessBlockConfiguration", {}).values()) != {True}:
+            yield f"{name} is not closed to the public"
+        if bucket.get("VersioningConfiguration", {}).get("Status") != "Enabled":
+            yield f"{name} is not versioned"
+        if "BucketEncryption" not in bucket:
+            yield f"{name} is not encrypted"
+
+
+def buckets_refuse_plain_http(templates: Templates) -> Iterator[str]:
+    refused = set()
+    for _, policy in resources(templates, "AWS::S3::BucketPolicy"):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny" and "aws:SecureTransport" in json.dumps(statement):
+                refused.add(policy["Bucket"]["Ref"])
+    for name, _ in resources(templates, "AWS::S3::Bucket"):
+        if name not in refused:
+            yield f"{name} takes plain HTTP"
+
+
+def the_key_rotates(templates: Templates) -> Iterator[str]:
+    for name, key in resources(templates, "AWS::KMS::Key"):
+        if not key.get("EnableKeyRotation"):
+            yield f"{name} does not rotate"
+
+
+def models_have_no_network(templates: Templates) -> Iterator[str]:
+    for name, model in resources(templates, "AWS::SageMaker::Model"):
+        if not model.get("EnableNetworkIsolation"):
+            yield f"{name} has a network"
+
+
+def only_endpoints_and_variants_are_named(templates: Templates) -> Iterator[str]:
+    for kind, prop in (("Model", "ModelName"), ("EndpointConfig", "EndpointConfigName")):
+        for name, resource in resources(templates, f"AWS::SageMaker::{kind}"):
+            if prop in resource:
+                yield f"{name} has a name of its own, so that it cannot be replaced"
+    for name, endpoint in resources(templates, "AWS::SageMaker::Endpoint"):
+        if not isinstance(endpoint.get("EndpointName"), str):
+            yield f"{name} has no constant name"
+
+
+def endpoint_updates_are_watched_and_keep_their_counts(templates: Templates) -> Iterator[str]:
+    for name, endpoint in resources(templates, "AWS::SageMaker::Endpoint"):
+        deployment = endpoint.get("DeploymentConfig", {})
+        if len(deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])) < 2:
+            yield f"{name} is not rolled back by alarms"
+        if not endpoint.get("RetainAllVariantProperties"):
+            yield f"{name} loses the count that scaling has reached"
+
+
+def rollback_alarms_watch_the_endpoint_itself(templates: Templates) -> Iterator[str]:
+    variants = {
+        variant["VariantName"]
+        for _, config in resources(templates, "AWS::SageMaker::EndpointConfig")
+        for variant in config["ProductionVariants"]
+    }
+    names = {endpoint["EndpointName"] for _, endpoint in resources(templates, "AWS::SageMaker::Endpoint")}
+    for name, alarm in resources(templates, "AWS::CloudWatch::Alarm"):
+        dimensions = {item["Name"]: item["Value"] for item in alarm["Dimensions"]}
+        if dimensions.get("VariantName") not in variants or dimensions.get("EndpointName") not in names:
+            yield f"{name} watches {dimensions}"
+
+
+def scaling_waits_for_its_endpoint(templates: Templates) -> Iterator[str]:
+    endpoints = {name for name, _ in resources(templates, "AWS::SageMaker::Endpoint")}
+    for name, resource in templates["Serving"]["Resources"].items():
+        if resource["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget" and not endpoints & set(
+            as_list(resource.get("DependsOn", []))
+        ):
+            yield f"{name} may be registered before its endpoint exists"
+
+
+def nothing_reaches_the_training_instance(templates: Templates) -> Iterator[str]:
+    for name, group in resources(templates, "AWS::EC2::SecurityGroup"):
+        if group.get("SecurityGroupIngress"):
+            yield f"{name} has inbound rules"
+    for name, template in resources(templates, "AWS::EC2::LaunchTemplate"):
+        data = template["LaunchTemplateData"]
+        if data.get("MetadataOptions", {}).get("HttpTokens") != "required":
+            yield f"{name} allows IMDSv1"
+        if "KeyName" in data:
+            yield f"{name} has an SSH key"
+        for device in data["BlockDeviceMappings"]:
+            if not device["Ebs"].get("Encrypted"):
+                yield f"{name} has an unencrypted volume"
+
+
+def ec2_training_is_empty_at_rest(templates: Templates) -> Iterator[str]:
+    for name, group in resources(templates, "AWS::AutoScaling::AutoScalingGroup"):
+        if (group["MinSize"], group["MaxSize"]) != ("0", "1") or group.get("DesiredCapacity", "0") != "0":
+            yield f"{name} has instances at rest"
+
+
+def notebooks_stop_when_idle_and_have_no_root(templates: Templates) -> Iterator[str]:
+    for name, notebook in resources(templates, "AWS::SageMaker::NotebookInstance"):
+        if "LifecycleConfigName" not in notebook:
+            yield f"{name} never stops"
+        if notebook.get("RootAccess") != "Disabled":
+            yield f"{name} gives root"
+        if "KmsKeyId" not in notebook:
+            yield f"{name} is not encrypted with the stage's key"
+
+
+def logs_are_not_kept_for_ever(templates: Templates) -> Iterator[str]:
+    for name, group in resources(templates, "AWS::Logs::LogGroup"):
+        if "RetentionInDays" not in group:
+            yield f"{name} is kept for ever"
+
+
+def provisioned_fits_into_reserved_concurrency(templates: Templates) -> Iterator[str]:
+    reserved = [f["ReservedConcurrentExecutions"] for _, f in resources(templates, "AWS::Lambda::Function")]
+    for name, target in resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget"):
+        if target["ServiceNamespace"] == "lambda" and target["MaxCapacity"] > min(reserved):
+            yield f"{name} may provision more than is reserved"
+
+
+def the_url_takes_both_permissions(templates: Templates) -> Iterator[str]:
+    for name, url in resources(templates, "AWS::Lambda::Url"):
+        granted = [p for _, p in resources(templates, "AWS::Lambda::Permission")]
+        if not any(p["Action"] == "lambda:InvokeFunctionUrl" for p in granted):
+            yield f"{name} grants no InvokeFunctionUrl"
+        if not any(p["Action"] == "lambda:InvokeFunction" and p.get("InvokedViaFunctionUrl") for p in granted):
+            yield f"{name} grants no InvokeFunction via the URL"
+        if url["AuthType"] == "AWS_IAM" and any(p["Principal"] == "*" for p in granted):
+            yield f"{name} is open to everyone"
+
+
+INVARIANTS = [
+    value
+    for value in list(globals().values())
+    if callable(value) and getattr(value, "__annotations__", {}).get("return") == Iterator[str]
+]

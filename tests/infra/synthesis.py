@@ -1,0 +1,34 @@
+"""The stages, the options that the tests cross them with, and their templates."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import App
+
+from infra.config import parse_stage
+from infra.stage import add_stacks
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONTEXT = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
+FLAGS = {name: value for name, value in CONTEXT.items() if name.startswith("@aws-cdk/")}
+
+# The stages of cdk.json, and what an option changes.
+MATRIX: dict[str, dict[str, Any]] = {
+    **CONTEXT["stages"],
+    "public": {
+        **CONTEXT["stages"]["dev"],
+        "function": {"url_auth": "NONE", "public_url_reason": "a demo without data"},
+    },
+    "gpu": {**CONTEXT["stages"]["dev"], "endpoint": {"instance_type": "ml.g5.xlarge", "fixed": True}},
+    "ondemand": {**CONTEXT["stages"]["dev"], "region": "eu-central-1", "ec2": {"spot": False}},
+}
+
+Templates = dict[str, dict[str, Any]]
+
+
+def synthesize(name: str, settings: dict[str, Any], folder: Path) -> Templates:
+    app = App(context=FLAGS, outdir=str(folder))
+    add_stacks(app, parse_stage(name, settings))
+    assembly = app.synth()
+    return {stack.stack_name.rpartition("-")[2]: stack.template for stack in assembly.stacks}

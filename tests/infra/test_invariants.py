@@ -1,0 +1,76 @@
+"""Every invariant holds over the matrix of stages, and each can fail."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import invariants
+import pytest
+from invariants import INVARIANTS, Templates
+
+Invariant = Callable[[Templates], Iterator[str]]
+
+
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda function: function.__name__)
+def test_given_a_stage_when_synthesized_then_the_invariant_holds(invariant: Invariant, templates: Templates) -> None:
+    assert list(invariant(templates)) == []
+
+
+def first(templates: Templates, kind: str) -> dict[str, Any]:
+    return next(properties for _, properties in invariants.resources(templates, kind))
+
+
+def statement(templates: Templates, action: str) -> dict[str, Any]:
+    return next(s for _, s in invariants.statements(templates) if action in invariants.as_list(s["Action"]))
+
+
+def _target_without_dependency(templates: Templates) -> None:
+    for resource in templates["Serving"]["Resources"].values():
+        resource.pop("DependsOn", None)
+
+
+# One change for each invariant that violates it.
+BREAKS: dict[str, Callable[[Templates], Any]] = {
+    "no_action_is_a_wildcard": lambda t: statement(t, "ssm:GetParameter").update(Action="ssm:*"),
+    "every_resource_is_named_where_aws_offers_it": lambda t: statement(t, "ssm:GetParameter").update(Resource="*"),
+    "no_full_access_policy_is_attached": lambda t: first(t, "AWS::IAM::Role").update(
+        ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"]
+    ),
+    "a_role_is_passed_to_one_service_only": lambda t: statement(t, "iam:PassRole").pop("Condition"),
+    "sagemaker_roles_trust_this_account_only": lambda t: first(t, "AWS::IAM::Role")["AssumeRolePolicyDocument"][
+        "Statement"
+    ][0].pop("Condition"),
+    "buckets_are_private_versioned_and_encrypted": lambda t: first(t, "AWS::S3::Bucket").pop("VersioningConfiguration"),
+    "buckets_refuse_plain_http": lambda t: first(t, "AWS::S3::BucketPolicy")["PolicyDocument"].update(Statement=[]),
+    "the_key_rotates": lambda t: first(t, "AWS::KMS::Key").pop("EnableKeyRotation"),
+    "models_have_no_network": lambda t: first(t, "AWS::SageMaker::Model").pop("EnableNetworkIsolation"),
+    "only_endpoints_and_variants_are_named": lambda t: first(t, "AWS::SageMaker::Model").update(ModelName="model"),
+    "endpoint_updates_are_watched_and_keep_their_counts": lambda t: first(t, "AWS::SageMaker::Endpoint").pop(
+        "RetainAllVariantProperties"
+    ),
+    "rollback_alarms_watch_the_endpoint_itself": lambda t: first(t, "AWS::CloudWatch::Alarm").update(
+        Dimensions=[{"Name": "VariantName", "Value": "AllTraffic"}]
+    ),
+    "scaling_waits_for_its_endpoint": _target_without_dependency,
+    "nothing_reaches_the_training_instance": lambda t: first(t, "AWS::EC2::SecurityGroup").update(
+        SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0", "FromPort": 22}]
+    ),
+    "ec2_training_is_empty_at_rest": lambda t: first(t, "AWS::AutoScaling::AutoScalingGroup").update(MinSize="1"),
+    "notebooks_stop_when_idle_and_have_no_root": lambda t: first(t, "AWS::SageMaker::NotebookInstance").pop(
+        "LifecycleConfigName"
+    ),
+    "logs_are_not_kept_for_ever": lambda t: first(t, "AWS::Logs::LogGroup").pop("RetentionInDays"),
+    "provisioned_fits_into_reserved_concurrency": lambda t: first(t, "AWS::Lambda::Function").update(
+        ReservedConcurrentExecutions=1
+    ),
+    "the_url_takes_both_permissions": lambda t: first(t, "AWS::Lambda::Permission").update(Action="lambda:GetFunction"),
+}
+
+
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda function: function.__name__)
+def test_given_a_template_that_violates_it_when_checked_then_the_invariant_says_so(
+    invariant: Invariant, matrix: dict[str, Templates]
+) -> None:
+    broken = copy.deepcopy(matrix["dev"])
+    BREAKS[invariant.__name__](broken)
+    assert list(invariant(broken)) != []

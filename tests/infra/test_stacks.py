@@ -1,0 +1,111 @@
+"""What the stages are made of, and how they differ."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invariants import resources
+from synthesis import REPOSITORY, Templates
+
+ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole"}
+
+
+def app(folder: Path, *command: str, stage: str = "dev") -> "subprocess.CompletedProcess[str]":
+    """Runs app.py as the CDK CLI does, in an environment without credentials."""
+    context = (REPOSITORY / "cdk.json").read_text()
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return subprocess.run(
+        [*command, sys.executable, "app.py"],
+        cwd=REPOSITORY,
+        env={
+            **kept,
+            "HOME": str(folder),
+            "CDK_OUTDIR": str(folder / "cdk.out"),
+            "CDK_CONTEXT_JSON": json.dumps({**json.loads(context)["context"], "stage": stage}),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def no_network() -> list[str]:
+    """A command that runs another one without any network, where this machine can."""
+    command = ["unshare", "--map-root-user", "--net"]
+    works = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    return command if works else []
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_given_no_credentials_and_no_network_when_synthesized_twice_then_the_templates_are_identical(
+    tmp_path: Path, stage: str
+) -> None:
+    templates = []
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        result = app(tmp_path / run, *no_network(), stage=stage)
+        assert result.returncode == 0, result.stderr
+        files = sorted((tmp_path / run / "cdk.out").glob("*.template.json"))
+        templates.append({file.name: file.read_bytes() for file in files})
+    assert len(templates[0]) == 4
+    assert templates[0] == templates[1]
+
+
+def test_given_an_unknown_stage_when_synthesized_then_the_error_is_one_line(tmp_path: Path) -> None:
+    result = app(tmp_path, stage="test")
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("No stage 'test' in cdk.json (known: dev, prod).")
+    assert "Traceback" not in result.stderr
+
+
+def test_given_a_stage_when_synthesized_then_each_actor_has_a_role_of_its_own(templates: Templates) -> None:
+    names = {re.sub(r"[0-9A-F]{8}$", "", name) for name, _ in resources(templates, "AWS::IAM::Role")}
+    assert names == ROLES
+
+
+def test_given_prod_when_synthesized_then_data_is_retained_and_in_dev_it_is_not(matrix: dict[str, Templates]) -> None:
+    def policies(stage: str) -> set[str]:
+        kept = ("AWS::S3::Bucket", "AWS::KMS::Key")
+        return {r["DeletionPolicy"] for r in matrix[stage]["Data"]["Resources"].values() if r["Type"] in kept}
+
+    assert policies("prod") == {"Retain"}
+    assert policies("dev") == {"Delete"}
+
+
+def test_given_prod_when_synthesized_then_both_endpoints_serve_the_same_model(matrix: dict[str, Templates]) -> None:
+    def names(stage: str) -> list[Any]:
+        return sorted(e["EndpointName"] for _, e in resources(matrix[stage], "AWS::SageMaker::Endpoint"))
+
+    assert names("prod") == ["kennel-prod-fixed", "kennel-prod-scaled"]
+    assert names("dev") == ["kennel-dev-scaled"]
+    configs = [properties for _, properties in resources(matrix["prod"], "AWS::SageMaker::EndpointConfig")]
+    models = [config["ProductionVariants"][0]["ModelName"] for config in configs]
+    assert models[0] == models[1]
+
+
+def test_given_an_instance_with_its_own_disk_when_synthesized_then_its_endpoint_has_no_key(
+    matrix: dict[str, Templates],
+) -> None:
+    configs = [properties for _, properties in resources(matrix["gpu"], "AWS::SageMaker::EndpointConfig")]
+    assert all("KmsKeyId" not in config for config in configs)
+    assert all("KmsKeyId" in c for _, c in resources(matrix["dev"], "AWS::SageMaker::EndpointConfig"))
+
+
+def test_given_dev_when_synthesized_then_target_tracking_follows_invocations(matrix: dict[str, Templates]) -> None:
+    policies = {
+        p["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]
+        for _, p in resources(matrix["dev"], "AWS::ApplicationAutoScaling::ScalingPolicy")
+    }
+    assert policies == {"SageMakerVariantInvocationsPerInstance", "LambdaProvisionedConcurrencyUtilization"}
+
+
+def test_given_a_user_data_script_when_synthesized_then_no_placeholder_is_left(templates: Templates) -> None:
+    for _, template in resources(templates, "AWS::EC2::LaunchTemplate"):
+        script = str(template["LaunchTemplateData"]["UserData"])
+        assert not re.search(r"@[A-Z_]+@", script)
+        assert "set-desired-capacity" in script

@@ -1,0 +1,9 @@
+"""Fixtures of the unit tests."""
+
+import pytest
+from drawing import encode, gradient
+
+
+@pytest.fixture
+def jpeg() -> bytes:
+    return encode(gradient(), "JPEG")

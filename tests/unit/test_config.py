@@ -1,0 +1,80 @@
+"""The stage model: what AWS would refuse at deploy is refused here, all at once, with the remedy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.config import ConfigurationError, Stage, parse_stage
+
+STAGES = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]["stages"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_given_the_stages_of_cdk_json_when_parsed_then_they_are_valid(name: str) -> None:
+    assert parse_stage(name, STAGES[name]).prefix == f"Kennel-{name}"
+
+
+def test_given_the_dev_stage_when_parsed_then_it_has_the_sizes_of_the_course_project() -> None:
+    stage = parse_stage("dev", STAGES["dev"])
+    assert stage.notebook.instance_type == "ml.t3.medium"
+    assert stage.ec2.instance_type == "m5.xlarge"
+    assert (stage.endpoint.instance_type, stage.endpoint.min_instances, stage.endpoint.max_instances) == (
+        "ml.m5.large",
+        1,
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"endpoint": {"min_instances": 3, "max_instances": 2}}, "raise it"),
+        ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
+        ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),
+        ({"endpoint": {"canary_percent": 60, "min_instances": 4}}, "less than or equal to 50"),
+        ({"endpoint": {"timeout_s": 28}}, "must exceed endpoint.timeout_s"),
+        ({"function": {"provisioned_min": 5}}, "raise it"),
+        ({"function": {"reserved_concurrency": 2}}, "raise reserved_concurrency"),
+        ({"function": {"url_auth": "NONE"}}, "public_url_reason"),
+        ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
+        ({"region": "mars-north-1"}, "choose another region"),
+        ({"log_retention_days": 15}, "choose one"),
+        ({"account": "12"}, "match pattern"),
+        ({"endpoint": {"instances": 3}}, "no such setting"),
+    ],
+)
+def test_given_a_setting_that_cannot_be_deployed_when_parsed_then_the_error_says_what_to_do(
+    settings: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        parse_stage("dev", {"region": "us-east-1", **settings})
+
+
+def test_given_several_errors_when_parsed_then_all_are_reported_at_once() -> None:
+    settings = {
+        "region": "mars-north-1",
+        "log_retention_days": 15,
+        "endpoint": {"max_instances": 0, "bake_time_s": -1},
+        "function": {"provisioned_max": 20, "url_auth": "NONE"},
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        parse_stage("dev", settings)
+    message = str(caught.value)
+    assert "6 error(s)" in message
+    for part in (
+        "region",
+        "log_retention_days",
+        "endpoint.max_instances",
+        "bake_time_s",
+        "provisioned_max",
+        "url_auth",
+    ):
+        assert part in message
+
+
+def test_given_a_stage_when_changed_then_it_refuses() -> None:
+    stage = Stage(name="dev", region="us-east-1")
+    with pytest.raises(ValueError, match="frozen"):
+        stage.region = "eu-west-1"

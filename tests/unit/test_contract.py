@@ -1,0 +1,45 @@
+"""Hyperparameters and folders, as SageMaker hands them over."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["train.py", "--seed", "9"])
+    module = importlib.reload(importlib.import_module("contract"))
+    yield module
+    monkeypatch.undo()
+    importlib.reload(module)
+
+
+def test_given_hyperparameters_of_a_job_when_read_then_the_command_line_comes_last(
+    contract: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    values = {"learning_rate": "0.5", "backbone": '"resnet50"', "weights": "hub"}
+    (tmp_path / "input" / "config" / "hyperparameters.json").write_text(json.dumps(values))
+    expected = ["--learning-rate", "0.5", "--backbone", "resnet50", "--weights", "hub", "--seed", "9"]
+    assert contract.arguments() == expected
+
+
+def test_given_a_channel_when_asked_for_then_its_folder_is_found(
+    contract: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert contract.channel("training") is None
+    (tmp_path / "input" / "data" / "training").mkdir(parents=True)
+    assert contract.channel("training") == tmp_path / "input" / "data" / "training"
+    monkeypatch.setenv("SM_CHANNEL_TRAINING", str(tmp_path))
+    assert contract.channel("training") == tmp_path
+
+
+def test_given_a_failure_when_reported_then_it_is_where_sagemaker_looks(contract: ModuleType, tmp_path: Path) -> None:
+    contract.report_failure("no pictures")
+    assert (tmp_path / "output" / "failure").read_text() == "no pictures"

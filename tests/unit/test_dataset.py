@@ -1,0 +1,91 @@
+"""Folders of pictures as people have them; what cannot be trained on says why."""
+
+from pathlib import Path
+
+import pytest
+from drawing import encode, gradient
+
+import dataset
+
+
+def write(root: Path, *files: str) -> Path:
+    for number, file in enumerate(files):
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(gradient(40 + number, 40), "JPEG"))
+    return root
+
+
+def counts(loaded: dataset.Dataset) -> dict[str, int]:
+    return {split: len(samples) for split, samples in loaded.splits.items()}
+
+
+@pytest.mark.parametrize(("valid", "expected"), [("valid", "valid"), ("val", "valid")])
+def test_given_splits_of_either_name_when_loaded_then_they_are_kept(tmp_path: Path, valid: str, expected: str) -> None:
+    write(tmp_path, "train/a/1.jpg", "train/b/1.jpg", f"{valid}/a/2.jpg", f"{valid}/b/2.jpg", "test/a/3.jpg")
+    loaded = dataset.load(tmp_path, seed=1)
+    assert loaded.labels == ["a", "b"]
+    assert counts(loaded) == {"train": 2, expected: 2, "test": 1}
+
+
+def test_given_one_folder_of_classes_when_loaded_then_a_share_of_each_class_is_held_out(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{label}/{index}.jpg" for label in "ab" for index in range(10)))
+    loaded = dataset.load(tmp_path, seed=1)
+    assert counts(loaded) == {"train": 16, "valid": 4}
+    assert {sample.label for sample in loaded.splits["valid"]} == {0, 1}
+    assert not {s.path for s in loaded.splits["train"]} & {s.path for s in loaded.splits["valid"]}
+    assert dataset.load(tmp_path, seed=1) == loaded
+    assert dataset.load(tmp_path, seed=2).splits != loaded.splits
+
+
+def test_given_an_unreadable_picture_when_loaded_then_it_is_skipped_by_name(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{label}/{index}.jpg" for label in "ab" for index in range(3)))
+    (tmp_path / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    (tmp_path / "b" / "text.png").write_text("text")
+    loaded = dataset.load(tmp_path, seed=1)
+    assert [reason.partition(":")[0] for reason in loaded.skipped] == ["a/broken.jpg", "b/text.png"]
+
+
+def test_given_a_changed_picture_when_loaded_then_the_fingerprint_differs(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
+    before = dataset.load(tmp_path, seed=1).fingerprint
+    (tmp_path / "a" / "1.jpg").write_bytes(encode(gradient(99, 99), "JPEG"))
+    assert dataset.load(tmp_path, seed=1).fingerprint != before
+
+
+def test_given_a_class_without_pictures_when_loaded_then_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "valid/a/1.jpg")
+    (tmp_path / "train" / "empty").mkdir()
+    (tmp_path / "valid" / "other").mkdir()
+    with pytest.raises(dataset.DatasetError) as caught:
+        dataset.load(tmp_path, seed=1)
+    assert "class 'empty' has no pictures in train" in str(caught.value)
+    assert "class 'other' is in valid and not in train" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "no pictures"),
+        (("a/1.jpg", "a/2.jpg"), "only the class 'a'"),
+        (("a/1.jpg", "a/2.jpg", "b/1.jpg"), "a single picture"),
+    ],
+)
+def test_given_too_little_when_loaded_then_the_error_says_what_to_do(
+    tmp_path: Path, files: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(dataset.DatasetError, match=message):
+        dataset.load(write(tmp_path, *files), seed=1)
+
+
+def test_given_only_unreadable_pictures_in_a_class_when_loaded_then_it_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.jpg", "a/2.jpg")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.jpg").write_text("text")
+    with pytest.raises(dataset.DatasetError, match=r"no readable training picture in class b \(b/1.jpg"):
+        dataset.load(tmp_path, seed=1)
+
+
+def test_given_no_folder_when_loaded_then_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(dataset.DatasetError, match="is not a folder"):
+        dataset.load(tmp_path / "nowhere", seed=1)
