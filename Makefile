@@ -15,7 +15,7 @@ VENV_READY := $(VENV)/.kennel-ready
 NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
 export PATH := $(abspath $(VENV))/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export STAGE
+export STAGE VENV
 # Neither ours to show: Node's funding lines, jsii's advice on Node versions.
 export npm_config_fund := false
 export npm_config_audit := false
@@ -82,7 +82,7 @@ setup: $(VENV_READY) $(NODE_READY) $(WHEELS_READY)
 .PHONY: wheels
 wheels: $(WHEELS_READY)
 
-$(VENV_READY): $(REQUIREMENTS) pyproject.toml
+$(VENV_READY): $(REQUIREMENTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Kennel needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Set-up: virtual environment in $(VENV) (some minutes and 7 GB, once)"
@@ -95,7 +95,8 @@ $(VENV_READY): $(REQUIREMENTS) pyproject.toml
 $(NODE_READY): package.json package-lock.json | $(VENV_READY)
 	@start=$$SECONDS; npm ci --silent; touch $@; echo "Set-up: the CDK command line took $$((SECONDS - start)) s"
 
-$(WHEELS_READY): training/vendor.txt | $(VENV_READY)
+# Also run by the CDK command line before each synth (cdk.json), with whatever Python is active there.
+$(WHEELS_READY): training/vendor.txt
 	@start=$$SECONDS; rm -rf build/wheels; \
-	python -m pip download --quiet --no-deps --require-hashes --dest build/wheels -r training/vendor.txt; \
+	python3 -m pip download --quiet --no-deps --require-hashes --dest build/wheels -r training/vendor.txt; \
 	touch $@; echo "Set-up: vendored wheels took $$((SECONDS - start)) s"

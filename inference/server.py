@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from images import UnreadableImage, UnsupportedImage
-from predictor import Predictor
+from predictor import Predictor, damaged_files
 
 PACKAGE = Path(os.environ.get("KENNEL_MODEL_DIR", Path(__file__).resolve().parent))
 DEFAULT_PORT = 8081
@@ -162,6 +163,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; one per core by default")
     arguments = parser.parse_args()
+    # Checked here: uvicorn would start a worker that cannot load its model again and again.
+    if damage := damaged_files(PACKAGE):
+        sys.exit(f"The model package {PACKAGE} is damaged: {'; '.join(damage)}")
     uvicorn.run(
         "server:app",
         host=arguments.host,

@@ -94,7 +94,7 @@ class SageMaker:
         settings = self._settings(parameters["EndpointConfigName"])
         if parameters.get("RetainAllVariantProperties") and endpoint.production_variants:
             settings = settings.resized(endpoint.production_variants[0]["DesiredInstanceCount"])
-        endpoint.endpoint_status = "Updating"
+        endpoint.endpoint_status, endpoint.failure_reason = "Updating", None
         self._fleets.deploy(endpoint, settings)
         return {"EndpointArn": endpoint.arn}
 

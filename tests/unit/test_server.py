@@ -10,6 +10,7 @@ from drawing import encode, gradient
 from starlette.testclient import TestClient
 
 from images import decode
+from predictor import damaged_files
 
 
 class Decoding:
@@ -78,3 +79,11 @@ def test_given_a_full_queue_when_posted_then_the_excess_is_refused_at_once(clien
     answer = client.post("/", content=jpeg)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
+
+
+def test_given_a_damaged_package_when_checked_then_every_fault_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"sha256": {"a": "00", "b": "00"}}')
+    (tmp_path / "a").write_text("changed")
+    assert damaged_files(tmp_path) == ["a was changed", "b is missing"]
+    (tmp_path / "model.json").unlink()
+    assert "model.json cannot be read" in damaged_files(tmp_path)[0]

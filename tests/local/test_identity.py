@@ -1,0 +1,104 @@
+"""IAM is enforced: who may call the URL, and what the roles may not do, with their real credentials."""
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from environment import Environment
+
+from kennel.calling import Url
+from kennel.deployment import Deployment
+
+pytestmark = pytest.mark.slow
+
+DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
+
+
+@pytest.fixture
+def stranger(deployed: Environment) -> Iterator[tuple[str, Url]]:
+    """A user without any permission, and the URL signed by that user."""
+    iam = deployed.client("iam")
+    iam.create_user(UserName="stranger")
+    key = iam.create_access_key(UserName="stranger")["AccessKey"]
+    url = deployed.url()
+    url._credentials = boto3.Session(
+        aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
+    ).get_credentials()
+    yield "stranger", url
+    iam.delete_access_key(UserName="stranger", AccessKeyId=key["AccessKeyId"])
+    for policy in iam.list_attached_user_policies(UserName="stranger")["AttachedPolicies"]:
+        iam.detach_user_policy(UserName="stranger", PolicyArn=policy["PolicyArn"])
+    iam.delete_user(UserName="stranger")
+
+
+def test_given_no_signature_when_the_url_is_called_then_it_is_forbidden(deployed: Environment) -> None:
+    assert deployed.url().call(deployed.picture(), "image/jpeg", signed=False).status == 403
+
+
+def test_given_a_wrong_secret_when_the_url_is_called_then_it_is_forbidden(deployed: Environment) -> None:
+    url = Url(Deployment("dev"))
+    url._credentials = boto3.Session(aws_access_key_id="test", aws_secret_access_key="wrong").get_credentials()
+    assert url.call(deployed.picture(), "image/jpeg").status == 403
+
+
+def test_given_a_user_without_permission_when_the_url_is_called_then_it_is_forbidden_until_the_policy_is_attached(
+    deployed: Environment, stranger: tuple[str, Url]
+) -> None:
+    user, url = stranger
+    assert url.call(deployed.picture(), "image/jpeg").status == 403
+    policy = deployed.output("Api", "CallersPolicyArn")
+    deployed.client("iam").attach_user_policy(UserName=user, PolicyArn=policy)
+    assert url.call(deployed.picture(), "image/jpeg").status == 200
+
+
+def test_given_the_functions_role_when_it_calls_its_endpoint_then_it_is_allowed(deployed: Environment) -> None:
+    role, name = deployed.output("Api", "FunctionRoleArn"), deployed.output("Serving", "EndpointName")
+    outcome = deployed.as_role(role, "sagemaker-runtime", "invoke_endpoint", EndpointName=name, Body="text")
+    assert outcome == "ModelError"  # it got there; a text is no picture
+
+
+def test_given_the_functions_role_when_it_goes_elsewhere_then_it_is_denied(deployed: Environment) -> None:
+    role, bucket = deployed.output("Api", "FunctionRoleArn"), deployed.output("Data", "DatasetBucket")
+    models = deployed.output("Data", "ModelBucket")
+    for service, operation, arguments in (
+        ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "kennel-dev-fixed", "Body": "x"}),
+        ("s3", "list_objects_v2", {"Bucket": bucket}),
+        ("s3", "get_object", {"Bucket": bucket, "Key": "datasets/x"}),
+        ("s3", "put_object", {"Bucket": bucket, "Key": "datasets/x", "Body": "x"}),
+        ("s3", "get_object", {"Bucket": models, "Key": "packages/x"}),
+        ("sagemaker", "describe_endpoint", {"EndpointName": "kennel-dev-scaled"}),
+        ("sagemaker", "delete_endpoint", {"EndpointName": "kennel-dev-scaled"}),
+        ("ssm", "put_parameter", {"Name": "/kennel/dev/model", "Value": "x", "Overwrite": True}),
+    ):
+        assert deployed.as_role(role, service, operation, **arguments) in DENIED, (service, operation)
+
+
+def test_given_the_endpoints_role_when_it_writes_then_it_is_denied(deployed: Environment) -> None:
+    role, bucket = deployed.output("Serving", "EndpointRoleArn"), deployed.output("Data", "DatasetBucket")
+    models = deployed.output("Data", "ModelBucket")
+    key = deployed.facts["package"].split(f"{models}/")[1] + "model.json"
+    assert deployed.as_role(role, "s3", "get_object", Bucket=models, Key=key) == "Allowed"
+    for operation, arguments in (
+        ("put_object", {"Bucket": bucket, "Key": "datasets/x", "Body": "x"}),
+        ("get_object", {"Bucket": bucket, "Key": "datasets/x"}),
+        ("delete_object", {"Bucket": models, "Key": key}),
+        ("put_object", {"Bucket": models, "Key": key, "Body": "x"}),
+    ):
+        assert deployed.as_role(role, "s3", operation, **arguments) in DENIED, operation
+
+
+def test_given_the_job_role_when_it_leaves_its_prefixes_then_it_is_denied(deployed: Environment) -> None:
+    role, bucket = deployed.output("Training", "JobRoleArn"), deployed.output("Data", "DatasetBucket")
+    models = deployed.output("Data", "ModelBucket")
+    arguments = {"Bucket": models, "Key": "packages/test/x", "Body": "x"}
+    assert deployed.as_role(role, "s3", "put_object", **arguments) == "Allowed"
+    assert deployed.as_role(role, "s3", "put_object", **{**arguments, "Key": "other/x"}) in DENIED
+    assert deployed.as_role(role, "s3", "put_object", **{**arguments, "Bucket": bucket, "Key": "datasets/x"}) in DENIED
+    assert deployed.as_role(role, "sagemaker", "list_endpoints") in DENIED
+
+
+def test_given_plain_http_when_a_bucket_is_asked_then_its_policy_says_no(deployed: Environment) -> None:
+    policy = deployed.client("s3").get_bucket_policy(Bucket=deployed.output("Data", "ModelBucket"))["Policy"]
+    denies = [s for s in json.loads(policy)["Statement"] if s["Effect"] == "Deny"]
+    assert any("aws:SecureTransport" in json.dumps(statement) for statement in denies)

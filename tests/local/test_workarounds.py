@@ -1,0 +1,84 @@
+"""Each fault of an emulator, shown without its workaround: fails once upstream has mended it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from kennel.local.workarounds import loopback_is_secure
+
+pytestmark = pytest.mark.slow
+
+
+def in_ministack(code: str) -> str:
+    """What `code` prints in a process that has imported ministack untouched."""
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "test", "AUTH": "true", "LOG_LEVEL": "ERROR"}
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip().splitlines()[-1]
+
+
+RESERVED = """
+    from ministack.services import lambda_svc
+    from ministack.services.cloudformation import provisioners
+    {apply}
+    create = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]["create"]
+    name, _ = create("F", {{"Code": {{"ZipFile": "x"}}, "ReservedConcurrentExecutions": 7}}, "stack")
+    print(lambda_svc._functions[name]["concurrency"])
+"""
+
+
+def test_given_ministack_when_a_template_reserves_concurrency_then_it_is_still_dropped() -> None:
+    assert in_ministack(RESERVED.format(apply="")) != "7"
+
+
+def test_given_the_workaround_when_a_template_reserves_concurrency_then_the_function_has_it() -> None:
+    apply = "from kennel.local import workarounds; workarounds.reserved_concurrency_does_not_reach_the_function()"
+    assert in_ministack(RESERVED.format(apply=apply)) == "7"
+
+
+def test_given_a_request_on_loopback_when_served_then_it_counts_as_secure() -> None:
+    seen = []
+
+    async def application(scope: dict[str, object], receive: object, send: object) -> None:
+        seen.append(scope)
+
+    asyncio.run(loopback_is_secure(application)({"type": "http", "headers": []}, None, None))
+    assert (b"x-forwarded-proto", b"https") in seen[0]["headers"]
+
+
+UPDATE_ENDPOINT = """
+    import boto3
+    from moto import mock_aws
+    with mock_aws():
+        try:
+            boto3.client("sagemaker", "us-east-1").update_endpoint(EndpointName="e", EndpointConfigName="c")
+        except NotImplementedError:
+            print("not implemented")
+        except Exception as error:
+            print(type(error).__name__)
+"""
+
+
+def test_given_moto_when_an_endpoint_is_updated_then_it_is_still_not_implemented() -> None:
+    assert in_ministack(UPDATE_ENDPOINT) == "not implemented"
+
+
+NETWORK_ISOLATION = """
+    import boto3
+    from moto import mock_aws
+    with mock_aws():
+        client = boto3.client("sagemaker", "us-east-1")
+        role = "arn:aws:iam::123456789012:role/r"
+        client.create_model(ModelName="m", ExecutionRoleArn=role, EnableNetworkIsolation=True)
+        print(client.describe_model(ModelName="m").get("EnableNetworkIsolation"))
+"""
+
+
+def test_given_moto_when_a_model_has_network_isolation_then_it_is_still_dropped() -> None:
+    assert in_ministack(NETWORK_ISOLATION) != "True"
