@@ -15,7 +15,7 @@ class ApiStack(Stack):
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Kennel: the function and its URL", **kwargs)
         # The function knows the endpoint by its constant name: without this, it could be deployed first.
-        self.add_dependency(Stack.of(endpoint))
+        self.add_stack_dependency(Stack.of(endpoint))
 
         classifier = ClassifierFunction(self, "Classifier", stage=stage, endpoint=endpoint)
         url = FunctionUrl(self, "Url", alias=classifier.alias, settings=stage.function)

@@ -1,5 +1,33 @@
-"""python -m kennel"""
+"""The `kennel` command: signals first, so that Ctrl-C ends it cleanly even while it imports; then the command line."""
 
-from kennel.cli import main
+import signal
+import sys
+from typing import Any
 
-main()
+
+class Interrupted(BaseException):
+    """Ctrl-C, `kill` or a closed terminal. Not KeyboardInterrupt, which Typer would take for its own."""
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one line on standard error and exit status 1."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        from kennel.cli import run
+
+        sys.exit(run())
+    except Interrupted:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    # Once: a second Ctrl-C must not end the cleaning up.
+    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(again, signal.SIG_IGN)
+    raise Interrupted
+
+
+if __name__ == "__main__":
+    main()

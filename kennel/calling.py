@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import boto3
 import httpx
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -32,12 +33,12 @@ class Answer:
 
 
 class Url:
-    """The stage's URL, called with the operator's credentials."""
+    """The stage's URL, called with the operator's credentials, or with those of another session."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, session: boto3.Session | None = None) -> None:
         self.url = deployment.output("Api", "FunctionUrl")
         self._region = deployment.region
-        self._credentials = deployment.session.get_credentials()
+        self._credentials = (session or deployment.session).get_credentials()
         if self._credentials is None:
             raise KennelError("No AWS credentials: configure them as for the AWS CLI.")
         # With an endpoint of one's own the URL's host does not resolve: the request goes to the endpoint instead,

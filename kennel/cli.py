@@ -1,6 +1,5 @@
 """The command line. Each command is a few lines over the module of its name."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -183,8 +182,8 @@ def _pairs(settings: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in (setting.partition("=") for setting in settings)}
 
 
-def main() -> None:
-    """Runs the command line: an expected error is one line on standard error, and exit status 1."""
+def run() -> int:
+    """Runs the command line on the arguments of the process; returns its exit status."""
     try:
         app(prog_name="kennel")
     except KennelError as error:
@@ -193,8 +192,5 @@ def main() -> None:
         message = f"AWS refused {error.operation_name}: {error.response['Error'].get('Message', error)}"
     except BotoCoreError as error:
         message = f"AWS cannot be reached: {error}. Configure credentials, or start the embedded AWS (kennel local up)."
-    except KeyboardInterrupt:
-        errors.print("[yellow]Stopped.[/yellow]")
-        sys.exit(130)
     errors.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
-    sys.exit(1)
+    return 1

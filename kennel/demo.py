@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 from rich.markup import escape
 from rich.table import Table
 
@@ -26,6 +26,7 @@ REPORT = BUILD / "demo.json"
 CDK_LOG = BUILD / "demo-cdk.log"
 SHOWN = 12
 CALLS_AT_ONCE = 4
+CALLER = "kennel-demo-caller"
 SEED = 1
 
 
@@ -39,9 +40,6 @@ class Held:
 
 def run(folder: Path | None, *, keep: bool, stage: str) -> None:
     """Runs the demo on `folder`, or on the sample set; writes build/demo.json."""
-    # `make`, a terminal that closes and `kill` all end it as Ctrl-C does: through the `finally`s.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     CDK_LOG.unlink(missing_ok=True)
     seconds: dict[str, float] = {}
     started = time.monotonic()
@@ -63,10 +61,6 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
     report["labels"] = labels
     REPORT.write_text(json.dumps(report, indent=2) + "\n")
     _show(report, server, keep)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[Held], list[str]]:
@@ -110,7 +104,7 @@ def _on(
     with step("cdk deploy Serving, Api", seconds) as progress:
         cdk(*deploy, f"{stacks}-Serving", f"{stacks}-Api", env=env, log=CDK_LOG, progress=progress)
     with step(f"{len(held)} signed calls of the URL", seconds) as progress:
-        url = calling.Url(deployment)
+        url = calling.Url(deployment, _caller(deployment))
         answers = _call(url, held, progress)
     with step("The same pictures, predictor called directly", seconds) as progress:
         direct = _direct(deployment, package_uri, held, progress)
@@ -136,6 +130,15 @@ def _on(
         "url": url.url,
         "predictions": predictions,
     }
+
+
+def _caller(deployment: Deployment) -> boto3.Session:
+    """A user who may call the URL and nothing else: the policy that the Api stack makes for callers, proven in use."""
+    iam = deployment.client("iam")
+    iam.create_user(UserName=CALLER)
+    iam.attach_user_policy(UserName=CALLER, PolicyArn=deployment.output("Api", "CallersPolicyArn"))
+    key = iam.create_access_key(UserName=CALLER)["AccessKey"]
+    return boto3.Session(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
 
 
 def _call(url: calling.Url, held: list[Held], progress: Any) -> list[calling.Answer]:

@@ -64,6 +64,8 @@ def _configure(endpoint: str, port: int) -> None:
         # Lambda's Node.js runtime includes the AWS SDK; package.json has the clients that those functions use.
         "NODE_PATH": str(REPOSITORY / "node_modules"),
     }
+    # ministack then gives its functions 127.0.0.1, where the S3 client of CDK's own puts the bucket into the path.
+    del environment["AWS_ENDPOINT_URL"]
     os.environ.clear()
     os.environ.update(environment)
 

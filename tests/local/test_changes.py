@@ -101,7 +101,7 @@ def test_given_a_package_that_cannot_be_served_when_deployed_then_the_stack_roll
 
     deployed.run("kennel", "promote", "--previous")
     deployed.deploy("Serving")
-    assert status(deployed, "dev-Serving") == "UPDATE_COMPLETE"
+    assert answer(deployed).document["model"] == model
 
 
 def test_given_more_instances_when_asked_for_then_so_many_servers_run(deployed: Environment) -> None:

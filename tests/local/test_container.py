@@ -41,8 +41,7 @@ def server() -> psutil.Process:
     return next(
         process
         for process in psutil.process_iter()
-        if "server.py" in " ".join(process.info.get("cmdline") or process.cmdline())
-        and process.net_connections("inet")
+        if any("server.py" in part for part in process.cmdline())
         and any(connection.laddr.port == 8081 for connection in process.net_connections("inet"))
     )
 

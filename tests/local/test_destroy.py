@@ -4,6 +4,8 @@ import pytest
 from botocore.exceptions import ClientError
 from environment import Environment
 
+from kennel.demo import CALLER
+
 pytestmark = pytest.mark.slow
 
 
@@ -31,6 +33,8 @@ def test_given_dev_when_destroyed_then_nothing_of_it_is_left(deployed: Environme
     cloudformation = deployed.client("cloudformation")
     bucket, role = deployed.output("Data", "DatasetBucket"), deployed.output("Training", "JobRoleArn")
     function = deployed.output("Api", "FunctionName")
+    iam = deployed.client("iam")
+    iam.detach_user_policy(UserName=CALLER, PolicyArn=deployed.output("Api", "CallersPolicyArn"))
     deployed.run("cdk", "destroy", "Kennel-dev-*", "--force")
 
     stacks = cloudformation.describe_stacks()["Stacks"]

@@ -92,7 +92,9 @@ ASK: dict[str, Ask] = {
         "VpcId",
         p["VpcId"],
     ),
-    "AWS::IAM::InstanceProfile": lambda aws, id_, p: aws("iam").get_instance_profile(InstanceProfileName=id_),
+    "AWS::IAM::InstanceProfile": lambda aws, id_, p: aws("iam").get_instance_profile(
+        InstanceProfileName=id_.rsplit("/", 1)[-1]
+    ),
     "AWS::IAM::ManagedPolicy": lambda aws, id_, p: aws("iam").get_policy(PolicyArn=id_),
     "AWS::IAM::Policy": lambda aws, id_, p: aws("iam").get_role_policy(
         RoleName=p["Roles"][0], PolicyName=p["PolicyName"]

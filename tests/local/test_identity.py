@@ -16,16 +16,19 @@ DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 
 
 @pytest.fixture
-def stranger(deployed: Environment) -> Iterator[tuple[str, Url]]:
-    """A user without any permission, and the URL signed by that user."""
+def stranger(deployed: Environment) -> Iterator[tuple[boto3.Session, str]]:
+    """The credentials and the name of a user without any permission."""
     iam = deployed.client("iam")
     iam.create_user(UserName="stranger")
     key = iam.create_access_key(UserName="stranger")["AccessKey"]
-    url = deployed.url()
-    url._credentials = boto3.Session(
-        aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
-    ).get_credentials()
-    yield "stranger", url
+    yield (
+        boto3.Session(
+            aws_access_key_id=key["AccessKeyId"],
+            aws_secret_access_key=key["SecretAccessKey"],
+            region_name="us-east-1",
+        ),
+        "stranger",
+    )
     iam.delete_access_key(UserName="stranger", AccessKeyId=key["AccessKeyId"])
     for policy in iam.list_attached_user_policies(UserName="stranger")["AttachedPolicies"]:
         iam.detach_user_policy(UserName="stranger", PolicyArn=policy["PolicyArn"])
@@ -36,20 +39,26 @@ def test_given_no_signature_when_the_url_is_called_then_it_is_forbidden(deployed
     assert deployed.url().call(deployed.picture(), "image/jpeg", signed=False).status == 403
 
 
-def test_given_a_wrong_secret_when_the_url_is_called_then_it_is_forbidden(deployed: Environment) -> None:
-    url = Url(Deployment("dev"))
-    url._credentials = boto3.Session(aws_access_key_id="test", aws_secret_access_key="wrong").get_credentials()
-    assert url.call(deployed.picture(), "image/jpeg").status == 403
-
-
 def test_given_a_user_without_permission_when_the_url_is_called_then_it_is_forbidden_until_the_policy_is_attached(
-    deployed: Environment, stranger: tuple[str, Url]
+    deployed: Environment, stranger: tuple[boto3.Session, str]
 ) -> None:
-    user, url = stranger
+    session, user = stranger
+    url = Url(Deployment("dev"), session)
     assert url.call(deployed.picture(), "image/jpeg").status == 403
     policy = deployed.output("Api", "CallersPolicyArn")
     deployed.client("iam").attach_user_policy(UserName=user, PolicyArn=policy)
     assert url.call(deployed.picture(), "image/jpeg").status == 200
+
+
+def test_given_a_permitted_user_when_the_signature_is_wrong_then_it_is_forbidden(
+    deployed: Environment, stranger: tuple[boto3.Session, str]
+) -> None:
+    session, user = stranger
+    deployed.client("iam").attach_user_policy(UserName=user, PolicyArn=deployed.output("Api", "CallersPolicyArn"))
+    forged = boto3.Session(
+        aws_access_key_id=session.get_credentials().access_key, aws_secret_access_key="wrong", region_name="us-east-1"
+    )
+    assert Url(Deployment("dev"), forged).call(deployed.picture(), "image/jpeg").status == 403
 
 
 def test_given_the_functions_role_when_it_calls_its_endpoint_then_it_is_allowed(deployed: Environment) -> None:
