@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,13 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
     started = time.monotonic()
     folder, held, labels = _pictures(folder, seconds)
 
-    with step("Embedded AWS up", seconds):
-        context = control.running(keep=keep)
-        server = context.__enter__()
-    try:
+    with ExitStack() as stack:
+        with step("Embedded AWS up", seconds):
+            server = stack.enter_context(control.running(keep=keep))
         os.environ.update(isolated_environment(server.endpoint))
-        report = _on(server, folder, held, stage, seconds)
-    except BaseException:
-        context.__exit__(*sys.exc_info())
-        raise
-    with step("Everything stopped" if not keep else "Left running", seconds):
-        context.__exit__(None, None, None)
+        report = _on(folder, held, stage, seconds)
+        with step("Left running" if keep else "Everything stopped", seconds):
+            stack.close()
 
     report["seconds"] = {**seconds, "total": round(time.monotonic() - started, 2)}
     report["labels"] = labels
@@ -84,9 +81,7 @@ def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, lis
     return folder, [Held(item.path, loaded.labels[item.label]) for item in samples], loaded.labels
 
 
-def _on(
-    server: control.Running, folder: Path, held: list[Held], stage: str, seconds: dict[str, float]
-) -> dict[str, Any]:
+def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -> dict[str, Any]:
     deployment, env = Deployment(stage), dict(os.environ)
     stacks = f"Kennel-{stage}"
     deploy = ["deploy", "--require-approval", "never", "--progress", "events", "-c", f"stage={stage}"]

@@ -71,15 +71,19 @@ def up(port: int | None = None, *, with_parent: bool = False) -> Running:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    running = Running(process.pid, port)
-    _state_file().write_text(json.dumps({"pid": running.pid, "port": running.port}))
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not _answers(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            down()
-            raise KennelError(f"The embedded AWS did not start; see {log_file()}.")
-        time.sleep(0.1)
-    return running
+    try:
+        _state_file().write_text(json.dumps({"pid": process.pid, "port": port}))
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise KennelError(f"The embedded AWS did not start; see {log_file()}.")
+            time.sleep(0.1)
+    except BaseException:
+        process.kill()  # its warden ends what it started
+        process.wait()
+        _state_file().unlink(missing_ok=True)
+        raise
+    return Running(process.pid, port)
 
 
 def down() -> bool:
