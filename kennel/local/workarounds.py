@@ -6,12 +6,14 @@ tests/local/test_workarounds.py shows each fault without its function, and so fa
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+Properties = dict[str, Any]
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 
 def apply() -> None:
     """Applies every workaround to ministack."""
     reserved_concurrency_does_not_reach_the_function()
+    bucket_tags_do_not_reach_the_bucket()
 
 
 def loopback_is_secure(application: Application) -> Application:
@@ -28,22 +30,39 @@ def loopback_is_secure(application: Application) -> Application:
 def reserved_concurrency_does_not_reach_the_function() -> None:
     """ministack 1.5.33: CloudFormation's ReservedConcurrentExecutions is dropped."""
     from ministack.services import lambda_svc
+
+    def reserve(name: str, properties: Properties) -> None:
+        reserved = properties.get("ReservedConcurrentExecutions")
+        lambda_svc._functions[name]["concurrency"] = None if reserved is None else int(reserved)
+
+    _after_create_and_update("AWS::Lambda::Function", reserve)
+
+
+def bucket_tags_do_not_reach_the_bucket() -> None:
+    """ministack 1.5.33: a bucket's Tags are dropped by CloudFormation; by them CDK knows the buckets it may empty."""
+    from ministack.services import s3
+
+    def tag(name: str, properties: Properties) -> None:
+        s3._bucket_tags[name] = {item["Key"]: item["Value"] for item in properties.get("Tags", [])}
+
+    _after_create_and_update("AWS::S3::Bucket", tag)
+
+
+def _after_create_and_update(resource_type: str, mend: Callable[[str, Properties], None]) -> None:
+    """Lets `mend` work on each resource of the type that CloudFormation has made or changed."""
     from ministack.services.cloudformation import provisioners
 
-    handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    handlers = provisioners._RESOURCE_HANDLERS[resource_type]
     create, update = handlers["create"], handlers["update"]
 
-    def reserve(result: tuple[str, dict[str, Any]], properties: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        reserved = properties.get("ReservedConcurrentExecutions")
-        lambda_svc._functions[result[0]]["concurrency"] = None if reserved is None else int(reserved)
+    def create_and_mend(logical_id: str, properties: Properties, stack_name: str) -> Any:
+        result = create(logical_id, properties, stack_name)
+        mend(result[0], properties)
         return result
 
-    def create_and_reserve(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
-        return reserve(create(logical_id, properties, stack_name), properties)
+    def update_and_mend(physical_id: str, old: Properties, new: Properties, *where: str) -> Any:
+        result = update(physical_id, old, new, *where)
+        mend(result[0], new)
+        return result
 
-    def update_and_reserve(
-        physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str, logical_id: str
-    ) -> Any:
-        return reserve(update(physical_id, old, new, stack_name, logical_id), new)
-
-    handlers.update(create=create_and_reserve, update=update_and_reserve)
+    handlers.update(create=create_and_mend, update=update_and_mend)

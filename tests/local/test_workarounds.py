@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 def in_ministack(code: str) -> str:
     """What `code` prints in a process that has imported ministack untouched."""
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": "test", "AUTH": "true", "LOG_LEVEL": "ERROR"}
+    environment.pop("AWS_ENDPOINT_URL", None)
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
     )
@@ -40,6 +41,25 @@ def test_given_ministack_when_a_template_reserves_concurrency_then_it_is_still_d
 def test_given_the_workaround_when_a_template_reserves_concurrency_then_the_function_has_it() -> None:
     apply = "from kennel.local import workarounds; workarounds.reserved_concurrency_does_not_reach_the_function()"
     assert in_ministack(RESERVED.format(apply=apply)) == "7"
+
+
+TAGS = """
+    from ministack.services import s3
+    from ministack.services.cloudformation import provisioners
+    {apply}
+    create = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["create"]
+    name, _ = create("B", {{"BucketName": "tagged", "Tags": [{{"Key": "a", "Value": "b"}}]}}, "stack")
+    print(s3._bucket_tags.get(name))
+"""
+
+
+def test_given_ministack_when_a_template_tags_a_bucket_then_the_tags_are_still_dropped() -> None:
+    assert "'a': 'b'" not in in_ministack(TAGS.format(apply=""))
+
+
+def test_given_the_workaround_when_a_template_tags_a_bucket_then_the_bucket_has_them() -> None:
+    apply = "from kennel.local import workarounds; workarounds.bucket_tags_do_not_reach_the_bucket()"
+    assert "'a': 'b'" in in_ministack(TAGS.format(apply=apply))
 
 
 def test_given_a_request_on_loopback_when_served_then_it_counts_as_secure() -> None:
