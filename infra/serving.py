@@ -15,30 +15,16 @@ from infra.constructs.storage import Storage
 class ServingStack(Stack):
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Kennel: model and endpoints", **kwargs)
-        settings, name = stage.endpoint, stage.prefix.lower()
-
+        settings = stage.endpoint
         model = Model(self, "Model", stage=stage, storage=storage)
-        self.endpoint = Endpoint(
-            self,
-            "Scaled",
-            name=f"{name}-scaled",
-            instances=settings.min_instances,
-            model=model,
-            key=storage.key,
-            settings=settings,
-        )
+
+        def endpoint(kind: str, instances: int) -> Endpoint:
+            name = f"{stage.prefix.lower()}-{kind.lower()}"
+            return Endpoint(self, kind, name=name, instances=instances, model=model, key=storage.key, settings=settings)
+
+        self.endpoint = endpoint("Scaled", settings.min_instances)
         EndpointScaling(self, "Scaling", endpoint=self.endpoint, settings=settings)
         CfnOutput(self, "EndpointName", value=self.endpoint.name)
-
         if settings.fixed:
-            fixed = Endpoint(
-                self,
-                "Fixed",
-                name=f"{name}-fixed",
-                instances=settings.fixed_instances,
-                model=model,
-                key=storage.key,
-                settings=settings,
-            )
-            CfnOutput(self, "FixedEndpointName", value=fixed.name)
+            CfnOutput(self, "FixedEndpointName", value=endpoint("Fixed", settings.fixed_instances).name)
         CfnOutput(self, "EndpointRoleArn", value=model.role.role_arn)

@@ -19,11 +19,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Trains, serves and operates a picture classifier on AWS.
-
-    Every command works on one stage: on AWS with your credentials, or on the embedded AWS where AWS_ENDPOINT_URL points
-    to it (eval "$(kennel local env)"). The order of a first time: make deploy, data push, train, promote, make deploy,
-    predict.""",
+    help="Trains, serves and operates a picture classifier on AWS.\n\n"
+    "Every command works on one stage: on AWS with your credentials, or on the embedded AWS where AWS_ENDPOINT_URL "
+    'points to it: eval "$(kennel local env)".\n\n'
+    "From nothing to a URL: make bootstrap training · kennel train FOLDER --promote · make deploy · kennel predict.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Pictures: a sample set, and the dataset bucket.")
 app.add_typer(data_app, name="data")

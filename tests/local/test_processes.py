@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -67,32 +68,8 @@ def test_given_it_is_killed_when_it_had_children_then_they_end_too(folder: Path)
     assert gone(folder)
 
 
-@pytest.mark.parametrize("moment", ["Pictures checked", "Embedded AWS up", "cdk bootstrap", "Pictures into"])
-def test_given_the_demo_when_interrupted_then_no_process_is_left(folder: Path, moment: str) -> None:
-    environment = {**os.environ, "KENNEL_LOCAL_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "kennel", "demo"],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if moment in line:
-            break
-    time.sleep(1.5)  # into the step after it
-    os.killpg(demo.pid, signal.SIGINT)
-    rest = demo.stdout.read()
-    assert demo.wait() == 130, rest
-    assert "Stopped." in rest
-    assert "Traceback" not in rest
-    assert gone(folder)
-
-
-def test_given_the_demo_is_killed_when_the_embedded_aws_is_up_then_that_ends_too(folder: Path) -> None:
+def demo_until(moment: str) -> tuple["subprocess.Popen[str]", IO[str]]:
+    """A running demo that has just said `moment`, and the rest of its output."""
     demo = subprocess.Popen(
         [sys.executable, "-m", "kennel", "demo"],
         cwd=REPOSITORY,
@@ -104,8 +81,25 @@ def test_given_the_demo_is_killed_when_the_embedded_aws_is_up_then_that_ends_too
     )
     assert demo.stdout is not None
     for line in demo.stdout:
-        if "cdk bootstrap" in line:
-            break
+        if moment in line:
+            return demo, demo.stdout
+    raise AssertionError(f"the demo ended without saying {moment!r}")
+
+
+@pytest.mark.parametrize("moment", ["Pictures checked", "Embedded AWS up", "cdk bootstrap", "Pictures into"])
+def test_given_the_demo_when_interrupted_then_no_process_is_left(folder: Path, moment: str) -> None:
+    demo, output = demo_until(moment)
+    time.sleep(1.5)  # into the step after it
+    os.killpg(demo.pid, signal.SIGINT)
+    rest = output.read()
+    assert demo.wait() == 130, rest
+    assert "Stopped." in rest
+    assert "Traceback" not in rest
+    assert gone(folder)
+
+
+def test_given_the_demo_is_killed_when_the_embedded_aws_is_up_then_that_ends_too(folder: Path) -> None:
+    demo, _ = demo_until("cdk bootstrap")
     demo.kill()
     demo.wait()
     assert gone(folder)
