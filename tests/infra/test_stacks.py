@@ -1,5 +1,6 @@
 """What the stages are made of, and how they differ."""
 
+import ast
 import json
 import os
 import re
@@ -109,3 +110,15 @@ def test_given_a_user_data_script_when_synthesized_then_no_placeholder_is_left(t
         script = str(template["LaunchTemplateData"]["UserData"])
         assert not re.search(r"@[A-Z_]+@", script)
         assert "set-desired-capacity" in script
+
+
+@pytest.mark.parametrize("script", ["training/ec2_user_data.sh", "infra/constructs/notebook_idle_stop.sh"])
+def test_given_a_script_that_aws_runs_when_parsed_then_its_syntax_is_right(script: str) -> None:
+    result = subprocess.run(["bash", "-n", str(REPOSITORY / script)], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
+def test_given_the_idle_stop_when_its_python_is_parsed_then_its_syntax_is_right() -> None:
+    script = (REPOSITORY / "infra/constructs/notebook_idle_stop.sh").read_text()
+    body = script.split("<<'PYTHON'\n")[1].split("\nPYTHON\n")[0]
+    ast.parse(body.replace("@IDLE_STOP_MIN@", "60"))

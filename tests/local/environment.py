@@ -94,8 +94,12 @@ class Environment:
 
     def servers(self) -> list[psutil.Process]:
         """The processes of the model servers."""
-        children = psutil.Process(self.server.pid).children(recursive=True)
-        return [child for child in children if any("server.py" in part for part in child.cmdline())]
+        found = []
+        for child in psutil.Process(self.server.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it may end meanwhile
+                if any("server.py" in part for part in child.cmdline()):
+                    found.append(child)
+        return found
 
     def as_role(self, role_arn: str, service: str, operation: str, **arguments: Any) -> str:
         """What a call gets that is made with real credentials of a role: an error code, or "Allowed"."""

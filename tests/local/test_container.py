@@ -18,7 +18,8 @@ from kennel import sample
 
 pytestmark = pytest.mark.slow
 
-HEALTH = "http://127.0.0.1:8081/-/healthz"
+PORT = 8081
+HEALTH = f"http://127.0.0.1:{PORT}/-/healthz"
 TIMEOUT_S = 120
 
 
@@ -37,13 +38,20 @@ def until_healthy(what: str) -> None:
 
 
 def server() -> psutil.Process:
-    """The model server that deployment.py started."""
-    return next(
-        process
-        for process in psutil.process_iter()
-        if any("server.py" in part for part in process.cmdline())
-        and any(connection.laddr.port == 8081 for connection in process.net_connections("inet"))
-    )
+    """The model server that deployment.py started: of its processes, the one that is no child of another."""
+    found = {
+        process.pid: process
+        for process in psutil.process_iter(["cmdline", "ppid"])
+        if any("server.py" in part for part in process.info["cmdline"] or []) and listens(process)
+    }
+    return next(process for process in found.values() if process.info["ppid"] not in found)
+
+
+def listens(process: psutil.Process) -> bool:
+    try:
+        return any(connection.laddr.port == PORT for connection in process.net_connections("inet"))
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,7 @@ def container(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def test_given_the_container_when_a_picture_is_posted_then_the_model_answers(container: Path) -> None:
     picture = next((container.parent / "pictures" / "test").rglob("*.jpg")).read_bytes()
-    request = urllib.request.Request("http://127.0.0.1:8081/", data=picture, headers={"Content-Type": "image/jpeg"})
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/", data=picture, headers={"Content-Type": "image/jpeg"})
     assert b'"predictions"' in urllib.request.urlopen(request, timeout=30).read()
 
 
