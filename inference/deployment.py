@@ -26,7 +26,9 @@ class ServerKeeper:
         self._watch = asyncio.get_running_loop().create_task(self._keep())
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([sys.executable, str(PACKAGE / "server.py")], cwd=PACKAGE)
+        # The pipe closes with this process, even if Ray kills it: the server then ends too.
+        command = [sys.executable, str(PACKAGE / "server.py"), "--with-parent"]
+        return subprocess.Popen(command, cwd=PACKAGE, stdin=subprocess.PIPE)
 
     async def _keep(self) -> None:
         while True:
@@ -45,9 +47,6 @@ class ServerKeeper:
         if self._server.poll() is None:
             return
         urllib.request.urlopen(HEALTH_URL, timeout=5).close()
-
-    def __del__(self) -> None:
-        self._server.terminate()
 
 
 app = ServerKeeper.bind()  # type: ignore[attr-defined]  # what the decorator made of the class

@@ -12,7 +12,9 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,7 +164,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; one per core by default")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
     arguments = parser.parse_args()
+    if arguments.with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     # Checked here: uvicorn would start a worker that cannot load its model again and again.
     if damage := damaged_files(PACKAGE):
         sys.exit(f"The model package {PACKAGE} is damaged: {'; '.join(damage)}")
@@ -176,6 +181,11 @@ def main() -> None:
         log_level="warning",
         timeout_graceful_shutdown=10,
     )
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

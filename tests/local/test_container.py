@@ -38,13 +38,17 @@ def until_healthy(what: str) -> None:
 
 
 def server() -> psutil.Process:
-    """The model server that deployment.py started: of its processes, the one that is no child of another."""
-    found = {
-        process.pid: process
-        for process in psutil.process_iter(["cmdline", "ppid"])
+    """The model server that deployment.py started."""
+    return servers()[0]
+
+
+def servers() -> list[psutil.Process]:
+    """The processes that run server.py on the container's port, without their workers."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
         if any("server.py" in part for part in process.info["cmdline"] or []) and listens(process)
-    }
-    return next(process for process in found.values() if process.info["ppid"] not in found)
+    ]
 
 
 def listens(process: psutil.Process) -> bool:
@@ -93,6 +97,10 @@ def container(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         except subprocess.TimeoutExpired:
             os.killpg(serve.pid, signal.SIGKILL)
         subprocess.run(["ray", "stop", "--force"], env=environment, capture_output=True, check=False)
+        deadline = time.monotonic() + TIMEOUT_S
+        while servers():
+            assert time.monotonic() < deadline, "the model server outlives the container"
+            time.sleep(0.2)
 
 
 def test_given_the_container_when_a_picture_is_posted_then_the_model_answers(container: Path) -> None:
