@@ -34,6 +34,8 @@ def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
         if SIGNATURE.match(data):
             raise UnreadableImage("the picture ends before its first pixel") from None
         raise UnsupportedImage(f"not a picture in one of the formats {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"the picture has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:
         raise UnreadableImage(f"the picture cannot be read: {error}") from None
     # Dimensions come from the header: a bomb is refused before any pixel is decoded.

@@ -182,7 +182,9 @@ def load_stage(node: Node) -> Stage:
     name, stages = node.try_get_context("stage"), node.try_get_context("stages")
     if not isinstance(stages, dict) or name not in stages:
         known = ", ".join(stages) if isinstance(stages, dict) else "none"
-        raise ConfigurationError(f"No stage {name!r} in cdk.json (known: {known}). Choose one with -c stage=NAME.")
+        raise ConfigurationError(
+            f"No stage {name!r} in cdk.json (known: {known}). Choose one: make STAGE=NAME, or cdk -c stage=NAME."
+        )
     return parse_stage(name, stages[name])
 
 

@@ -7,7 +7,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from kennel import calling, data, demo, jobs, promotion, sample
 from kennel.console import console, errors, step
@@ -36,6 +36,8 @@ def data_sample(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("build/sample"),
 ) -> None:
     """Draw a small labelled set: eight patterns, split into train, valid and test. The same every time."""
+    if folder.exists() and (not folder.is_dir() or {child.name for child in folder.iterdir()} - set(sample.PER_CLASS)):
+        raise KennelError(f"{folder} is there already and holds something else: choose a new folder.")
     with step(f"Drawing the sample set into {folder}"):
         count = sample.write(folder)
     console.print(f"{count} pictures of {len(sample.PATTERNS)} classes.")
@@ -59,30 +61,37 @@ def train(
     ] = None,
     instance_type: Annotated[str, typer.Option(help="The job's instance.")] = "ml.m5.xlarge",
     hyperparameter: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE for training/train.py, as often as needed.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="NAME=VALUE: epochs, batch_size, learning_rate, weight_decay, label_smoothing, seed."
+        ),
     ] = None,
     promote_it: Annotated[bool, typer.Option("--promote", help="Promote the package when the job is done.")] = False,
     stage: Stage = "dev",
 ) -> None:
     """Run a SageMaker training job on a dataset and follow it to its end."""
-    deployment = Deployment(stage)
+    deployment, hyperparameters = Deployment(stage), _pairs(hyperparameter or [])
     if dataset is None:
         dataset = _only_dataset(deployment)
     elif Path(dataset).is_dir():
         dataset = _push(deployment, Path(dataset), None).name
+    elif dataset not in (known := data.names(deployment)):
+        raise KennelError(
+            f"{dataset} is no folder, and no dataset; the datasets are: {', '.join(known) or 'none yet'}."
+        )
     name = jobs.start(
         deployment,
         dataset,
         instance_type=instance_type,
-        hyperparameters=_pairs(hyperparameter or []),
+        hyperparameters=hyperparameters,
     )
     console.print(f"Training job [bold]{name}[/bold]")
-    finished = jobs.follow(deployment, name, lambda line: console.print(f"  [dim]{escape(line)}[/dim]"))
-    table = Table("metric", "value", title=name)
+    finished = jobs.follow(deployment, name, lambda line: console.print(f"  [dim]{escape(line)}[/dim]", soft_wrap=True))
+    table = Table("metric", "value")
     for metric, value in sorted(finished.metrics.items()):
         table.add_row(metric, f"{value:.4f}")
     console.print(table)
-    console.print(f"Model package: {finished.package_uri}")
+    console.print(f"Model package: {finished.package_uri}", soft_wrap=True)
     if promote_it:
         promote(name, stage=stage)
     else:
@@ -98,18 +107,21 @@ def promote(
 ) -> None:
     """Choose the model package that the next deploy of the Serving stack serves."""
     deployment = Deployment(stage)
+    if sum([bool(job), previous, check]) > 1:
+        raise KennelError("Give a job, --previous or --check: one of them.")
     if check:
         uri = promotion.promoted(deployment)
         if uri is None:
             raise KennelError(
                 f"No model is promoted for stage {stage}, so Serving and Api cannot be deployed: "
-                f"run `make training STAGE={stage}`, then `kennel train FOLDER --promote`, then this again."
+                f"run `make training STAGE={stage}`, "
+                f"then `kennel train FOLDER --promote --stage {stage}`, then try again."
             )
-        console.print(f"Promoted: {uri}")
+        console.print(f"Promoted: {uri}", soft_wrap=True)
         return
     uri, description = promotion.promote_previous(deployment) if previous else promotion.promote(deployment, job)
     top1 = description["metrics"]["valid"]["top1"]
-    console.print(f"Promoted [bold]{description['name']}[/bold] (validation top-1 {top1:.4f}): {uri}")
+    console.print(f"Promoted [bold]{description['name']}[/bold] (validation top-1 {top1:.4f}): {uri}", soft_wrap=True)
     console.print(f"Next: make deploy STAGE={stage}")
 
 
@@ -121,7 +133,7 @@ def predict(
 ) -> None:
     """Call the Lambda URL with each picture, signed with your credentials."""
     url = calling.Url(Deployment(stage))
-    table = Table("picture", "predictions", title=url.url)
+    table = Table(Column("picture", overflow="fold"), "predictions")
     failed = 0
     for path in pictures:
         content_type = calling.CONTENT_TYPES.get(path.suffix.lower(), "application/octet-stream")
@@ -132,6 +144,7 @@ def predict(
         else:
             failed += 1
             table.add_row(escape(str(path)), f"[red]{escape(answer.label)}[/red]")
+    console.print(url.url, soft_wrap=True)
     console.print(table)
     if failed:
         raise KennelError(f"{failed} of {len(pictures)} picture(s) got no prediction.")
@@ -148,6 +161,10 @@ def run_demo(
 
 
 def _push(deployment: Deployment, folder: Path, name: str | None) -> data.Pushed:
+    with step("Checking the pictures"):
+        loaded = data.check(folder, seed=1)
+    for reason in loaded.skipped:
+        console.print(f"[yellow]will be skipped:[/yellow] {escape(reason)}", soft_wrap=True)
     with Progress(
         TextColumn("Uploading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     ) as bar:
@@ -156,8 +173,8 @@ def _push(deployment: Deployment, folder: Path, name: str | None) -> data.Pushed
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        pushed = data.push(deployment, folder, name or folder.resolve().name, progress)
-    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} pictures at {pushed.uri}")
+        pushed = data.push(deployment, folder, data.name_of(folder) if name is None else name, progress)
+    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} pictures at {pushed.uri}", soft_wrap=True)
     if pushed.removed:
         console.print(f"{pushed.removed} object(s) that the folder no longer has were removed.")
     for path in pushed.left_out:

@@ -1,14 +1,18 @@
 """Folders of pictures to the dataset bucket."""
 
+import re
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from kennel.deployment import DATASETS_PREFIX, Deployment
+from kennel.deployment import DATASETS_PREFIX, REPOSITORY, Deployment
 from kennel.errors import KennelError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 UPLOADS_AT_ONCE = 16
 DELETE_BATCH = 1000
 
@@ -24,21 +28,32 @@ class Pushed:
     removed: int
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The pictures under `folder`, by their file names' endings; raises KennelError if there are none."""
-    if not folder.is_dir():
-        raise KennelError(f"{folder} is not a folder: give one with a folder per class.")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not found:
-        raise KennelError(
-            f"No pictures ({', '.join(sorted(EXTENSIONS))}) under {folder}: give a folder with a folder per class."
-        )
-    return found
+def check(folder: Path, seed: int) -> Any:
+    """The folder as the training job will read it: splits, labels, and what it will skip (training/dataset.py).
+
+    Raises KennelError, with every reason, for a folder that cannot be trained on.
+    """
+    for code in ("training", "inference"):
+        if str(REPOSITORY / code) not in sys.path:
+            sys.path.insert(0, str(REPOSITORY / code))
+    import dataset
+
+    try:
+        return dataset.load(folder.resolve(), seed)
+    except dataset.DatasetError as error:
+        raise KennelError(f"{folder} cannot be trained on: {error}") from None
+
+
+def name_of(folder: Path) -> str:
+    """The dataset name that a folder gets unless it is given one."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "dataset"
 
 
 def push(deployment: Deployment, folder: Path, name: str, progress: Callable[[int, int], None]) -> Pushed:
     """Makes the dataset `name` in the bucket the same as `folder`; `progress` gets (uploaded, total)."""
-    found = pictures(folder)
+    if not NAME.fullmatch(name):
+        raise KennelError(f"{name!r} is no name for a dataset: use letters, digits, '.', '_' and '-', 63 at most.")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
     left_out = sorted({path for path in folder.rglob("*") if path.is_file()} - set(found))
     bucket = deployment.output("Data", "DatasetBucket")
     prefix = f"{DATASETS_PREFIX}{name}/"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +17,6 @@ from kennel import calling, data, jobs, promotion, sample
 from kennel.cdk import cdk
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
-from kennel.errors import KennelError
 from kennel.local import control
 from kennel.local.settings import ACCOUNT, REGION, isolated_environment
 
@@ -51,8 +49,9 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
             server = stack.enter_context(control.running(keep=keep))
         os.environ.update(isolated_environment(server.endpoint))
         report = _on(folder, held, stage, seconds)
-        with step("Left running" if keep else "Everything stopped", seconds):
-            stack.close()
+        if not keep:
+            with step("Everything stopped", seconds):
+                stack.close()
 
     report["seconds"] = {**seconds, "total": round(time.monotonic() - started, 2)}
     report["labels"] = labels
@@ -67,16 +66,11 @@ def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, lis
         with step("Sample set drawn", seconds):
             sample.write(folder)
     folder = folder.resolve()
-    data.pictures(folder)
-    # The job's own code decides what is held out.
-    sys.path[:0] = [str(REPOSITORY / "training"), str(REPOSITORY / "inference")]
-    import dataset
-
     with step("Pictures checked", seconds):
-        try:
-            loaded = dataset.load(folder, SEED)
-        except dataset.DatasetError as error:
-            raise KennelError(f"{folder} cannot be trained on:\n{error}") from None
+        # The job's own code decides what is held out.
+        loaded = data.check(folder, SEED)
+    for reason in loaded.skipped:
+        console.print(f"  [yellow]skipped[/yellow] {escape(reason)}", soft_wrap=True)
     samples = loaded.splits.get("test") or loaded.splits["valid"]
     return folder, [Held(item.path, loaded.labels[item.label]) for item in samples], loaded.labels
 
@@ -90,7 +84,7 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     with step("cdk deploy Data, Training", seconds) as progress:
         cdk(*deploy, f"{stacks}-Data", f"{stacks}-Training", env=env, log=CDK_LOG, progress=progress)
     with step("Pictures into the dataset bucket", seconds) as progress:
-        pushed = data.push(deployment, folder, folder.name, _every(50, progress))
+        pushed = data.push(deployment, folder, data.name_of(folder), _every(50, progress))
     with step("Training job", seconds) as progress:
         name = jobs.start(deployment, pushed.name, hyperparameters={"seed": str(SEED)})
         finished = jobs.follow(deployment, name, progress)

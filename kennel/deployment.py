@@ -47,7 +47,8 @@ class Deployment:
         except ClientError as error:
             if "does not exist" not in str(error):
                 raise
-            raise KennelError(f"The stack {name} is not deployed: run `make deploy STAGE={self.stage}`.") from None
+            target = "training" if stack in ("Data", "Training") else "deploy"
+            raise KennelError(f"The stack {name} is not deployed: run `make {target} STAGE={self.stage}`.") from None
         for output in described["Stacks"][0].get("Outputs", []):
             if output["OutputKey"] == key:
                 return str(output["OutputValue"])

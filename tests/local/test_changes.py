@@ -128,7 +128,8 @@ def test_given_a_stage_without_a_promoted_model_when_deployed_then_it_says_what_
     assert checked.returncode == 1
     message = " ".join(checked.stdout.split())
     assert "No model is promoted for stage prod" in message
-    assert "kennel train FOLDER --promote" in message
+    assert "make training STAGE=prod" in message
+    assert "kennel train FOLDER --promote --stage prod" in message
 
     deployed.run("cdk", "deploy", "Kennel-prod-Data", "-c", "stage=prod", "--require-approval", "never")
     command = (

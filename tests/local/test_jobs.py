@@ -17,11 +17,20 @@ def pictures(folder: Path, *files: str) -> Path:
     return folder
 
 
-def test_given_one_class_when_trained_then_the_command_gives_the_jobs_reason(
+def test_given_one_class_when_trained_then_it_is_refused_before_anything_is_uploaded(
     deployed: Environment, tmp_path: Path
 ) -> None:
     folder = pictures(tmp_path / "lonely", "only/1.jpg", "only/2.jpg")
     result = deployed.run("kennel", "train", str(folder), check=False)
+    assert result.returncode == 1
+    assert "cannot be trained on: only the class 'only'" in " ".join(result.stdout.split())
+    assert "Uploading" not in result.stdout
+
+
+def test_given_a_job_that_fails_when_followed_then_the_command_gives_the_jobs_reason(deployed: Environment) -> None:
+    bucket = deployed.output("Data", "DatasetBucket")
+    deployed.client("s3").put_object(Bucket=bucket, Key="datasets/alone/only/1.jpg", Body=encode(gradient(), "JPEG"))
+    result = deployed.run("kennel", "train", "alone", check=False)
     assert result.returncode == 1
     assert "failed: AlgorithmError: Training failed: only the class 'only'" in " ".join(result.stdout.split())
     assert "Traceback" not in result.stdout
@@ -45,13 +54,24 @@ def test_given_a_folder_without_pictures_when_pushed_then_it_says_what_to_give(
 ) -> None:
     result = deployed.run("kennel", "data", "push", str(tmp_path), check=False)
     assert result.returncode == 1
-    assert "give a folder with a folder per class" in " ".join(result.stdout.split())
+    assert "give a folder with one folder per class" in " ".join(result.stdout.split())
 
 
-def test_given_a_dataset_that_does_not_exist_when_trained_then_the_job_says_so(deployed: Environment) -> None:
+def test_given_a_dataset_that_does_not_exist_when_trained_then_no_job_is_started(deployed: Environment) -> None:
+    jobs = deployed.client("sagemaker").list_training_jobs
+    before = len(jobs()["TrainingJobSummaries"])
     result = deployed.run("kennel", "train", "nowhere", check=False)
     assert result.returncode == 1
-    assert "no S3 objects found" in " ".join(result.stdout.split())
+    assert "nowhere is no folder, and no dataset; the datasets are:" in " ".join(result.stdout.split())
+    assert len(jobs()["TrainingJobSummaries"]) == before
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b"])
+def test_given_an_odd_name_when_pushed_then_it_is_refused(deployed: Environment, tmp_path: Path, name: str) -> None:
+    folder = pictures(tmp_path / "Bü cher", *(f"{label}/{index}.jpg" for label in "ab" for index in range(2)))
+    result = deployed.run("kennel", "data", "push", str(folder), "--name", name, check=False)
+    assert result.returncode == 1
+    assert "is no name for a dataset" in result.stdout
 
 
 def test_given_a_running_job_when_stopped_then_it_ends_as_stopped(deployed: Environment) -> None:

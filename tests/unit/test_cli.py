@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 def kennel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     isolated = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-m", "kennel", *arguments],
+        cwd=REPOSITORY,
         env={**kept, **isolated, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **environment},
         capture_output=True,
         text=True,
@@ -35,6 +38,9 @@ def test_given_help_when_asked_for_then_each_command_explains_itself(command: tu
         (("promote", "--stage", "test"), "No stage 'test' in cdk.json (known: dev, prod): choose with --stage."),
         (("train", "x", "--set", "epochs"), "--set takes NAME=VALUE, not epochs."),
         (("promote",), "Configure credentials, or start the embedded AWS"),
+        (("promote", "x", "--previous"), "Give a job, --previous or --check: one of them."),
+        (("data", "sample", "cdk.json"), "choose a new folder"),
+        (("data", "sample", "tests"), "choose a new folder"),
         (("local", "env"), "start it with `kennel local up`"),
     ],
 )
