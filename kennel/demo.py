@@ -19,6 +19,7 @@ from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.local import control
 from kennel.local.settings import ACCOUNT, REGION, isolated_environment
+from kennel.local.transfer import download
 
 BUILD = REPOSITORY / "build"
 REPORT = BUILD / "demo.json"
@@ -145,11 +146,7 @@ def _call(url: calling.Url, held: list[Held], progress: Any) -> list[calling.Ans
 def _direct(deployment: Deployment, package_uri: str, held: list[Held], progress: Any) -> list[str]:
     """The labels that the package's own predictor gives, without any server."""
     package = BUILD / "demo-package"
-    bucket, _, prefix = package_uri.removeprefix("s3://").partition("/")
-    s3 = deployment.client("s3")
-    package.mkdir(parents=True, exist_ok=True)
-    for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
-        s3.download_file(bucket, item["Key"], str(package / item["Key"].removeprefix(prefix)))
+    download(deployment.session, os.environ["AWS_ENDPOINT_URL"], package_uri, package)
     from predictor import Predictor
 
     model = Predictor(package)

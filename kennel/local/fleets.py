@@ -177,7 +177,7 @@ class Fleets:
         process = self._processes.start(
             [sys.executable, "server.py", "--port", str(port)],
             env={
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "PATH": os.environ["PATH"],
                 "LANG": "C.UTF-8",
                 "PYTHONPATH": f"{fleet.package}{os.pathsep}{fleet.package / 'code'}",
                 "PYTHONUNBUFFERED": "1",

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -135,7 +134,7 @@ class Jobs:
     def _environment(self, root: Path, parameters: dict[str, Any]) -> dict[str, str]:
         """What the container has set; without network isolation also the role's credentials."""
         environment = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.environ["PATH"],
             "HOME": str(root),
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",

@@ -59,7 +59,7 @@ def _configure(endpoint: str, port: int) -> None:
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "MOTO_ACCOUNT_ID": ACCOUNT,
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
-        # The virtual environment has node, which runs CDK's own functions.
+        # Jobs and servers run the virtual environment's python, CDK's own functions its node.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         # Lambda's Node.js runtime includes the AWS SDK; package.json has the clients that those functions use.
         "NODE_PATH": str(REPOSITORY / "node_modules"),
