@@ -19,14 +19,28 @@ class UnsupportedImage(ValueError):
 
 
 class UnreadableImage(ValueError):
-    """The bytes begin like a picture, and cannot be decoded, or decode to more than MAX_PIXELS."""
+    """The bytes begin like a picture, and cannot be decoded, or would take more than MAX_PIXELS."""
 
 
 def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
-    """The upright picture, resized and centre-cropped.
+    """The upright picture, resized and centre-cropped: RGB pixels of shape (size, size, 3).
 
-    Returns RGB pixels of shape (size, size, 3). A JPEG is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that is
-    still large enough. Raises UnsupportedImage or UnreadableImage.
+    Raises UnsupportedImage or UnreadableImage.
+    """
+    return centre_crop(resized(data, round(size / CROP)), size)
+
+
+def centre_crop(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """The middle of `image`: pixels of shape (size, size, 3)."""
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def resized(data: bytes, shorter_side: int) -> Image.Image:
+    """The upright picture in RGB, its shorter side `shorter_side` pixels.
+
+    A JPEG is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that is still large enough. Raises UnsupportedImage or
+    UnreadableImage.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -42,7 +56,6 @@ def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS:,}")
 
-    shorter_side = round(size / CROP)
     try:
         scale = shorter_side / min(image.size)
         if scale < 1:
@@ -52,10 +65,10 @@ def decode(data: bytes, size: int) -> npt.NDArray[np.uint8]:
         raise UnreadableImage(f"the picture is damaged: {error}") from None
 
     scale = shorter_side / min(upright.size)
-    wanted = (max(size, round(upright.width * scale)), max(size, round(upright.height * scale)))
-    resized = upright.resize(wanted, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    left, top = (resized.width - size) // 2, (resized.height - size) // 2
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+    wanted = (round(upright.width * scale), round(upright.height * scale))
+    if wanted[0] * wanted[1] > MAX_PIXELS:
+        raise UnreadableImage(f"{upright.width} × {upright.height} pixels are too long and thin")
+    return upright.resize(wanted, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def normalise(

@@ -44,6 +44,8 @@ class Predictor:
         self._size: int = self.description["input"]["size_px"]
         self._mean = tuple(self.description["input"]["mean"])
         self._std = tuple(self.description["input"]["std"])
+        # Fitted on the validation pictures, so that a probability of 0.8 is right eight times in ten.
+        self._temperature: float = self.description["temperature"]
         with warnings.catch_warnings():
             # torch warns of its own loader's read-only buffer.
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
@@ -56,7 +58,8 @@ class Predictor:
         """
         pixels = normalise(decode(data, self._size), self._mean, self._std)
         with torch.inference_mode():
-            probabilities = self._model(torch.from_numpy(pixels)[None]).softmax(dim=1)[0]
+            logits = self._model(torch.from_numpy(pixels)[None])[0]
+            probabilities = (logits / self._temperature).softmax(dim=0)
         best = probabilities.topk(min(top_k, len(self.labels)))
         return [
             {"label": self.labels[index], "probability": round(probability, 6)}

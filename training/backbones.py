@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -16,7 +17,10 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network whose `forward` maps (N, 3, size_px, size_px) to (N, features)."""
+    """A network whose `forward` maps (N, 3, size_px, size_px) to (N, features).
+
+    `stages` gives its modules in groups from the input to the output: the deeper, the more they are worth changing.
+    """
 
     name: str
     size_px: int
@@ -24,6 +28,7 @@ class Backbone:
     std: tuple[float, float, float]
     features: int
     build: Callable[[str | None], nn.Module]
+    stages: Callable[[Any], list[list[nn.Module]]]
 
     def load(self, weights: str | None) -> nn.Module:
         """The frozen network, in evaluation mode.
@@ -32,6 +37,13 @@ class Backbone:
         Raises WeightsError.
         """
         return self.build(weights).eval().requires_grad_(False)
+
+
+def on_device(network: nn.Module, device: str | torch.device) -> nn.Module:
+    """The network on a device, its weights in the order that convolutions are fastest with."""
+    # PyTorch's own types leave memory_format out.
+    moved: Any = network
+    return cast(nn.Module, moved.to(device, memory_format=torch.channels_last))
 
 
 def _efficientnet_lite0(weights: str | None) -> nn.Module:
@@ -79,7 +91,23 @@ BACKBONES = {
     backbone.name: backbone
     for backbone in (
         # Mean and std of 127/255 and 128/255, as the TensorFlow original.
-        Backbone("efficientnet_lite0", 224, (0.498,) * 3, (0.502,) * 3, 1280, _efficientnet_lite0),
-        Backbone("resnet50", 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 2048, _resnet50),
+        Backbone(
+            "efficientnet_lite0",
+            224,
+            (0.498,) * 3,
+            (0.502,) * 3,
+            1280,
+            _efficientnet_lite0,
+            lambda net: [[net._conv_stem, net._bn0], *([block] for block in net._blocks), [net._conv_head, net._bn1]],
+        ),
+        Backbone(
+            "resnet50",
+            224,
+            (0.485, 0.456, 0.406),
+            (0.229, 0.224, 0.225),
+            2048,
+            _resnet50,
+            lambda net: [[net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]],
+        ),
     )
 }

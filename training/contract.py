@@ -23,6 +23,21 @@ def model_dir() -> Path:
     return Path(os.environ.get("SM_MODEL_DIR", ROOT / "model"))
 
 
+def checkpoint_dir() -> Path | None:
+    """What is left here is kept while the job runs, and is here again when it is restarted; none without a job."""
+    folder = Path(os.environ.get("SM_CHECKPOINT_DIR", ROOT / "checkpoints"))
+    return folder if folder.is_dir() else None
+
+
+def hosts() -> tuple[list[str], str]:
+    """The names of the job's hosts, in the order of their ranks, and of this one."""
+    file = ROOT / "input" / "config" / "resourceconfig.json"
+    if not file.is_file():
+        return ["localhost"], "localhost"
+    resources = json.loads(file.read_text())
+    return sorted(resources["hosts"]), resources["current_host"]
+
+
 def arguments() -> list[str]:
     """The command line, after the hyperparameters of the job (so that the command line wins)."""
     file = ROOT / "input" / "config" / "hyperparameters.json"

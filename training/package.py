@@ -49,6 +49,9 @@ def _export(network: nn.Module, file: Path, size_px: int) -> float:
     with torch.no_grad(), warnings.catch_warnings():
         # torch warns of its own loader's read-only buffer.
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        for values in network.parameters():
+            # Training may have left the weights in channels-last order, which torch.export warns of.
+            values.data = values.data.contiguous()
         exported = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
         torch.export.save(exported, file)
         single = example[:1]

@@ -1,42 +1,70 @@
-"""Trains a classifier on a folder of pictures: frozen backbone, new head. Pictures in, model package out.
+"""Trains a classifier on a folder of pictures and writes its model package. Pictures in, model package out.
+
+    --mode head      trains a new head on the cached features of a frozen backbone: seconds, once they are cached
+    --mode finetune  then trains the whole network, on one or more processes
 
 Runs as a SageMaker training job (contract.py), on EC2, or by hand:
     python training/train.py --data FOLDER --model-dir OUT
 """
 
 import argparse
+import dataclasses
+import hashlib
+import json
+import os
 import random
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 CODE = Path(__file__).resolve().parent.parent
 # The served code decodes pictures for training too; vendor/ is there in the asset, with what the container lacks.
-sys.path[:0] = [str(CODE / "inference"), str(CODE / "vendor")]
+sys.path.insert(0, str(CODE / "inference"))
+sys.path.append(str(CODE / "vendor"))
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import contract
 import dataset
+import distributed
+import evaluation
+import features
+import finetune
+import head
 import package
-from backbones import BACKBONES, HUB, Backbone, WeightsError
-from images import decode, normalise
+import report
+from backbones import BACKBONES, HUB, WeightsError
+from checkpoint import Checkpoint
+from checks import ERROR
+from distributed import Group
+from evaluation import Scored
+from features import Cache
+from finetune import FinetuneSettings
+from head import HeadSettings
 
-FEATURE_BATCH = 16
 PROGRESS_S = 2.0
+FINDINGS_SAID = 10
 
 
 def main() -> int:
     """Returns the exit status; the reason of a failure goes to standard error and where SageMaker looks for it."""
-    arguments = _parse()
+    arguments = parse(parser())
+    if arguments.mode == "finetune":
+        distributed.launch(str(Path(__file__).resolve()), arguments.processes_per_host)
+    return run(lambda: train(arguments))
+
+
+def run(training: Any) -> int:
+    """Runs `training` and turns what can go wrong into an exit status and a message."""
     try:
-        train(arguments)
-    except (dataset.DatasetError, WeightsError) as error:
+        training()
+    except finetune.Interrupted as interruption:
+        say(f"interrupted: {interruption}; the next run goes on from the checkpoint")
+        return 128 + 15  # as a process ended by SIGTERM
+    except (dataset.DatasetError, WeightsError, features.CacheError) as error:
         message = f"Training failed: {error}"
         contract.report_failure(message)
         print(message, file=sys.stderr, flush=True)
@@ -44,119 +72,200 @@ def main() -> int:
     return 0
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """Loads the pictures, computes their features once, trains the head on them, writes metrics and package."""
-    torch.manual_seed(arguments.seed)
-    random.seed(arguments.seed)
-    np.random.seed(arguments.seed)
-    torch.use_deterministic_algorithms(True)
+def train(
+    arguments: argparse.Namespace, data: dataset.Dataset | None = None, search: report.Search | None = None
+) -> None:
+    """Loads the pictures unless they are given, trains, writes the package with its metrics and its report."""
     started = time.perf_counter()
+    seed_everything(arguments.seed)
+    with distributed.group() as group:
+        backbone = BACKBONES[arguments.backbone]
+        network = backbone.load(weights(arguments))
+        data = data or load_data(arguments, group)
+        settings = settings_of(HeadSettings, arguments)
+        whole = nn.Sequential(network, head.build(backbone.features, len(data.labels), settings.hidden))
+        epochs: list[head.Epoch] = []
 
+        def after_epoch(epoch: head.Epoch) -> None:
+            epochs.append(epoch)
+            if group.first:
+                say(str(epoch))
+
+        if arguments.mode == "finetune":
+            whole, scored, epochs = _finetune(arguments, data, whole, group)
+            ordered = data.splits
+        else:
+            cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, progress())
+            whole[1] = head.train(
+                cache.splits["train"],
+                cache.splits["valid"],
+                len(data.labels),
+                settings,
+                epochs=arguments.epochs,
+                seed=arguments.seed,
+                after_epoch=after_epoch,
+            )
+            ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
+            scored = _scored(whole[1], cache)
+        if group.first:
+            _write(arguments, data, whole, scored, ordered, epochs, search or _search(arguments, data))
+            say(f"model package written, {time.perf_counter() - started:.1f} s in all")
+
+
+def _finetune(
+    arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
+) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch]]:
     backbone = BACKBONES[arguments.backbone]
-    network = backbone.load(_weights(arguments))
-    data = dataset.load(arguments.data, arguments.seed, arguments.valid_fraction)
-    counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
-    _say(f"{len(data.labels)} classes, pictures: {counts}; dataset {data.fingerprint[:12]}")
-    for reason in data.skipped:
-        _say(f"skipped {reason}")
-    if data.skipped:
-        _say(f"skipped {len(data.skipped)} unreadable picture(s)")
+    settings = _finetune_settings(arguments)
+    told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
+    run = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    checkpoint = Checkpoint(arguments.checkpoint_dir, run)
+    if group.first and checkpoint.load() is None:
+        say("the head first, on the features of the frozen backbone")
+        cache = features.cached(
+            arguments.checkpoint_dir / "features", data, backbone, whole[0], progress(), str(group.device)
+        )
+        whole[1] = head.train(
+            cache.splits["train"],
+            cache.splits["valid"],
+            len(data.labels),
+            settings_of(HeadSettings, arguments),
+            epochs=arguments.epochs,
+            seed=arguments.seed,
+        )
+        say(f"head: valid_top1={head.score(whole[1], cache.splits['valid'])[0]:.4f}")
+    whole[1].load_state_dict(group.from_first(whole[1].state_dict()))
+    finetuning = finetune.Finetuning(whole, backbone, data, settings, group, checkpoint)
+    if group.first:
+        say(f"then the whole network: {group.size} process(es) on {group.device.type}")
+    trained = finetuning.run(lambda epoch: say(str(epoch)) if group.first else None)
+    scored = {split: finetuning.logits(trained, split) for split in data.splits}
+    if group.first:
+        checkpoint.remove()
+    return trained.cpu(), scored, finetuning.history
 
-    features = {
-        split: _features(split, samples, backbone, network, flipped=split == "train")
-        for split, samples in data.splits.items()
+
+def _scored(trained: nn.Module, cache: Cache) -> dict[str, Scored]:
+    return {
+        split: Scored(torch.cat([values for _, values in head.logits(trained, rows)]), torch.from_numpy(rows.labels))
+        for split, rows in cache.splits.items()
     }
-    head = _train_head(features["train"], features["valid"], backbone.features, len(data.labels), arguments)
 
-    metrics = {split: _evaluate(head, *features[split]) for split in features}
-    for split, values in metrics.items():
-        _say(" ".join(f"{split}_{name}={value:.4f}" for name, value in values.items()))
+
+def _write(
+    arguments: argparse.Namespace,
+    data: dataset.Dataset,
+    network: nn.Sequential,
+    scored: dict[str, Scored],
+    ordered: dict[str, list[dataset.Sample]],
+    epochs: list[head.Epoch],
+    search: report.Search | None,
+) -> None:
+    backbone = BACKBONES[arguments.backbone]
+    looked_at = "test" if "test" in scored else "valid"
+    temperature = evaluation.fit_temperature(scored["valid"])
+    used = {**dataclasses.asdict(settings_of(HeadSettings, arguments)), "epochs": arguments.epochs}
+    if arguments.mode == "finetune":
+        used |= {f"finetune_{k}": v for k, v in dataclasses.asdict(_finetune_settings(arguments)).items()}
+    used["seed"] = arguments.seed
+    story = report.Story(
+        name=f"{backbone.name}-{data.fingerprint[:8]}",
+        facts={
+            "backbone": backbone.name,
+            "mode": arguments.mode,
+            "dataset": data.fingerprint,
+            "pictures": ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items()),
+            **used,
+            "torch": torch.__version__,
+        },
+        labels=data.labels,
+        scored=scored,
+        looked_at=looked_at,
+        samples=ordered[looked_at],
+        temperature=temperature,
+        epochs=[dataclasses.asdict(epoch) for epoch in epochs],
+        findings=data.findings,
+        search=search,
+    )
+    metrics = report.metrics(story)
+    for split, values in metrics["splits"].items():
+        low, high = values["top1_interval"]
+        say(
+            f"{split}_top1={values['top1']:.4f} (95 %: {low:.4f} to {high:.4f}) {split}_top5={values['top5']:.4f} "
+            f"{split}_loss={values['loss']:.4f} {split}_ece={values['ece_calibrated']:.4f}"
+        )
+    arguments.model_dir.mkdir(parents=True, exist_ok=True)
+    (arguments.model_dir / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    report.write(arguments.model_dir / "report.html", story)
     package.write(
         arguments.model_dir,
-        nn.Sequential(network, head),
+        network,
         data.labels,
         {
-            "name": f"{backbone.name}-{data.fingerprint[:8]}",
+            "name": story.name,
             "backbone": backbone.name,
+            "mode": arguments.mode,
             "input": {"size_px": backbone.size_px, "mean": backbone.mean, "std": backbone.std},
+            "temperature": temperature,
             "dataset": {"fingerprint": data.fingerprint, **{s: len(v) for s, v in data.splits.items()}},
             "skipped": data.skipped,
-            "metrics": metrics,
-            "hyperparameters": {name: getattr(arguments, name) for name in HYPERPARAMETERS},
+            "metrics": metrics["splits"],
+            "hyperparameters": used,
         },
     )
-    _say(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
-def _features(
-    split: str, samples: list[dataset.Sample], backbone: Backbone, network: nn.Module, flipped: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The features (N, backbone.features) and labels (N,) of a split, mirrored pictures included if `flipped`."""
-    rows, labels, said = [], [], time.monotonic()
-    for batch, pixels in _batches(samples, backbone.size_px):
-        views = [pixels, pixels[:, :, ::-1]] if flipped else [pixels]
-        for view in views:
-            inputs = torch.from_numpy(normalise(view, backbone.mean, backbone.std))
-            with torch.inference_mode():
-                rows.append(network(inputs.to(memory_format=torch.channels_last)))
-            labels += [sample.label for sample in batch]
-        if time.monotonic() - said > PROGRESS_S:
-            said = time.monotonic()
-            _say(f"features of {split}: {len(labels) // len(views)} of {len(samples)} pictures")
-    return torch.cat(rows).clone(), torch.tensor(labels)
+def _search(arguments: argparse.Namespace, data: dataset.Dataset) -> report.Search | None:
+    """The search that these settings come from, where the checkpoints have one of the same data and backbone."""
+    file = search_file(arguments, data)
+    if not file.is_file():
+        return None
+    document = json.loads(file.read_text())
+    return report.Search(document["trials"], document["best"])
 
 
-def _batches(samples: list[dataset.Sample], size_px: int) -> Iterator[tuple[list[dataset.Sample], np.ndarray]]:
-    """Batches of decoded pixels (n, size_px, size_px, 3), the next one decoded while one is in use."""
-    batches = [samples[start : start + FEATURE_BATCH] for start in range(0, len(samples), FEATURE_BATCH)]
-
-    def read(batch: list[dataset.Sample]) -> np.ndarray:
-        return np.stack([decode(sample.path.read_bytes(), size_px) for sample in batch])
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, batches[0])
-        for index, batch in enumerate(batches):
-            pixels = coming.result()
-            if index + 1 < len(batches):
-                coming = reader.submit(read, batches[index + 1])
-            yield batch, pixels
+def search_file(arguments: argparse.Namespace, data: dataset.Dataset) -> Path:
+    """Where the search over this data and backbone leaves its result."""
+    folder: Path = arguments.checkpoint_dir / "tuning"
+    return folder / f"{arguments.backbone}-{data.fingerprint[:16]}.json"
 
 
-def _train_head(
-    train_set: tuple[torch.Tensor, torch.Tensor],
-    valid_set: tuple[torch.Tensor, torch.Tensor],
-    features: int,
-    classes: int,
-    arguments: argparse.Namespace,
-) -> nn.Module:
-    inputs, targets = train_set
-    head = nn.Linear(features, classes)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=arguments.learning_rate, weight_decay=arguments.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, arguments.epochs)
-    for epoch in range(1, arguments.epochs + 1):
-        total = 0.0
-        for rows in torch.split(torch.randperm(len(inputs)), arguments.batch_size):
-            loss = F.cross_entropy(head(inputs[rows]), targets[rows], label_smoothing=arguments.label_smoothing)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            total += loss.item() * len(rows)
-        schedule.step()
-        valid = _evaluate(head, *valid_set)
-        _say(f"epoch={epoch} train_loss={total / len(inputs):.4f} valid_top1={valid['top1']:.4f}")
-    return head.eval().requires_grad_(False)
+def load_data(arguments: argparse.Namespace, group: Group | None = None) -> dataset.Dataset:
+    """Reads and checks the pictures, and says what was found."""
+    speaks = group is None or group.first
+    shown = progress()
+    data = dataset.load(
+        arguments.data,
+        arguments.seed,
+        arguments.valid_fraction,
+        (lambda done, count: shown("checked", done, count)) if speaks else None,
+    )
+    if speaks:
+        counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
+        say(f"{len(data.labels)} classes, pictures: {counts}; dataset {data.fingerprint[:12]}")
+        for reason in data.skipped:
+            say(f"skipped {reason}")
+        if data.skipped:
+            say(f"skipped {len(data.skipped)} unreadable picture(s)")
+        other = [item for item in data.findings if item.severity != ERROR and item.kind != "unreadable"]
+        for finding in other[:FINDINGS_SAID]:
+            say(f"{finding.severity}: {finding}")
+        if len(other) > FINDINGS_SAID:
+            say(f"{len(other) - FINDINGS_SAID} more findings; `kennel data check` shows all")
+    return data
 
 
-def _evaluate(head: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    with torch.no_grad():
-        logits = head(inputs)
-    return {
-        "top1": float((logits.argmax(1) == targets).float().mean()),
-        "loss": float(F.cross_entropy(logits, targets)),
-    }
+def seed_everything(seed: int) -> None:
+    """The same seed gives the same model, bit by bit, on the same machine."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    # cuBLAS needs this to be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
 
 
-def _weights(arguments: argparse.Namespace) -> str | None:
+def weights(arguments: argparse.Namespace) -> str | None:
     """The weights asked for; by default those in the channel of that name."""
     if arguments.weights is None and (folder := contract.channel("weights")):
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
@@ -166,29 +275,78 @@ def _weights(arguments: argparse.Namespace) -> str | None:
     return arguments.weights if arguments.weights in (None, HUB) else str(Path(arguments.weights).resolve())
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """A line of the job's log."""
     print(f"kennel: {message}", flush=True)
 
 
-HYPERPARAMETERS = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "seed")
+def progress() -> features.Say:
+    """Says how far something is, now and then."""
+    said = time.monotonic()
+
+    def show(what: str, done: int, of: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > PROGRESS_S:
+            said = time.monotonic()
+            say(f"{what}: {done} of {of} pictures")
+
+    return show
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def settings_of(kind: Any, arguments: argparse.Namespace, prefix: str = "") -> Any:
+    """The settings of a dataclass among the arguments, those named `prefix`_name first."""
+    given = vars(arguments)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: given[f"{prefix}{name}" if f"{prefix}{name}" in given else name] for name in names})
+
+
+def _finetune_settings(arguments: argparse.Namespace) -> FinetuneSettings:
+    settings: FinetuneSettings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
+    return settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments that training and search share."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__, formatter_class=formatter)
     parser.add_argument("--data", type=Path, default=contract.channel("training"), help="the channel `training`")
     parser.add_argument("--model-dir", type=Path, default=contract.model_dir(), help="where the package is written")
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, default=contract.checkpoint_dir(),
+        help="features, searches and checkpoints are kept here; by default beside the package",
+    )  # fmt: skip
+    parser.add_argument("--mode", choices=("head", "finetune"), default="head")
     parser.add_argument("--backbone", choices=sorted(BACKBONES), default="efficientnet_lite0")
     parser.add_argument("--weights", help="a file with a state dict, or `hub`; default: vendored, or channel `weights`")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--weight-decay", type=float, default=1e-2)
-    parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--valid-fraction", type=float, default=0.2, help="held out if the folder has no split")
     parser.add_argument("--seed", type=int, default=1)
+
+    of_head = parser.add_argument_group("the head")
+    of_head.add_argument("--epochs", type=int, default=15)
+    for field in dataclasses.fields(HeadSettings):
+        of_head.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)
+
+    of_whole = parser.add_argument_group("the whole network (--mode finetune)")
+    of_whole.add_argument("--processes-per-host", type=int, help="one per GPU, or one, by default")
+    for field in dataclasses.fields(FinetuneSettings):
+        if field.name not in ("seed", "precision"):
+            name = f"--finetune-{field.name.replace('_', '-')}"
+            of_whole.add_argument(name, type=field.type, default=field.default)
+    of_whole.add_argument(
+        "--finetune-precision", choices=("auto", "bf16", "fp32"), default="auto",
+        help="auto is bfloat16 where the hardware is fast at it",
+    )  # fmt: skip
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, from the command line and from the job's hyperparameters."""
     arguments = parser.parse_args(contract.arguments())
-    if arguments.data is None:
+    # A trial of the tuner trains on features alone.
+    if arguments.data is None and not getattr(arguments, "trial", 0):
         parser.error("no pictures: give --data FOLDER, or a channel named training")
+    if arguments.checkpoint_dir is None:
+        arguments.checkpoint_dir = arguments.model_dir.parent / "checkpoints"
     return arguments
 
 

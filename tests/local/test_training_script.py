@@ -51,7 +51,7 @@ def test_given_pictures_when_trained_then_the_package_is_complete_and_its_hashes
     description = json.loads((package / "model.json").read_text())
     assert json.loads((package / "labels.json").read_text()) == list(CLASSES)
     served = {"config.yaml", "deployment.py", "images.py", "predictor.py", "server.py"}
-    assert served | {"labels.json", "model.pt2"} == set(description["sha256"])
+    assert served | {"labels.json", "model.pt2", "metrics.json", "report.html"} == set(description["sha256"])
     for name, digest in description["sha256"].items():
         assert hashlib.sha256((package / name).read_bytes()).hexdigest() == digest
     assert description["backbone"] == "efficientnet_lite0"
