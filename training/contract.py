@@ -42,7 +42,9 @@ def arguments() -> list[str]:
     """The command line, after the hyperparameters of the job (so that the command line wins)."""
     file = ROOT / "input" / "config" / "hyperparameters.json"
     given = json.loads(file.read_text()) if file.is_file() else {}
-    pairs = ((f"--{name.replace('_', '-')}", _plain(value)) for name, value in given.items())
+    # SageMaker's toolkit and tuner add some of their own.
+    ours = {name: value for name, value in given.items() if not name.startswith(("sagemaker_", "_"))}
+    pairs = ((f"--{name.replace('_', '-')}", _plain(value)) for name, value in ours.items())
     return [part for pair in pairs for part in pair] + sys.argv[1:]
 
 

@@ -27,6 +27,7 @@ from distributed import Group
 from evaluation import Scored
 from head import Epoch
 from images import CROP, centre_crop, normalise, resized
+from settings import FinetuneSettings
 
 # A prime, so that neighbouring seeds, epochs and pictures do not share random numbers.
 SEED_STEP = 1_000_003
@@ -35,26 +36,6 @@ EVALUATION_BATCH = 32
 
 class Interrupted(Exception):
     """The training was told to end (SIGTERM, as before a spot interruption); its state is in the checkpoint."""
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """Settings of the fine-tuning; `batch_size` is over all processes.
-
-    A stage of the backbone gets the learning rate `learning_rate · layer_decay^k`, k stages before the head.
-    """
-
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 3e-4
-    layer_decay: float = 0.75
-    warmup_epochs: float = 1.0
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    randaugment: int = 9
-    ema_decay: float = 0.998
-    precision: str = "auto"
-    seed: int = 1
 
 
 class _Pictures(TorchDataset[tuple[torch.Tensor, int]]):

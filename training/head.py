@@ -12,20 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from features import Features
+from settings import HeadSettings
 
-HIDDEN = 512
 DROPOUT = 0.3
-
-
-@dataclass(frozen=True)
-class HeadSettings:
-    """What the tuner searches; `hidden` is the width of the one hidden layer, 0 for a linear head."""
-
-    learning_rate: float = 2e-3
-    batch_size: int = 32
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    hidden: int = 0
 
 
 @dataclass(frozen=True)

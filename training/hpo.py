@@ -29,8 +29,7 @@ import head
 import report
 from backbones import BACKBONES
 from features import Cache
-from head import HeadSettings
-from space import SPACE, Choice
+from settings import SPACE, Choice, HeadSettings, settings_of
 
 STARTUP_TRIALS = 8
 WARMUP_EPOCHS = 2
@@ -162,7 +161,7 @@ def _one(arguments: argparse.Namespace) -> None:
         if not kept or epoch.loss < kept[0].loss:
             kept[:] = [epoch]
 
-    settings = train.settings_of(HeadSettings, arguments)
+    settings = settings_of(HeadSettings, arguments)
     parts = cache.splits["train"], cache.splits["valid"], len(cache.labels)
     head.train(*parts, settings, epochs=arguments.epochs, seed=arguments.seed, after_epoch=after_epoch)
     # The tuner's objective: said once, of the epoch that would be kept.

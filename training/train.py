@@ -42,8 +42,7 @@ from checks import ERROR
 from distributed import Group
 from evaluation import Scored
 from features import Cache
-from finetune import FinetuneSettings
-from head import HeadSettings
+from settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 
 PROGRESS_S = 2.0
 FINDINGS_SAID = 10
@@ -293,13 +292,6 @@ def progress() -> features.Say:
     return show
 
 
-def settings_of(kind: Any, arguments: argparse.Namespace, prefix: str = "") -> Any:
-    """The settings of a dataclass among the arguments, those named `prefix`_name first."""
-    given = vars(arguments)
-    names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{name: given[f"{prefix}{name}" if f"{prefix}{name}" in given else name] for name in names})
-
-
 def _finetune_settings(arguments: argparse.Namespace) -> FinetuneSettings:
     settings: FinetuneSettings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     return settings
@@ -315,33 +307,18 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint-dir", type=Path, default=contract.checkpoint_dir(),
         help="features, searches and checkpoints are kept here; by default beside the package",
     )  # fmt: skip
-    parser.add_argument("--mode", choices=("head", "finetune"), default="head")
-    parser.add_argument("--backbone", choices=sorted(BACKBONES), default="efficientnet_lite0")
-    parser.add_argument("--weights", help="a file with a state dict, or `hub`; default: vendored, or channel `weights`")
-    parser.add_argument("--valid-fraction", type=float, default=0.2, help="held out if the folder has no split")
-    parser.add_argument("--seed", type=int, default=1)
-
-    of_head = parser.add_argument_group("the head")
-    of_head.add_argument("--epochs", type=int, default=15)
-    for field in dataclasses.fields(HeadSettings):
-        of_head.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)
-
-    of_whole = parser.add_argument_group("the whole network (--mode finetune)")
-    of_whole.add_argument("--processes-per-host", type=int, help="one per GPU, or one, by default")
-    for field in dataclasses.fields(FinetuneSettings):
-        if field.name not in ("seed", "precision"):
-            name = f"--finetune-{field.name.replace('_', '-')}"
-            of_whole.add_argument(name, type=field.type, default=field.default)
-    of_whole.add_argument(
-        "--finetune-precision", choices=("auto", "bf16", "fp32"), default="auto",
-        help="auto is bfloat16 where the hardware is fast at it",
-    )  # fmt: skip
+    add_arguments(parser)
     return parser
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments, from the command line and from the job's hyperparameters."""
     arguments = parser.parse_args(contract.arguments())
+    try:
+        check(arguments)
+    except SettingsError as error:
+        contract.report_failure(f"Training failed: {error}")
+        parser.error(str(error))
     # A trial of the tuner trains on features alone.
     if arguments.data is None and not getattr(arguments, "trial", 0):
         parser.error("no pictures: give --data FOLDER, or a channel named training")

@@ -1,0 +1,141 @@
+"""Fine-tuning: killed and resumed it ends with the same weights; one process and two learn the same."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_training_script import REPOSITORY, pictures  # noqa: F401
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = ("--mode", "finetune", "--finetune-epochs", "3", "--finetune-batch-size", "5", "--epochs", "3")
+
+
+def start(data: Path, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(REPOSITORY / "training" / "train.py"), "--data", str(data), *SETTINGS, *arguments]
+    return subprocess.Popen(
+        [*command, "--model-dir", str(folder / "model"), "--checkpoint-dir", str(folder / "checkpoints")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "SAGEMAKER_BASE_DIR": str(folder / "ml"), "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def read_until(process: "subprocess.Popen[str]", pattern: str) -> None:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if re.search(pattern, line):
+            return
+    raise AssertionError("".join(seen))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.export.load(folder / "model" / "model.pt2").state_dict
+
+
+def losses(output: str) -> list[float]:
+    return [float(value) for value in re.findall(r"epoch=\d+ train_loss=([0-9.]+)", output)]
+
+
+def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:  # noqa: F811
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return folder, finish(start(pictures, folder))
+
+
+@pytest.fixture(scope="module")
+def on_two(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:  # noqa: F811
+    folder = tmp_path_factory.mktemp("two")
+    return folder, finish(start(pictures, folder, "--processes-per-host", "2"))
+
+
+def test_given_a_kill_in_an_epoch_when_resumed_then_one_epoch_is_lost_and_the_weights_are_the_same(
+    pictures: Path,  # noqa: F811
+    uninterrupted: tuple[Path, str],
+    tmp_path: Path,
+) -> None:
+    killed = start(pictures, tmp_path)
+    read_until(killed, "epoch=2 train_loss")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    resumed = finish(start(pictures, tmp_path))
+    assert "resumed in epoch 3 after step 0" in resumed
+    assert "the head first" not in resumed
+    assert furthest(weights(uninterrupted[0]), weights(tmp_path)) == 0
+    assert losses(uninterrupted[1])[2:] == losses(resumed)
+
+
+def test_given_sigterm_when_resumed_then_no_step_is_lost_and_the_weights_are_the_same(
+    pictures: Path,  # noqa: F811
+    uninterrupted: tuple[Path, str],
+    tmp_path: Path,
+) -> None:
+    told = start(pictures, tmp_path)
+    read_until(told, "epoch=1 train_loss")
+    told.send_signal(signal.SIGTERM)
+    output, _ = told.communicate(timeout=120)
+    assert told.returncode == 143, output
+    assert "goes on from the checkpoint" in output
+    resumed = finish(start(pictures, tmp_path))
+    assert re.search(r"resumed in epoch 2 after step [1-9]", resumed), resumed
+    assert furthest(weights(uninterrupted[0]), weights(tmp_path)) == 0
+
+
+def test_given_one_process_and_two_when_trained_then_the_losses_agree(
+    uninterrupted: tuple[Path, str], on_two: tuple[Path, str]
+) -> None:
+    one, two = (
+        [epoch["train_loss"] for epoch in json.loads((folder / "model" / "metrics.json").read_text())["epochs"]]
+        for folder, _ in (uninterrupted, on_two)
+    )
+    assert len(one) == len(two) == 3
+    assert one == pytest.approx(two, abs=1e-4, rel=0)
+    assert "2 process(es) on cpu" in on_two[1]
+
+
+def test_given_two_processes_when_killed_and_resumed_then_the_weights_are_the_same(
+    pictures: Path,  # noqa: F811
+    on_two: tuple[Path, str],
+    tmp_path: Path,
+) -> None:
+    killed = start(pictures, tmp_path, "--processes-per-host", "2")
+    read_until(killed, "epoch=1 train_loss")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    subprocess.run(["pkill", "-9", "-f", str(tmp_path)], check=False)
+    finish(start(pictures, tmp_path, "--processes-per-host", "2"))
+    assert furthest(weights(on_two[0]), weights(tmp_path)) < 1e-5
+
+
+def test_given_other_settings_when_started_then_the_checkpoint_of_another_run_is_not_used(
+    pictures: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    killed = start(pictures, tmp_path)
+    read_until(killed, "epoch=1 train_loss")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    other = finish(start(pictures, tmp_path, "--finetune-epochs", "1"))
+    assert "resumed" not in other
+    assert len(losses(other)) == 1
