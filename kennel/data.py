@@ -1,5 +1,6 @@
 """Folders of pictures to the dataset bucket."""
 
+import importlib
 import re
 import sys
 from collections.abc import Callable
@@ -28,18 +29,22 @@ class Pushed:
     removed: int
 
 
-def check(folder: Path, seed: int) -> Any:
-    """The folder as the training job will read it: splits, labels, and what it will skip (training/dataset.py).
-
-    Raises KennelError, with every reason, for a folder that cannot be trained on.
-    """
+def training_code(module: str) -> Any:
+    """A module of training/, which is no package: the job's own code, so that both find the same."""
     for code in ("training", "inference"):
         if str(REPOSITORY / code) not in sys.path:
-            sys.path.insert(0, str(REPOSITORY / code))
-    import dataset
+            sys.path.append(str(REPOSITORY / code))
+    return importlib.import_module(module)
 
+
+def check(folder: Path, seed: int, progress: Callable[[int, int], None] | None = None) -> Any:
+    """The folder as the training job will read it: splits, labels, and what it will skip (training/dataset.py).
+
+    `progress` gets (read, all). Raises KennelError, with every reason, for a folder that cannot be trained on.
+    """
+    dataset = training_code("dataset")
     try:
-        return dataset.load(folder.resolve(), seed)
+        return dataset.load(folder.resolve(), seed, progress=progress)
     except dataset.DatasetError as error:
         raise KennelError(f"{folder} cannot be trained on: {error}") from None
 

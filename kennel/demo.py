@@ -87,7 +87,7 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     with step("Pictures into the dataset bucket", seconds) as progress:
         pushed = data.push(deployment, folder, data.name_of(folder), _every(50, progress))
     with step("Training job", seconds) as progress:
-        name = jobs.start(deployment, pushed.name, hyperparameters={"seed": str(SEED)})
+        name = jobs.start(deployment, jobs.Request(pushed.name, hyperparameters={"seed": str(SEED)}))
         finished = jobs.follow(deployment, name, progress)
     with step("Model package promoted", seconds):
         package_uri, _ = promotion.promote(deployment, finished.name)

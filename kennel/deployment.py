@@ -14,6 +14,7 @@ from kennel.errors import KennelError
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATASETS_PREFIX = "datasets/"
 PACKAGES_PREFIX = "packages/"
+CHECKPOINTS_PREFIX = "checkpoints/"
 
 
 @dataclass(frozen=True)

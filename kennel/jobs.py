@@ -1,68 +1,89 @@
-"""Training jobs: the code asset of the Training stack on a dataset of the bucket, in network isolation."""
+"""Training jobs on SageMaker: the code asset of the Training stack on a dataset of the bucket, in network isolation."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from kennel.deployment import DATASETS_PREFIX, PACKAGES_PREFIX, Deployment
+from kennel import packages
+from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Deployment
 from kennel.errors import KennelError
+from kennel.logs import LogTail
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 POLL_S = 1.0
+VOLUME_GIB = 30
 # Unpacks the asset that arrives in the channel `code`: with network isolation the job can fetch nothing itself.
 ENTRYPOINT = (
     'python -m zipfile -e "/opt/ml/input/data/code/"*.zip "/opt/ml/code"'
-    ' && exec python "/opt/ml/code/training/train.py"'
+    ' && exec python "/opt/ml/code/training/{program}.py"'
 )
 METRICS = {
     "train:loss": r"train_loss=([0-9.]+)",
     "valid:top1": r"valid_top1=([0-9.]+)",
     "valid:loss": r"valid_loss=([0-9.]+)",
 }
+CHECKPOINTS_DIR = "/opt/ml/checkpoints"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run: a program of training/ ("train" or "hpo") on a pushed dataset, and on what."""
+
+    dataset: str
+    program: str = "train"
+    hyperparameters: dict[str, str] = field(default_factory=dict)
+    instance_type: str = "ml.m5.xlarge"
+    instances: int = 1
+    spot: bool = False
+    max_run_s: int = 86400
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether the whole network is trained."""
+        return self.hyperparameters.get("mode") == "finetune"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A completed job: its name, where its model package is, and its last metrics."""
+    """A completed run: its name, where its model package is, and its metrics by split."""
 
     name: str
     package_uri: str
-    metrics: dict[str, float]
+    metrics: dict[str, dict[str, Any]]
 
 
-def start(
-    deployment: Deployment,
-    dataset: str,
-    *,
-    instance_type: str = "ml.m5.xlarge",
-    hyperparameters: dict[str, str] | None = None,
-    max_run_s: int = 86400,
-) -> str:
-    """Starts a training job on the dataset `dataset`, and returns the job's name."""
+def new_name(deployment: Deployment) -> str:
+    """A name for a run that starts now."""
+    return f"kennel-{deployment.stage}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def checkpoints(request: Request, run: str) -> str:
+    """Below the checkpoints prefix, the folder that a run keeps and finds again.
+
+    Runs on the same dataset share its features and its search. The state of a fine-tuning is the run's own.
+    """
+    return f"runs/{run}/" if request.finetunes else f"datasets/{request.dataset}/"
+
+
+def start(deployment: Deployment, request: Request) -> str:
+    """Starts a training job and returns its name."""
     # The SDK takes seconds to import; only this command pays for it.
     from sagemaker.core.resources import TrainingJob
     from sagemaker.core.shapes import (
         AlgorithmSpecification,
-        Channel,
-        DataSource,
+        CheckpointConfig,
         MetricDefinition,
         OutputDataConfig,
         ResourceConfig,
-        S3DataSource,
         StoppingCondition,
     )
 
-    def channel(name: str, uri: str) -> Channel:
-        source = S3DataSource(s3_data_type="S3Prefix", s3_uri=uri, s3_data_distribution_type="FullyReplicated")
-        return Channel(channel_name=name, data_source=DataSource(s3_data_source=source))
-
-    models, datasets = deployment.output("Data", "ModelBucket"), deployment.output("Data", "DatasetBucket")
+    models = deployment.output("Data", "ModelBucket")
     key = deployment.output("Data", "KeyArn")
-    name = f"kennel-{deployment.stage}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = new_name(deployment)
+    waits: dict[str, int] = {"max_wait_time_in_seconds": 2 * request.max_run_s} if request.spot else {}
     TrainingJob.create(
         session=deployment.session,
         region=deployment.region,
@@ -72,43 +93,63 @@ def start(
             training_image=deployment.output("Training", "TrainingImage"),
             training_input_mode="File",
             container_entrypoint=["/bin/sh", "-c"],
-            container_arguments=[ENTRYPOINT],
+            container_arguments=[ENTRYPOINT.format(program=request.program)],
             metric_definitions=[MetricDefinition(name=name, regex=regex) for name, regex in METRICS.items()],
         ),
-        hyper_parameters=hyperparameters or {},
+        hyper_parameters=request.hyperparameters,
         input_data_config=[
-            channel("training", f"s3://{datasets}/{DATASETS_PREFIX}{dataset}/"),
+            channel("training", dataset_uri(deployment, request.dataset)),
             channel("code", deployment.output("Training", "CodeUri")),
         ],
         output_data_config=OutputDataConfig(
             s3_output_path=f"s3://{models}/{PACKAGES_PREFIX}", compression_type="NONE", kms_key_id=key
         ),
-        resource_config=ResourceConfig(
-            instance_type=instance_type, instance_count=1, volume_size_in_gb=30, volume_kms_key_id=key
+        checkpoint_config=CheckpointConfig(
+            s3_uri=f"s3://{models}/{CHECKPOINTS_PREFIX}{checkpoints(request, name)}", local_path=CHECKPOINTS_DIR
         ),
-        stopping_condition=StoppingCondition(max_runtime_in_seconds=max_run_s),
+        resource_config=ResourceConfig(
+            instance_type=request.instance_type,
+            instance_count=request.instances,
+            volume_size_in_gb=VOLUME_GIB,
+            volume_kms_key_id=key,
+        ),
+        stopping_condition=StoppingCondition(max_runtime_in_seconds=request.max_run_s, **waits),
+        enable_managed_spot_training=request.spot,
         enable_network_isolation=True,
         enable_inter_container_traffic_encryption=True,
         # Not as Tag: the SDK has two classes of that name, and takes the one that it does not export.
         tags=[
             {"key": "kennel:stage", "value": deployment.stage},
-            {"key": "kennel:dataset", "value": dataset},
+            {"key": "kennel:dataset", "value": request.dataset},
         ],
     )
     return name
 
 
+def channel(name: str, uri: str) -> Any:
+    """An input channel with every object below `uri`."""
+    from sagemaker.core.shapes import Channel, DataSource, S3DataSource
+
+    source = S3DataSource(s3_data_type="S3Prefix", s3_uri=uri, s3_data_distribution_type="FullyReplicated")
+    return Channel(channel_name=name, data_source=DataSource(s3_data_source=source))
+
+
+def dataset_uri(deployment: Deployment, dataset: str) -> str:
+    """The prefix of a dataset."""
+    return f"s3://{deployment.output('Data', 'DatasetBucket')}/{DATASETS_PREFIX}{dataset}/"
+
+
 def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Finished:
     """Says each line of the job's log as it comes, until the job ends. Raises KennelError unless it completed."""
     sagemaker = deployment.client("sagemaker")
-    log = _log_lines(deployment.client("logs"), name)
+    log = LogTail(deployment.client("logs"), LOG_GROUP, f"{name}/")
     secondary = ""
     while True:
         job = sagemaker.describe_training_job(TrainingJobName=name)
         if job["SecondaryStatus"] != secondary:
             secondary = job["SecondaryStatus"]
             say(secondary)
-        for line in next(log):
+        for line in log.lines():
             say(line)
         if job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"):
             break
@@ -116,27 +157,4 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
     if job["TrainingJobStatus"] != "Completed":
         reason = job.get("FailureReason", "it was stopped")
         raise KennelError(f"Training job {name} {job['TrainingJobStatus'].lower()}: {reason}")
-    metrics = {metric["MetricName"]: float(metric["Value"]) for metric in job.get("FinalMetricDataList", [])}
-    return Finished(name, job["ModelArtifacts"]["S3ModelArtifacts"], metrics)
-
-
-def _log_lines(logs: Any, name: str) -> Iterator[list[str]]:
-    """Each time it is asked, the lines of the job's log since the last time."""
-    stream, token = None, None
-    while True:
-        lines: list[str] = []
-        try:
-            if stream is None:
-                streams = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")
-                stream = next((item["logStreamName"] for item in streams["logStreams"]), None)
-            while stream is not None:
-                more: dict[str, str] = {"nextToken": token} if token else {}
-                answer = logs.get_log_events(logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True, **more)
-                lines += [event["message"] for event in answer["events"]]
-                if answer["nextForwardToken"] == token or not answer["events"]:
-                    break
-                token = answer["nextForwardToken"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-        yield lines
+    return Finished(name, job["ModelArtifacts"]["S3ModelArtifacts"], packages.describe(deployment, name)["metrics"])

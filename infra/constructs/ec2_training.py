@@ -66,9 +66,10 @@ class Ec2Training(Construct):
             "@RUN_PARAMETER@": run_parameter,
             "@LOG_GROUP@": self.log_group.log_group_name,
             "@CODE@": code.s3_object_url,
-            "@DATASETS@": f"s3://{storage.datasets.bucket_name}/",
-            "@PACKAGES@": f"s3://{storage.models.bucket_name}/{PACKAGES_PREFIX}",
-            "@CHECKPOINTS@": f"s3://{storage.models.bucket_name}/{CHECKPOINTS_PREFIX}",
+            "@DATASETS@": f"{storage.datasets.bucket_name}/{DATASETS_PREFIX}",
+            "@MODELS@": storage.models.bucket_name,
+            "@PACKAGES@": PACKAGES_PREFIX,
+            "@CHECKPOINTS@": CHECKPOINTS_PREFIX,
             "@MAX_RUN_S@": str(stage.ec2.max_run_h * 3600),
         }.items():
             user_data = user_data.replace(name, value)

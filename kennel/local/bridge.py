@@ -105,7 +105,8 @@ def _denied(
     checks: list[tuple[str, str, dict[str, str]]] = [
         (f"{service}:{operation}", _resource(service, operation, parameters), {})
     ]
-    role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn")
+    definition = parameters.get("TrainingJobDefinition", {})
+    role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn") or definition.get("RoleArn")
     if role and operation.startswith("Create"):
         checks.append(("iam:PassRole", role, {"iam:PassedToService": f"{service}.amazonaws.com"}))
     for action, resource, context in checks:

@@ -7,8 +7,8 @@ import typer
 
 from kennel.console import console, step
 from kennel.errors import KennelError
-from kennel.local import control
-from kennel.local.settings import client_environment
+from kennel.local import control, spot
+from kennel.local.settings import client_environment, state_dir
 
 local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this machine, for trying everything out.")
 
@@ -35,6 +35,13 @@ def status() -> None:
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
     console.print(f"Up at {running.endpoint}, process {running.pid}")
+
+
+@local.command()
+def interrupt() -> None:
+    """Play a spot interruption: give the running EC2 instances two minutes' notice."""
+    names = spot.interrupt(state_dir())
+    console.print(f"Interrupted: {', '.join(names)}." if names else "No EC2 instance is running.")
 
 
 @local.command()

@@ -1,7 +1,5 @@
-"""Training jobs: the real entry point in a process of its own, with the contract of SageMaker's training container."""
+"""Training jobs: the real entry point in processes of its own, one for each host, with SageMaker's contract."""
 
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,19 +12,17 @@ from typing import Any
 
 from moto.sagemaker.models import FakeTrainingJob
 
+from kennel.local.containers import Container, JobFailed
 from kennel.local.logs import LogStream
 from kennel.local.processes import Processes
-from kennel.local.roles import service_credentials, service_session
-from kennel.local.settings import client_environment
+from kennel.local.roles import service_session
 from kennel.local.transfer import download, upload, upload_archive
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-CONTAINER_ROOT = "/opt/ml"
 FAILURE_REASON_CHARS = 1024
-
-
-class JobFailed(Exception):
-    """The job ends as Failed, with this message as its reason."""
+CHECKPOINT_EVERY_S = 5.0
+# What a job gets between SIGTERM and SIGKILL when it is stopped, as in SageMaker.
+STOP_GRACE_S = 120.0
 
 
 class Jobs:
@@ -36,33 +32,43 @@ class Jobs:
         self._processes = processes
         self._folder = folder
         self._endpoint = endpoint
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
         self._stopped: set[str] = set()
 
-    def start(self, job: FakeTrainingJob, parameters: dict[str, Any]) -> None:
+    def start(self, job: FakeTrainingJob, parameters: dict[str, Any]) -> threading.Thread:
         """Starts the job that CreateTrainingJob's `parameters` describe, and returns at once."""
         job.secondary_status_transitions = []
         _move(job, "InProgress", "Starting", "Preparing the instances for training")
-        threading.Thread(target=self._run, args=(job, parameters), name=job.training_job_name, daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(job, parameters), name=job.training_job_name, daemon=True)
+        thread.start()
+        return thread
 
     def stop(self, name: str) -> None:
         """Ends a running job as Stopped."""
         self._stopped.add(name)
-        if process := self._running.get(name):
+        for process in self._running.get(name, []):
+            self._processes.stop(process, STOP_GRACE_S)
+
+    def _end(self, processes: list[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
             self._processes.stop(process)
 
     def _run(self, job: FakeTrainingJob, parameters: dict[str, Any]) -> None:
         name = job.training_job_name
-        root = self._folder / name / "ml"
+        count = int(parameters["ResourceConfig"].get("InstanceCount", 1))
+        # Names that resolve on this machine: each host is an address of the loopback interface.
+        hosts = [f"127.0.0.{number}" for number in range(1, count + 1)]
+        containers = [Container(self._folder / name / host / "ml", host, hosts, parameters) for host in hosts]
         try:
             session = service_session(parameters["RoleArn"], f"SageMaker-{name}")
             _move(job, "InProgress", "Downloading", "Downloading input data")
-            self._prepare(session, root, parameters)
+            for container in containers:
+                self._prepare(session, container, parameters)
             _move(job, "InProgress", "Training", "Training image download completed. Training in progress.")
             job.training_start_time = _now()
-            self._train(session, job, root, parameters)
+            self._train(session, job, containers, parameters)
             _move(job, "InProgress", "Uploading", "Uploading generated training model")
-            job.model_artifacts = {"S3ModelArtifacts": self._upload(session, name, root, parameters)}
+            job.model_artifacts = {"S3ModelArtifacts": self._upload(session, name, containers[0].root, parameters)}
             _move(job, "Completed", "Completed", "Training job completed")
         except JobFailed as failure:
             status = "Stopped" if name in self._stopped else "Failed"
@@ -75,87 +81,101 @@ class Jobs:
             traceback.print_exc()
         finally:
             job.training_end_time = _now()
-            shutil.rmtree(root, ignore_errors=True)
+            for container in containers:
+                shutil.rmtree(container.root, ignore_errors=True)
 
-    def _prepare(self, session: Any, root: Path, parameters: dict[str, Any]) -> None:
-        for folder in ("input/config", "input/data", "model", "output", "code"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-        channels = {}
+    def _prepare(self, session: Any, container: Container, parameters: dict[str, Any]) -> None:
+        container.prepare()
         for channel in parameters.get("InputDataConfig", []):
             source = channel["DataSource"]["S3DataSource"]
-            folder = root / "input/data" / channel["ChannelName"]
-            if not download(session, self._endpoint, source["S3Uri"], folder):
+            if not download(session, self._endpoint, source["S3Uri"], container.channel(channel["ChannelName"])):
                 raise JobFailed(f"ClientError: Data download failed: no S3 objects found under {source['S3Uri']}")
-            channels[channel["ChannelName"]] = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
-        documents = {
-            "hyperparameters": parameters.get("HyperParameters", {}),
-            "inputdataconfig": channels,
-            "resourceconfig": {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"},
-        }
-        for document, content in documents.items():
-            (root / f"input/config/{document}.json").write_text(json.dumps(content))
+        if checkpoints := parameters.get("CheckpointConfig"):
+            container.checkpoints.mkdir(parents=True, exist_ok=True)
+            download(session, self._endpoint, checkpoints["S3Uri"], container.checkpoints)
 
-    def _train(self, session: Any, job: FakeTrainingJob, root: Path, parameters: dict[str, Any]) -> None:
-        name, algorithm = job.training_job_name, parameters["AlgorithmSpecification"]
-        if "ContainerEntrypoint" not in algorithm:
-            raise JobFailed(
-                "ClientError: the embedded AWS runs jobs that name their ContainerEntrypoint; this one does not"
-            )
-        command = [*algorithm["ContainerEntrypoint"], *algorithm.get("ContainerArguments", [])]
-        stream = f"{name}/algo-1-{int(time.time())}"
-        log = LogStream(session, self._endpoint, LOG_GROUP, stream, root.parent / "job.log")
-        process = self._processes.start(
-            [part.replace(CONTAINER_ROOT, str(root)) for part in command],
-            env=self._environment(root, parameters),
-            cwd=root / "code",
-            output=subprocess.PIPE,
-        )
-        self._running[name] = process
-        if name in self._stopped:
-            self._processes.stop(process)
+    def _train(
+        self, session: Any, job: FakeTrainingJob, containers: list[Container], parameters: dict[str, Any]
+    ) -> None:
+        name = job.training_job_name
         limit_s = parameters.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 86400)
-        timer = threading.Timer(limit_s, self._processes.stop, (process,))
+        processes = [
+            self._processes.start(
+                container.command(),
+                env=container.environment(self._endpoint),
+                cwd=container.root / "code",
+                output=subprocess.PIPE,
+            )
+            for container in containers
+        ]
+        self._running[name] = processes
+        if name in self._stopped:
+            self.stop(name)
+        timer = threading.Timer(limit_s, self._end, (processes,))
         timer.daemon = True
         timer.start()
-        started = time.monotonic()
-        assert process.stdout is not None
-        log.follow(process.stdout, seen=lambda line: _record_metrics(job, algorithm, line))
-        code = process.wait()
+        started, done = time.monotonic(), threading.Event()
+        followers = [
+            threading.Thread(target=self._follow, args=(session, job, container, process, parameters), daemon=True)
+            for container, process in zip(containers, processes, strict=True)
+        ]
+        keeper = threading.Thread(
+            target=self._keep_checkpoints, args=(session, containers[0], parameters, done), daemon=True
+        )
+        for thread in (*followers, keeper):
+            thread.start()
+        codes = [process.wait() for process in processes]
         timer.cancel()
-        self._processes.stop(process)
+        for process in processes:
+            self._processes.stop(process)
+        for thread in followers:
+            thread.join()
+        done.set()
+        keeper.join()
         del self._running[name]
         if name in self._stopped:
             raise JobFailed("Training job stopped")
-        if code != 0:
-            if time.monotonic() - started >= limit_s:
-                raise JobFailed(f"MaxRuntimeExceeded: the job ran longer than {limit_s} s")
-            raise JobFailed(_failure(root, code))
+        for container, code in zip(containers, codes, strict=True):
+            if code != 0:
+                if time.monotonic() - started >= limit_s:
+                    raise JobFailed(f"MaxRuntimeExceeded: the job ran longer than {limit_s} s")
+                raise JobFailed(container.failure(code, container.root.parent / "job.log"))
 
-    def _environment(self, root: Path, parameters: dict[str, Any]) -> dict[str, str]:
-        """What the container has set; without network isolation also the role's credentials."""
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(root),
-            "LANG": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            "SAGEMAKER_BASE_DIR": str(root),
-            "SM_MODEL_DIR": str(root / "model"),
-            "SM_OUTPUT_DATA_DIR": str(root / "output" / "data"),
-            "SM_INPUT_CONFIG_DIR": str(root / "input" / "config"),
-            "SM_NUM_GPUS": "0",
-            "SM_CURRENT_HOST": "algo-1",
-            "SM_HOSTS": '["algo-1"]',
-            "TRAINING_JOB_NAME": parameters["TrainingJobName"],
-            **{
-                f"SM_CHANNEL_{channel['ChannelName'].upper()}": str(root / "input/data" / channel["ChannelName"])
-                for channel in parameters.get("InputDataConfig", [])
-            },
-            **parameters.get("Environment", {}),
-        }
-        if not parameters.get("EnableNetworkIsolation"):
-            environment |= client_environment(self._endpoint)
-            environment |= service_credentials(parameters["RoleArn"], f"SageMaker-{parameters['TrainingJobName']}")
-        return environment
+    def _follow(
+        self,
+        session: Any,
+        job: FakeTrainingJob,
+        container: Container,
+        process: subprocess.Popen[bytes],
+        parameters: dict[str, Any],
+    ) -> None:
+        """What a host prints goes to its log stream; its metrics to the job."""
+        number = int(container.host.rpartition(".")[2])
+        stream = f"{job.training_job_name}/algo-{number}-{int(time.time())}"
+        log = LogStream(session, self._endpoint, LOG_GROUP, stream, container.root.parent / "job.log")
+        assert process.stdout is not None
+        log.follow(process.stdout, seen=lambda line: _record_metrics(job, parameters["AlgorithmSpecification"], line))
+
+    def _keep_checkpoints(
+        self, session: Any, container: Container, parameters: dict[str, Any], done: threading.Event
+    ) -> None:
+        """Uploads what changes in the checkpoints, now and then and at the end."""
+        if "CheckpointConfig" not in parameters:
+            return
+        uploaded: dict[Path, int] = {}
+
+        def changed(file: Path) -> bool:
+            stamp = file.stat().st_mtime_ns
+            before, uploaded[file] = uploaded.get(file), stamp
+            return before != stamp
+
+        last = False
+        while not last:
+            last = done.wait(CHECKPOINT_EVERY_S)
+            try:
+                upload(session, self._endpoint, container.checkpoints, parameters["CheckpointConfig"]["S3Uri"], changed)
+            except FileNotFoundError:
+                continue  # replaced meanwhile; the next round has it
 
     def _upload(self, session: Any, name: str, root: Path, parameters: dict[str, Any]) -> str:
         output = parameters["OutputDataConfig"]
@@ -181,14 +201,6 @@ def _record_metrics(job: FakeTrainingJob, algorithm: dict[str, Any], line: str) 
             others = [item for item in job.final_metric_data_list if item["MetricName"] != definition["Name"]]
             value = {"MetricName": definition["Name"], "Value": float(match.group(1)), "Timestamp": _now()}
             job.final_metric_data_list = [*others, value]
-
-
-def _failure(root: Path, code: int) -> str:
-    written = root / "output" / "failure"
-    if written.exists():
-        return f"AlgorithmError: {written.read_text()}"
-    last = (root.parent / "job.log").read_text(errors="replace").strip().splitlines()[-1:]
-    return f"AlgorithmError: exit code {code}: {last[0] if last else 'no output'}"
 
 
 def _now() -> str:

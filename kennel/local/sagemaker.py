@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, sagemaker_backends
+from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterTuningJob, sagemaker_backends
 
 from kennel.local.fleets import Fleets, FleetSettings, Unavailable
 from kennel.local.jobs import Jobs
 from kennel.local.settings import ACCOUNT, REGION
+from kennel.local.tuner import Tuner
 
 Parameters = dict[str, Any]
 Record = Callable[..., Parameters]
@@ -37,8 +38,9 @@ class Fault(Exception):
 class SageMaker:
     """The operations of SageMaker that do something here, over moto's records."""
 
-    def __init__(self, jobs: Jobs, fleets: Fleets) -> None:
+    def __init__(self, jobs: Jobs, tuner: Tuner, fleets: Fleets) -> None:
         self._jobs = jobs
+        self._tuner = tuner
         self._fleets = fleets
 
     def operations(self) -> dict[str, Callable[..., Any]]:
@@ -46,6 +48,9 @@ class SageMaker:
         return {
             "CreateTrainingJob": self.create_training_job,
             "StopTrainingJob": self.stop_training_job,
+            "CreateHyperParameterTuningJob": self.create_tuning_job,
+            "StopHyperParameterTuningJob": self.stop_tuning_job,
+            "ListTrainingJobsForHyperParameterTuningJob": self.list_trials,
             "CreateEndpoint": self.create_endpoint,
             "UpdateEndpoint": self.update_endpoint,
             "UpdateEndpointWeightsAndCapacities": self.update_capacities,
@@ -72,6 +77,24 @@ class SageMaker:
         self._job(parameters["TrainingJobName"])
         self._jobs.stop(parameters["TrainingJobName"])
         return {}
+
+    def create_tuning_job(self, parameters: Parameters, record: Record) -> Parameters:
+        """Starts the trials on threads."""
+        answer = record()
+        self._tuner.start(self._tuning(parameters["HyperParameterTuningJobName"]), parameters)
+        return answer
+
+    def stop_tuning_job(self, parameters: Parameters, record: Record) -> Parameters:
+        """Ends the tuning job as Stopped."""
+        self._tuning(parameters["HyperParameterTuningJobName"])
+        self._tuner.stop(parameters["HyperParameterTuningJobName"])
+        return {}
+
+    def list_trials(self, parameters: Parameters, record: Record) -> Parameters:
+        """The training jobs of a tuning job."""
+        # moto has none.
+        self._tuning(parameters["HyperParameterTuningJobName"])
+        return {"TrainingJobSummaries": self._tuner.trials(parameters["HyperParameterTuningJobName"])}
 
     def create_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
         """Starts the first fleet; the endpoint is Creating until it answers."""
@@ -160,6 +183,12 @@ class SageMaker:
         if endpoint is None:
             raise Fault(400, "ValidationError", message or f'Could not find endpoint "{name}".')
         return endpoint
+
+    def _tuning(self, name: str) -> HyperParameterTuningJob:
+        tuning = _backend().hyper_parameter_tuning_jobs.get(name)
+        if tuning is None:
+            raise Fault(400, "ResourceNotFound", f"Could not find hyper parameter tuning job '{name}'.")
+        return tuning
 
     def _job(self, name: str) -> FakeTrainingJob:
         job = _backend().training_jobs.get(name)

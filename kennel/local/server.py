@@ -31,19 +31,24 @@ def main() -> None:
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
 
-    from kennel.local import bridge, workarounds
+    from kennel.local import bridge, spot, workarounds
     from kennel.local.fleets import Fleets
     from kennel.local.jobs import Jobs
+    from kennel.local.machines import Machines
     from kennel.local.processes import Processes
     from kennel.local.sagemaker import SageMaker
+    from kennel.local.tuner import Tuner
 
     processes = Processes()
+    jobs = Jobs(processes, folder / "jobs", endpoint)
     sagemaker = SageMaker(
-        Jobs(processes, folder / "jobs", endpoint),
+        jobs,
+        Tuner(jobs),
         Fleets(processes, folder / "endpoints", endpoint),
     )
     bridge.install(sagemaker, endpoint)
     workarounds.apply()
+    Machines(processes, spot.folders(folder), endpoint).watch()
     try:
         asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
     finally:

@@ -1,6 +1,7 @@
 """SageMaker's transfers between S3 and the folders of a container, with the credentials of the role."""
 
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> i
     return count
 
 
-def upload(session: boto3.Session, endpoint: str, folder: Path, uri: str) -> None:
-    """Copies every file of `folder` under the prefix `uri`."""
+def upload(
+    session: boto3.Session, endpoint: str, folder: Path, uri: str, wanted: Callable[[Path], bool] = lambda file: True
+) -> None:
+    """Copies every file of `folder` that is wanted under the prefix `uri`."""
     client: Any = session.client("s3", endpoint_url=endpoint)
     bucket, prefix = split_uri(uri)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and wanted(path)):
         client.upload_file(str(file), bucket, f"{prefix.rstrip('/')}/{file.relative_to(folder).as_posix()}")
 
 

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 def test_given_pictures_when_the_demo_ran_then_the_url_names_them_rightly(deployed: Environment) -> None:
     assert deployed.facts["top1"] >= 0.93
-    assert deployed.facts["metrics"]["valid:top1"] >= 0.93
+    assert deployed.facts["metrics"]["valid"]["top1"] >= 0.93
     if PHOTOGRAPHS.is_dir():
         assert len(deployed.facts["predictions"]) == 153
 

@@ -1,0 +1,89 @@
+"""A clean copy of a dataset: what the check finds is left out, renamed or turned; the original stays as it is."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from kennel.data import training_code
+from kennel.errors import KennelError
+
+JPEG_QUALITY = 95
+# Of pictures that are the same, the one in the split that measures is kept, or the measure would shrink.
+KEPT_FIRST = ("test", "valid", "train")
+
+
+@dataclass
+class Cleaned:
+    """What became of the pictures: those copied as they were, and the others by what was done."""
+
+    copied: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+
+
+def clean(folder: Path, pictures: list[Any], copy: Path) -> Cleaned:
+    """Writes the clean copy of `folder`, whose `pictures` were read by the check, to the new folder `copy`.
+
+    Pictures that are the same and have different classes are all left out: only a person can say which is right.
+    """
+    if copy.exists():
+        raise KennelError(f"{copy} is there already: choose a new folder.")
+    if copy.resolve().is_relative_to(folder.resolve()):
+        raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
+    left_out = dict(_left_out(pictures))
+    cleaned = Cleaned()
+    for picture in pictures:
+        if reason := left_out.get(picture.name):
+            cleaned.done[reason] += 1
+            continue
+        target = copy / _named(picture)
+        if target.exists():
+            target = target.with_stem(f"{target.stem}-{picture.digest[:8]}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix != Path(picture.name).suffix:
+            cleaned.done["renamed"] += 1
+        if picture.rotated:
+            _turn(picture.path, target, picture.format)
+            cleaned.done["turned"] += 1
+        else:
+            shutil.copyfile(picture.path, target)
+            cleaned.copied += 1
+    return cleaned
+
+
+def _left_out(pictures: list[Any]) -> Iterable[tuple[str, str]]:
+    checks = training_code("checks")
+    for picture in pictures:
+        if picture.problem:
+            yield picture.name, "left out: unreadable"
+    for group in checks.alike(pictures):
+        if len({picture.label for picture in group}) > 1:
+            for picture in group:
+                yield picture.name, "left out: the same picture in two classes"
+            continue
+        splits = {picture.split for picture in group}
+        kept = next(split for split in KEPT_FIRST if split in splits)
+        seen: set[str] = set()
+        for picture in group:
+            if picture.split != kept:
+                yield picture.name, "left out: in a measuring split too"
+            elif picture.digest in seen:
+                yield picture.name, "left out: a second copy"
+            seen.add(picture.digest)
+
+
+def _named(picture: Any) -> str:
+    """The picture's path with the ending of its format."""
+    endings: tuple[str, ...] = training_code("checks").SUFFIXES[picture.format]
+    path = Path(picture.name)
+    return picture.name if path.suffix.lower() in endings else str(path.with_suffix(endings[0]))
+
+
+def _turn(source: Path, target: Path, kind: str) -> None:
+    with Image.open(source) as image:
+        options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+        ImageOps.exif_transpose(image).save(target, kind, **options)

@@ -1,0 +1,163 @@
+"""The commands about pictures: kennel data sample, fetch, check, push."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+
+from kennel import cleaning, data, fetching, sample
+from kennel.console import console, step
+from kennel.deployment import Deployment
+from kennel.errors import KennelError
+from kennel.options import Stage
+
+SHOWN_PER_KIND = 5
+COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
+
+app = typer.Typer(no_args_is_help=True, help="Pictures: get them, check them, push them to the dataset bucket.")
+
+
+@app.command("sample")
+def write_sample(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("build/sample"),
+) -> None:
+    """Draw a small labelled set: eight patterns, split into train, valid and test. The same every time."""
+    if folder.exists() and (not folder.is_dir() or {child.name for child in folder.iterdir()} - set(sample.PER_CLASS)):
+        raise KennelError(f"{folder} is there already and holds something else: choose a new folder.")
+    with step(f"Drawing the sample set into {folder}"):
+        count = sample.write(folder)
+    console.print(f"{count} pictures of {len(sample.PATTERNS)} classes.")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="; ".join(f"{n}: {s.what}" for n, s in fetching.SOURCES.items()))],
+    folder: Annotated[Path | None, typer.Option("--to", help="Where to unpack it; build/NAME by default.")] = None,
+    url: Annotated[str | None, typer.Option(help="Another address of the same archive, a mirror.")] = None,
+) -> None:
+    """Download a public dataset, going on where an earlier download stopped, and unpack it safely."""
+    if name not in fetching.SOURCES:
+        raise KennelError(f"{name!r} is not known; known: {', '.join(fetching.SOURCES)}.")
+    source, folder = fetching.SOURCES[name], folder or Path("build") / name
+    if folder.exists():
+        raise KennelError(f"{folder} is there already: remove it, or choose another folder with --to.")
+    archive = folder.with_name(f"{folder.name}.zip")
+    if not archive.exists():
+        with _bar("Downloading", DownloadColumn()) as progress:
+            fetching.download(url or source.url, archive, progress)
+    with _bar("Unpacking", MofNCompleteColumn()) as progress:
+        count = fetching.unpack(archive, source.folder, folder, progress)
+    archive.unlink()
+    console.print(f"{count} pictures in {folder}. Next: kennel data check {folder}")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="train/valid/test, train/val, or one folder per class.")],
+    fix: Annotated[Path | None, typer.Option("--fix", metavar="COPY", help="Write a clean copy here.")] = None,
+) -> None:
+    """Look for what would spoil a training: unreadable files, leaks between splits, duplicates, tiny classes.
+
+    The same check is the first thing in every training job. Errors stop it; they end this command with status 1.
+    """
+    dataset, checks = data.training_code("dataset"), data.training_code("checks")
+    with _bar("Checking", MofNCompleteColumn()) as progress:
+        structure, pictures = dataset.read(folder.resolve(), progress)
+    splits = sorted({picture.split for picture in pictures})
+    findings = [*structure, *checks.of_pictures(pictures), *checks.of_classes(pictures, "valid" in splits)]
+    _show_counts(pictures, splits)
+    _show_findings(findings)
+    if fix is not None and pictures:
+        with step(f"Writing the clean copy {fix}"):
+            cleaned = cleaning.clean(folder, pictures, fix)
+        console.print(", ".join([f"{cleaned.copied} copied", *(f"{n} {what}" for what, n in cleaned.done.items())]))
+        console.print(f"Next: kennel data check {fix}")
+        return
+    errors = sum(finding.severity == checks.ERROR for finding in findings)
+    if errors:
+        raise KennelError(f"{folder} cannot be trained on: {errors} error(s).")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="train/valid/test, train/val, or one folder per class.")],
+    name: Annotated[str | None, typer.Option(help="The dataset's name; the folder's by default.")] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Upload a folder of pictures as a dataset; what is no longer in the folder is removed from the dataset."""
+    pushed = push_folder(Deployment(stage), folder, name)
+    console.print(f"Next: kennel train {pushed.name}")
+
+
+def push_folder(deployment: Deployment, folder: Path, name: str | None) -> data.Pushed:
+    """Checks and uploads a folder, and says what happened."""
+    with _bar("Checking", MofNCompleteColumn()) as progress:
+        loaded = data.check(folder, 1, progress)
+    for reason in loaded.skipped:
+        console.print(f"[yellow]will be skipped:[/yellow] {escape(reason)}", soft_wrap=True)
+    others = len(loaded.findings) - len(loaded.skipped)
+    if others:
+        console.print(f"{others} finding(s) more: [bold]kennel data check {escape(str(folder))}[/bold]", soft_wrap=True)
+    with _bar("Uploading", MofNCompleteColumn()) as progress:
+        pushed = data.push(deployment, folder, data.name_of(folder) if name is None else name, progress)
+    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} pictures at {pushed.uri}", soft_wrap=True)
+    if pushed.removed:
+        console.print(f"{pushed.removed} object(s) that the folder no longer has were removed.")
+    for path in pushed.left_out:
+        console.print(f"[yellow]left out, not a picture:[/yellow] {escape(str(path))}")
+    return pushed
+
+
+@contextmanager
+def _bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
+    with Progress(TextColumn(what), BarColumn(), *columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _show_counts(pictures: list[Any], splits: list[str]) -> None:
+    counts = Counter((picture.label, picture.split) for picture in pictures)
+    labels = sorted({picture.label for picture in pictures})
+    table = Table("class", *(Column(split, justify="right") for split in splits))
+    shown = labels if len(labels) <= 20 else labels[:10]
+    for label in shown:
+        table.add_row(escape(label), *(str(counts[label, split]) for split in splits))
+    if len(shown) < len(labels):
+        table.add_row(f"and {len(labels) - len(shown)} more", *("…" for _ in splits))
+    table.add_section()
+    table.add_row(f"{len(labels)} classes", *(str(sum(p.split == split for p in pictures)) for split in splits))
+    if pictures:
+        console.print(table)
+
+
+def _show_findings(findings: list[Any]) -> None:
+    if not findings:
+        console.print("[green]Nothing found:[/green] every picture is readable, no copies, no leaks.")
+        return
+    table = Table("", "what", Column("where", overflow="fold"), Column("finding", overflow="fold"))
+    order = list(COLOURS)
+    kinds = sorted({(order.index(item.severity), item.kind) for item in findings})
+    for place, kind in kinds:
+        colour = COLOURS[order[place]]
+        same = [item for item in findings if item.kind == kind and item.severity == order[place]]
+        for item in same[:SHOWN_PER_KIND]:
+            severity = f"[{colour}]{item.severity}[/{colour}]"
+            table.add_row(severity, kind, escape(item.where), escape(item.message))
+        if len(same) > SHOWN_PER_KIND:
+            table.add_row("", "", "", f"and {len(same) - SHOWN_PER_KIND} more: {len(same)} in all")
+        table.add_section()
+    console.print(table)
