@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from kennel import data, ec2, jobs, packages, promotion, tuning
 from kennel.console import console
@@ -112,8 +112,9 @@ def tune(
     )
     console.print(f"Tuning job [bold]{run}[/bold]")
     found = tuning.follow(deployment, run, _dimmed)
-    tuning.keep(deployment, name, cache, found)
     _show_trials(found)
+    if tuning.keep(deployment, name, cache, found) is not found:
+        console.print("An earlier search found better settings: they stay.")
     console.print(f"Next: kennel train {name}")
 
 
@@ -205,8 +206,9 @@ def _show_metrics(metrics: dict[str, dict[str, Any]]) -> None:
 def _show_trials(found: tuning.Search | None) -> None:
     if found is None:
         raise KennelError("The job left no result of its search: see its log.")
-    table = Table("trial", "top-1", "state", *found.best, title=f"The best of {len(found.trials)} trials")
+    settings = [Column(name, overflow="fold") for name in found.best]
+    table = Table("trial", "top-1", "state", *settings, title=f"The best of {len(found.trials)} trials")
     for trial in found.trials[:SHOWN_TRIALS]:
-        settings = [f"{trial['settings'][name]:.4g}" for name in found.best]
-        table.add_row(str(trial["number"]), f"{trial['value']:.4f}", trial["state"], *settings)
+        values = [f"{trial['settings'][name]:.3g}" for name in found.best]
+        table.add_row(str(trial["number"]), f"{trial['value']:.4f}", trial["state"], *values)
     console.print(table)

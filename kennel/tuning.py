@@ -152,12 +152,16 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Sea
     return Search(trials, trials[0]["settings"])
 
 
-def keep(deployment: Deployment, dataset: str, features: Cache, found: Search) -> None:
-    """Leaves the result of SageMaker's tuner where trainings, and their reports, look for it."""
+def keep(deployment: Deployment, dataset: str, features: Cache, found: Search) -> Search:
+    """Leaves the result of SageMaker's tuner where trainings look for it, unless there is a better one; returns it."""
+    earlier = result(deployment, dataset, features.backbone)
+    if earlier and float(earlier.trials[0]["value"]) > float(found.trials[0]["value"]):
+        return earlier
     name = f"{features.backbone}-{features.fingerprint[:16]}.json"
     key = f"{CHECKPOINTS_PREFIX}datasets/{dataset}/tuning/{name}"
     body = json.dumps({"trials": found.trials, "best": found.best}).encode()
     deployment.client("s3").put_object(Bucket=deployment.output("Data", "ModelBucket"), Key=key, Body=body)
+    return found
 
 
 def _ranges(shapes: Any) -> Any:

@@ -45,7 +45,7 @@ def arguments() -> list[str]:
     # SageMaker's toolkit and tuner add some of their own.
     ours = {name: value for name, value in given.items() if not name.startswith(("sagemaker_", "_"))}
     pairs = ((f"--{name.replace('_', '-')}", _plain(value)) for name, value in ours.items())
-    return [part for pair in pairs for part in pair] + sys.argv[1:]
+    return [part for pair in pairs for part in pair] + [_option(part) for part in sys.argv[1:]]
 
 
 def report_failure(message: str) -> None:
@@ -53,6 +53,11 @@ def report_failure(message: str) -> None:
     if ROOT.is_dir():
         (ROOT / "output").mkdir(exist_ok=True)
         (ROOT / "output" / "failure").write_text(message)
+
+
+def _option(part: str) -> str:
+    """SageMaker's toolkit passes hyperparameters under their own names, underscores included."""
+    return part.replace("_", "-") if part.startswith("--") and "=" not in part else part
 
 
 def _plain(value: str) -> str:

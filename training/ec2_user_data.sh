@@ -44,7 +44,7 @@ PYTHON
 
 # --- the end, however it comes ---
 reason() {
-  if [ -s ml/output/failure ]; then cat ml/output/failure; else echo "exit status $1 at: $STEP"; fi
+  if [ -s ml/output/failure ]; then cat ml/output/failure; else echo "exit status $1 at: $STEP: $(tail -n 1 log)"; fi
 }
 report() { # state, reason
   python3 -c 'import json, sys; print(json.dumps({"state": sys.argv[1], "reason": sys.argv[2]}))' "$1" "$2" \
@@ -60,8 +60,9 @@ finish() {
   elif [ "$code" -eq 0 ]; then
     report Completed "" && echo "kennel: run $RUN completed"
   else
-    report Failed "$(reason "$code")"
-    echo "kennel: run $RUN failed: $(reason "$code")"
+    REASON=$(reason "$code")
+    report Failed "$REASON"
+    echo "kennel: run $RUN failed: $REASON"
   fi
   sleep 1 # tee writes the last lines
   send_log
@@ -78,6 +79,7 @@ aws ssm get-parameter --name "@RUN_PARAMETER@" --query Parameter.Value --output 
 setting() { python3 -c 'import json, sys; print(json.load(open("run.json"))[sys.argv[1]])' "$1"; }
 RUN=$(setting run) DATASET=$(setting dataset) PROGRAM=$(setting program)
 CHECKPOINTS="s3://@MODELS@/@CHECKPOINTS@$(setting checkpoints)"
+step "open the log"
 aws logs create-log-stream --log-group-name "@LOG_GROUP@" --log-stream-name "$RUN/$INSTANCE"
 STREAM=$RUN/$INSTANCE
 (while sleep 3; do send_log; done) &
@@ -122,5 +124,5 @@ wait "$TRAINING"
 step "upload the model package"
 aws s3 sync --only-show-errors ml/model "s3://@MODELS@/@PACKAGES@$RUN/output/model/"
 aws s3api put-object-tagging --bucket "@MODELS@" --key "@PACKAGES@$RUN/output/model/model.json" --tagging \
-  "TagSet=[{Key=kennel:run,Value=$RUN},{Key=kennel:dataset,Value=$DATASET},{Key=kennel:instance,Value=$INSTANCE}]"
+  "TagSet=[{Key=kennel:run,Value=$RUN},{Key=kennel:dataset,Value=$DATASET},{Key=kennel:instance,Value=$INSTANCE}]" > /dev/null
 save_checkpoints

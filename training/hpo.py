@@ -38,7 +38,7 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def main() -> int:
     """Returns the exit status."""
-    arguments = _parse()
+    arguments = parse()
     return train.run(lambda: _one(arguments) if arguments.trial else search(arguments))
 
 
@@ -52,19 +52,23 @@ def search(arguments: argparse.Namespace) -> None:
     file = train.search_file(arguments, data)
     file.parent.mkdir(parents=True, exist_ok=True)
 
-    study = _study(file.with_suffix(".journal"), arguments)
-    missing = arguments.trials - len(study.get_trials(deepcopy=False, states=DONE))
-    if missing < arguments.trials:
-        train.say(f"{arguments.trials - missing} trials are in the journal, {max(0, missing)} to go")
-    study.optimize(lambda trial: _try(trial, cache, arguments), n_trials=max(0, missing), callbacks=[_say_trial])
-
-    found = _result(study)
+    found = find(cache, file.with_suffix(".journal"), arguments)
     file.write_text(json.dumps(dataclasses.asdict(found)) + "\n")
     for row in found.trials[: report.TRIALS]:
         train.say(_line(row))
     best = argparse.Namespace(**{**vars(arguments), **found.best})
     train.say("training with the best: " + ", ".join(f"{name}={value:.4g}" for name, value in found.best.items()))
     train.train(best, data, found)
+
+
+def find(cache: Cache, journal: Path, arguments: argparse.Namespace) -> report.Search:
+    """Runs the trials that the journal lacks; returns all of them, best first."""
+    study = _study(journal, arguments)
+    missing = arguments.trials - len(study.get_trials(deepcopy=False, states=DONE))
+    if missing < arguments.trials:
+        train.say(f"{arguments.trials - missing} trials are in the journal, {max(0, missing)} to go")
+    study.optimize(lambda trial: _try(trial, cache, arguments), n_trials=max(0, missing), callbacks=[_say_trial])
+    return _result(study)
 
 
 def _study(journal: Path, arguments: argparse.Namespace) -> optuna.Study:
@@ -168,7 +172,8 @@ def _one(arguments: argparse.Namespace) -> None:
     train.say(f"valid_top1={kept[0].top1:.4f} valid_loss={kept[0].loss:.4f}")
 
 
-def _parse() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
+    """The arguments, from the command line and from the job's hyperparameters."""
     parser = train.parser()
     parser.add_argument("--trials", type=int, default=50, help="how many the search has in the end")
     parser.add_argument("--trial", type=int, choices=(0, 1), default=0, help="1: one trial of SageMaker's tuner")

@@ -3,6 +3,7 @@
 tests/local/test_workarounds.py shows each fault without its function, and so fails once upstream has mended it.
 """
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ def apply() -> None:
     """Applies every workaround to ministack."""
     reserved_concurrency_does_not_reach_the_function()
     bucket_tags_do_not_reach_the_bucket()
+    log_stream_actions_are_authorized_on_the_bare_group()
 
 
 def loopback_is_secure(application: Application) -> Application:
@@ -46,6 +48,22 @@ def bucket_tags_do_not_reach_the_bucket() -> None:
         s3._bucket_tags[name] = {item["Key"]: item["Value"] for item in properties.get("Tags", [])}
 
     _after_create_and_update("AWS::S3::Bucket", tag)
+
+
+def log_stream_actions_are_authorized_on_the_bare_group() -> None:
+    """ministack 1.5.33: writing to a stream is checked against log-group:NAME, not log-group:NAME:log-stream:STREAM."""
+    from ministack.core import iam_actions
+
+    upstream = iam_actions.extract_resource_arn
+
+    def extract(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> Any:
+        arn = upstream(service, method, path, headers, body, *rest)
+        action = headers.get("x-amz-target", "").rpartition(".")[2]
+        if service == "logs" and action in ("CreateLogStream", "PutLogEvents", "GetLogEvents"):
+            return f"{arn}:log-stream:{json.loads(body).get('logStreamName', '')}"
+        return arn
+
+    iam_actions.extract_resource_arn = extract
 
 
 def _after_create_and_update(resource_type: str, mend: Callable[[str, Properties], None]) -> None:
