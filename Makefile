@@ -24,7 +24,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
 .PHONY: help
 help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 	@echo "  STAGE=dev|prod, dev by default; DATA=folder and KEEP=1 for demo"
 
 .PHONY: demo
@@ -48,6 +48,15 @@ test-fast: setup ## The tests that need no embedded AWS
 lint: setup ## ruff and mypy
 	@ruff check . && ruff format --check .
 	@mypy app.py infra kennel inference training lambda
+
+.PHONY: bench-training
+bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/
+	@test -n "$(DATA)" || { echo "Give the pictures: make bench-training DATA=folder" >&2; exit 1; }
+	@exec python bench/training.py "$(DATA)"
+
+.PHONY: bench-tuning
+bench-tuning: setup ## A search over 10,000 cached features: time and memory, ten minutes
+	@exec python bench/tuning.py
 
 .PHONY: synth
 synth: setup ## Synthesize the stage's templates into cdk.out

@@ -38,8 +38,8 @@ CROP_AREA = (0.35, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
 BATCH = 16
 BLOCK_ROWS = 256
-# What training holds in memory at a time: 21 MB of 1280 features. It is shuffled within, and so are the blocks.
-WINDOW_ROWS = 4096
+# What training holds in memory at a time: 10 MB of 1280 features. It is shuffled within, and so are the blocks.
+WINDOW_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Features:
         return len(self.labels)
 
     def blocks(self, order: npt.NDArray[np.int64] | None = None) -> Iterator[tuple[npt.NDArray[np.int64], Rows]]:
-        """(row numbers, rows of shape (n, views, features)) by block; memory stays that of one block."""
+        """(row numbers, mapped rows of shape (n, views, features)) by block; copy what outlives the step."""
         rows = np.load(self.file, mmap_mode="r")
         for block in range(self.block_count) if order is None else order:
             numbers = np.arange(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, len(self)))
-            yield numbers, np.array(rows[numbers[0] : numbers[-1] + 1])
+            yield numbers, rows[numbers[0] : numbers[-1] + 1]
             # The pages stay in the system's cache, and leave this process's memory.
             rows._mmap.madvise(mmap.MADV_DONTNEED)
 

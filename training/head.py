@@ -59,7 +59,9 @@ def train(
     generator = np.random.default_rng(seed)
     width = int(np.load(training.file, mmap_mode="r").shape[2])
     head = build(width, classes, settings.hidden)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     best, kept = math.inf, head.state_dict()
     for number in range(1, epochs + 1):
@@ -98,4 +100,4 @@ def logits(head: nn.Module, features: Features) -> Iterator[tuple[Any, torch.Ten
     head.eval()
     for numbers, rows in features.blocks():
         with torch.no_grad():
-            yield numbers, head(torch.from_numpy(rows[:, 0]))
+            yield numbers, head(torch.from_numpy(rows[:, 0].copy()))

@@ -1,6 +1,6 @@
 """Searches for the head's settings on cached features, then trains with the best and writes the model package.
 
-One job, many trials: the features are computed once, a trial takes seconds. The search (Optuna: TPE, median pruning)
+One job, many trials: the features are computed once, a trial takes seconds. The search (Optuna: TPE, Hyperband)
 is kept in a journal below the checkpoints, so that an interrupted one goes on, and a longer one adds to it.
 
     python training/hpo.py --data FOLDER --model-dir OUT --trials 50
@@ -32,7 +32,6 @@ from features import Cache
 from settings import SPACE, Choice, HeadSettings, settings_of
 
 STARTUP_TRIALS = 8
-WARMUP_EPOCHS = 2
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -83,7 +82,7 @@ def _study(journal: Path, arguments: argparse.Namespace) -> optuna.Study:
     finished = len(study.get_trials(deepcopy=False, states=DONE))
     # A restarted sampler with the same seed would draw again what it has drawn before.
     study.sampler = optuna.samplers.TPESampler(seed=arguments.seed + finished, n_startup_trials=STARTUP_TRIALS)
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
+    study.pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=arguments.epochs, reduction_factor=3)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     if not study.get_trials(deepcopy=False):

@@ -74,7 +74,7 @@ SPACE: dict[str, Range | Choice] = {
     "batch_size": Choice((32, 64, 128, 256)),
     "weight_decay": Range(1e-4, 1e-1, log=True),
     "label_smoothing": Range(0.0, 0.2),
-    "hidden": Choice((0, 512)),
+    "hidden": Choice((0, 256)),
 }
 
 
