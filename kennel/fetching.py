@@ -123,11 +123,13 @@ def _go_on(url: str, part: Path, progress: Progress) -> None:
         if not going_on:
             tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
             _version_file(part).write_text(json.dumps(tag))
+        whole = have + rest
         with part.open("ab" if going_on else "wb") as file:
-            for chunk in answer.iter_bytes(CHUNK):
+            # As it comes: of a connection that breaks, every byte is kept.
+            for chunk in answer.iter_raw():
                 file.write(chunk)
                 have += len(chunk)
-                progress(have, have if not rest else max(have, rest + (have if going_on else 0)))
+                progress(have, max(have, whole))
 
 
 def _version_file(part: Path) -> Path:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,21 @@ def kennel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("data",), ("data", "push"), ("train",), ("promote",), ("predict",), ("demo",), ("local",)]
+    "command",
+    [
+        (),
+        ("data",),
+        ("data", "push"),
+        ("data", "check"),
+        ("data", "fetch"),
+        ("train",),
+        ("tune",),
+        ("report",),
+        ("promote",),
+        ("predict",),
+        ("demo",),
+        ("local",),
+    ],
 )
 def test_given_help_when_asked_for_then_each_command_explains_itself(command: tuple[str, ...]) -> None:
     result = kennel(*command, "--help")
@@ -37,8 +52,16 @@ def test_given_help_when_asked_for_then_each_command_explains_itself(command: tu
     [
         (("promote", "--stage", "test"), "No stage 'test' in cdk.json (known: dev, prod): choose with --stage."),
         (("train", "x", "--set", "epochs"), "--set takes NAME=VALUE, not epochs."),
+        (("train", "x", "--set", "lr=1"), "there is no setting lr; there are: backbone, batch_size"),
+        (("train", "x", "--set", "hidden=-1"), "hidden must be from 0 to 65536, not -1"),
+        (("train", "x", "--on", "moon"), "--on takes sagemaker or ec2, not moon."),
+        (("train", "x", "--on", "ec2", "--spot"), "change instance_type or spot there"),
+        (("train", "x", "--instances", "2"), "Several instances pay for --mode finetune only"),
+        (("tune", "x", "--engine", "magic"), "--engine takes job or sagemaker, not magic."),
+        (("tune", "x", "--set", "mode=finetune"), "leave mode out"),
+        (("data", "fetch", "cats"), "'cats' is not known; known: dogs."),
         (("promote",), "Configure credentials, or start the embedded AWS"),
-        (("promote", "x", "--previous"), "Give a job, --previous or --check: one of them."),
+        (("promote", "x", "--previous"), "Give a run, --previous or --check: one of them."),
         (("data", "sample", "cdk.json"), "choose a new folder"),
         (("data", "sample", "tests"), "choose a new folder"),
         (("local", "env"), "start it with `kennel local up`"),
@@ -60,3 +83,22 @@ def test_given_an_endpoint_that_does_not_answer_when_run_then_it_says_so() -> No
     result = kennel("promote", AWS_MAX_ATTEMPTS="1", **environment)
     assert result.returncode == 1
     assert "AWS cannot be reached" in result.stderr
+
+
+def test_given_a_broken_dataset_when_checked_then_a_table_has_all_and_the_copy_is_clean(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "data", tmp_path / "copy"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        for number in range(12):
+            Image.effect_noise((90 + number, 80), 90).save(folder / label / f"{number}.png")
+    (folder / "a" / "text.jpg").write_text("text")
+    (folder / "empty").mkdir()
+    result = kennel("data", "check", str(folder))
+    assert result.returncode == 1
+    assert "a/text.jpg" in result.stdout
+    assert "class 'empty'" in result.stdout
+    assert "cannot be trained on: 1 error(s)" in result.stderr
+    assert kennel("data", "check", str(folder), "--fix", str(copy)).returncode == 0
+    result = kennel("data", "check", str(copy))
+    assert result.returncode == 0, result.stdout
+    assert "Nothing found" in result.stdout

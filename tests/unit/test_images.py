@@ -79,3 +79,8 @@ def test_given_pixels_when_normalised_then_channels_come_first_and_are_scaled() 
     result = normalise(pixels, (0.5, 0.5, 0.0), (0.5, 1.0, 1.0))
     assert result.shape == (2, 3, 4, 4)
     assert result[0, :, 0, 0].tolist() == [1.0, 0.5, 1.0]
+
+
+def test_given_a_long_thin_picture_when_decoded_then_it_is_refused_before_it_takes_memory() -> None:
+    with pytest.raises(UnreadableImage, match="long and thin"):
+        decode(encode(Image.new("L", (3_000_000, 4)), "PNG"), 224)

@@ -1,0 +1,140 @@
+"""The feature cache: computed once, only what changed computed again, resumed where it was, read in any order."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawing import encode, gradient
+from torch import nn
+
+import dataset
+import features
+import images
+from backbones import Backbone
+
+SIZE_PX = 32
+
+
+class Counting(nn.Module):
+    """Features from pixels, and how many pictures it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.seen = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.seen += len(inputs)
+        means = inputs.mean(dim=(2, 3)) * self.weight
+        return torch.cat([means, inputs[:, :1, 0, 0]], dim=1)
+
+
+BACKBONE = Backbone("tiny", SIZE_PX, (0.5,) * 3, (0.5,) * 3, 4, lambda weights: Counting(), lambda network: [[network]])
+
+
+def write(root: Path, count: int = 6) -> Path:
+    for split in ("train", "valid"):
+        for label in ("a", "b"):
+            for number in range(count):
+                file = root / split / label / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shade = number + 20 * (label == "b") + 40 * (split == "valid")
+                file.write_bytes(encode(gradient(60 + shade, 50), "PNG"))
+    return root
+
+
+def cached(folder: Path, root: Path) -> tuple[features.Cache, Counting]:
+    network = Counting()
+    return features.cached(root, dataset.load(folder, seed=1), BACKBONE, network), network
+
+
+def rows(cache: features.Cache, split: str) -> np.ndarray:
+    return np.load(cache.splits[split].file)
+
+
+def test_given_a_cache_when_asked_again_then_nothing_is_computed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    first, network = cached(folder, tmp_path / "cache")
+    assert network.seen == 12 * features.TRAIN_VIEWS + 12
+    assert rows(first, "train").shape == (12, features.TRAIN_VIEWS, 4)
+    again, network = cached(folder, tmp_path / "cache")
+    assert network.seen == 0
+    assert again.folder == first.folder
+
+
+def test_given_a_changed_picture_when_asked_again_then_only_its_rows_are_computed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    before, _ = cached(folder, tmp_path / "cache")
+    (folder / "train" / "a" / "0.png").write_bytes(encode(gradient(200, 50), "PNG"))
+    after, network = cached(folder, tmp_path / "cache")
+    assert network.seen == features.TRAIN_VIEWS
+    old = {row.tobytes() for row in rows(before, "train")}
+    new = {row.tobytes() for row in rows(after, "train")}
+    assert len(old & new) == 11
+    assert np.array_equal(rows(before, "valid"), rows(after, "valid"))
+
+
+def test_given_other_weights_when_asked_then_everything_is_computed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    cached(folder, tmp_path / "cache")
+    network = Counting()
+    network.weight.data *= 2
+    features.cached(tmp_path / "cache", dataset.load(folder, seed=1), BACKBONE, network)
+    assert network.seen == 12 * features.TRAIN_VIEWS + 12
+
+
+def test_given_an_interrupted_extraction_when_asked_again_then_it_goes_on(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data", count=40)
+
+    class Breaking(Counting):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if self.seen >= 2 * features.TRAIN_VIEWS * features.BATCH:
+                raise MemoryError("out of memory")
+            return super().forward(inputs)
+
+    data = dataset.load(folder, seed=1)
+    with pytest.raises(MemoryError):
+        features.cached(tmp_path / "cache", data, BACKBONE, Breaking())
+    with pytest.raises(features.CacheError, match="no complete feature cache"):
+        features.load(tmp_path / "cache")
+    resumed, network = cached(folder, tmp_path / "cache")
+    assert features.TRAIN_VIEWS <= network.seen < 80 * features.TRAIN_VIEWS + 80
+    whole, _ = cached(folder, tmp_path / "other")
+    for split in ("train", "valid"):
+        assert np.array_equal(rows(resumed, split), rows(whole, split))
+
+
+def test_given_views_when_made_then_the_first_is_what_is_served_and_all_follow_from_the_picture() -> None:
+    data = encode(gradient(90, 70), "JPEG")
+    first, mirrored, *parts = features.views_of(data, "digest", SIZE_PX, 4)
+    assert np.array_equal(first, images.decode(data, SIZE_PX))
+    assert np.array_equal(mirrored, first[:, ::-1])
+    assert all(part.shape == first.shape for part in parts)
+    again = features.views_of(data, "digest", SIZE_PX, 4)
+    assert all(np.array_equal(one, other) for one, other in zip(again, (first, mirrored, *parts), strict=True))
+    assert not np.array_equal(features.views_of(data, "other", SIZE_PX, 4)[2], parts[0])
+
+
+def test_given_more_rows_than_a_window_when_read_then_each_comes_once_with_its_label(tmp_path: Path) -> None:
+    count = features.WINDOW_ROWS + features.BLOCK_ROWS + 3
+    labels = np.arange(count)
+    np.save(tmp_path / "train.npy", np.repeat(labels[:, None, None], 2, axis=1).astype(np.float32))
+    split = features.Features(tmp_path / "train.npy", labels)
+    windows = list(split.windows(np.random.default_rng(1)))
+    assert max(len(window) for window, _ in windows) <= features.WINDOW_ROWS
+    seen = torch.cat([inputs[:, 0] for inputs, _ in windows]).long()
+    assert torch.equal(seen, torch.cat([labels for _, labels in windows]))
+    assert sorted(seen.tolist()) == labels.tolist()
+    assert seen.tolist() != labels.tolist()
+
+
+def test_given_a_cache_when_loaded_then_it_needs_no_pictures(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    made, _ = cached(folder, tmp_path / "cache")
+    loaded = features.load(tmp_path / "cache")
+    assert loaded.labels == ["a", "b"]
+    assert loaded.fingerprint == made.fingerprint
+    assert loaded.splits["train"].labels.tolist() == made.splits["train"].labels.tolist()
+    assert json.loads((made.folder / features.MANIFEST).read_text())["backbone"] == "tiny"
