@@ -54,6 +54,8 @@ finish() {
   local code=$?
   trap - EXIT
   [ -z "${HELPERS:-}" ] || kill $HELPERS 2> /dev/null
+  # A training that ended before its instance did is no interruption: there is time to upload its package.
+  [ "$code" -ne 0 ] || rm -f interrupted
   if [ -e interrupted ]; then
     save_checkpoints
     echo "kennel: run $RUN interrupted: the next instance goes on from the checkpoint"
@@ -119,7 +121,6 @@ HELPERS="$HELPERS $!"
 ) &
 HELPERS="$HELPERS $!"
 wait "$TRAINING"
-[ ! -e interrupted ]
 
 step "upload the model package"
 aws s3 sync --only-show-errors ml/model "s3://@MODELS@/@PACKAGES@$RUN/output/model/"

@@ -9,7 +9,7 @@ from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.policies import role_policies_of, service_principal
-from infra.constructs.storage import DATASETS_PREFIX, PACKAGES_PREFIX, Storage
+from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
 
@@ -27,6 +27,7 @@ class Notebook(Construct):
         self.role = iam.Role(self, "Role", assumed_by=service_principal("sagemaker.amazonaws.com"))
         storage.datasets.grant_read_write(self.role, f"{DATASETS_PREFIX}*")
         storage.models.grant_read(self.role, f"{PACKAGES_PREFIX}*")
+        storage.models.grant_read(self.role, f"{CHECKPOINTS_PREFIX}*")
         self._allow(
             ["sagemaker:DescribeNotebookInstance", "sagemaker:StopNotebookInstance"],
             stack.format_arn(service="sagemaker", resource="notebook-instance", resource_name=name),
@@ -45,11 +46,28 @@ class Notebook(Construct):
             f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/TrainingJobs*",
         )
         self._allow(["ssm:GetParameter"], stack.format_arn(service="ssm", resource=f"parameter{stage.model_parameter}"))
+        self._allow(
+            ["cloudformation:DescribeStacks"],
+            stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stage.prefix}-*/*"),
+        )
+        self._allow_endpoints(stack, stage)
         self.role.add_to_policy(
             iam.PolicyStatement(
                 actions=["iam:PassRole"],
-                resources=[job_role.role_arn],
+                # The endpoint's role is made by the Serving stack, which is deployed after this one.
+                resources=[
+                    job_role.role_arn,
+                    f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{stage.prefix}-Serving-ModelRole*",
+                ],
                 conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+            )
+        )
+        # SageMaker encrypts the volumes of jobs and endpoints in the name of who starts them.
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["kms:CreateGrant"],
+                resources=[storage.key.key_arn],
+                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
             )
         )
 
@@ -82,6 +100,20 @@ class Notebook(Construct):
             lifecycle_config_name=lifecycle.attr_notebook_instance_lifecycle_config_name,
         )
         self.instance.node.add_dependency(*role_policies_of(self.role))
+
+    def _allow_endpoints(self, stack: Stack, stage: Stage) -> None:
+        """Endpoints of its own, by their name; those of the stage it can only look at."""
+
+        def arn(resource: str, name: str) -> str:
+            return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
+
+        own = f"{stage.prefix.lower()}-notebook-*"
+        for resource, noun in (("model", "Model"), ("endpoint-config", "EndpointConfig"), ("endpoint", "Endpoint")):
+            self._allow([f"sagemaker:Create{noun}", f"sagemaker:Delete{noun}"], arn(resource, own))
+            # CloudFormation names the stage's models and configs.
+            self._allow([f"sagemaker:Describe{noun}"], arn(resource, "*"))
+        self._allow(["sagemaker:CreateEndpoint"], arn("endpoint-config", own))
+        self._allow(["sagemaker:InvokeEndpoint"], arn("endpoint", own))
 
     def _allow(self, actions: list[str], resource: str) -> None:
         self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[resource]))

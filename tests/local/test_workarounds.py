@@ -102,3 +102,22 @@ NETWORK_ISOLATION = """
 
 def test_given_moto_when_a_model_has_network_isolation_then_it_is_still_dropped() -> None:
     assert in_ministack(NETWORK_ISOLATION) != "True"
+
+
+LOGS = """
+    import json
+    from ministack.core import iam_actions
+    {apply}
+    body = json.dumps({{"logGroupName": "/x", "logStreamName": "s"}}).encode()
+    target = {{"x-amz-target": "Logs_20140328.CreateLogStream"}}
+    print(iam_actions.extract_resource_arn("logs", "POST", "/", target, body, {{}}, "us-east-1", "000000000000"))
+"""
+
+
+def test_given_ministack_when_a_log_stream_is_made_then_the_bare_group_is_still_checked() -> None:
+    assert in_ministack(LOGS.format(apply="")).endswith("log-group:/x")
+
+
+def test_given_the_workaround_when_a_log_stream_is_made_then_the_stream_is_checked() -> None:
+    apply = "from kennel.local import workarounds; workarounds.log_stream_actions_are_authorized_on_the_bare_group()"
+    assert in_ministack(LOGS.format(apply=apply)).endswith("log-group:/x:log-stream:s")
