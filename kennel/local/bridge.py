@@ -15,6 +15,7 @@ from werkzeug.test import Client
 from kennel.local.resources import provisioners
 from kennel.local.sagemaker import Fault, SageMaker
 from kennel.local.settings import ACCOUNT, REGION
+from kennel.local.workarounds import absent_members_are_described_as_empty
 
 Answer = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Awaitable[Answer]]
@@ -72,7 +73,10 @@ def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
                     return cast(Answer, overlays[operation](parameters["EndpointName"], headers, body))
                 if operation in overlays:
                     return _json(200, overlays[operation](parameters, record))
-                return _ask_moto(method, path, headers, body)
+                status, answer_headers, answer = _ask_moto(method, path, headers, body)
+                if operation.startswith("Describe") and status == 200:
+                    return _json(200, absent_members_are_described_as_empty(json.loads(answer)))
+                return status, answer_headers, answer
             except Fault as fault:
                 return _json(fault.status, fault.document, {"x-amzn-errortype": fault.code})
 

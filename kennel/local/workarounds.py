@@ -29,6 +29,11 @@ def loopback_is_secure(application: Application) -> Application:
     return served
 
 
+def absent_members_are_described_as_empty(document: Properties) -> Properties:
+    """moto 5.2.5: what a resource was made without is described as {} or null, which SageMaker's SDK refuses."""
+    return {name: value for name, value in document.items() if value not in ({}, None)}
+
+
 def reserved_concurrency_does_not_reach_the_function() -> None:
     """ministack 1.5.33: CloudFormation's ReservedConcurrentExecutions is dropped."""
     from ministack.services import lambda_svc

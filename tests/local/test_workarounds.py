@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from kennel.local.workarounds import loopback_is_secure
+from kennel.local.workarounds import absent_members_are_described_as_empty, loopback_is_secure
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +121,24 @@ def test_given_ministack_when_a_log_stream_is_made_then_the_bare_group_is_still_
 def test_given_the_workaround_when_a_log_stream_is_made_then_the_stream_is_checked() -> None:
     apply = "from kennel.local import workarounds; workarounds.log_stream_actions_are_authorized_on_the_bare_group()"
     assert in_ministack(LOGS.format(apply=apply)).endswith("log-group:/x:log-stream:s")
+
+
+def test_given_moto_when_an_endpoint_without_data_capture_is_described_then_it_is_still_said_to_be_empty() -> None:
+    described = in_ministack(
+        """
+        import boto3, moto
+        with moto.mock_aws():
+            client = boto3.client("sagemaker", region_name="us-east-1")
+            client.create_model(ModelName="m", ExecutionRoleArn="arn:aws:iam::000000000000:role/sagemaker-role",
+                                PrimaryContainer={"Image": "i", "ModelDataUrl": "s3://b/m.tar.gz"})
+            variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+            client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+            client.create_endpoint(EndpointName="e", EndpointConfigName="c")
+            print(client.describe_endpoint(EndpointName="e").get("DataCaptureConfig"))
+        """
+    )
+    assert described == "{}"
+
+
+def test_given_the_workaround_when_described_then_absent_members_are_left_out() -> None:
+    assert absent_members_are_described_as_empty({"a": {}, "b": None, "c": 0, "d": []}) == {"c": 0, "d": []}
