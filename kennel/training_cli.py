@@ -45,7 +45,7 @@ def train(
         raise KennelError(f"--on takes sagemaker or ec2, not {on}.")
     if on == "ec2" and (instance_type or instances > 1 or spot):
         raise KennelError("With --on ec2 the instance is that of cdk.json: change instance_type or spot there.")
-    if instances > 1 and mode != "finetune":
+    if instances > 1 and given.get("mode") != "finetune":
         raise KennelError("Several instances pay for --mode finetune only: a head is trained in seconds.")
     deployment = Deployment(stage)
     name = _pushed(deployment, dataset)

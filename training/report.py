@@ -79,6 +79,7 @@ def write(file: Path, story: Story) -> None:
     )
     looked_at = story.scored[story.looked_at]
     matrix = evaluation.confusion(looked_at)
+    valid = len(story.scored["valid"].targets)
     page = environment.get_template("report.html.jinja").render(
         story=story,
         metrics=metrics(story),
@@ -87,6 +88,7 @@ def write(file: Path, story: Story) -> None:
         heatmap=_heatmap(matrix) if len(story.labels) > MATRIX_CLASSES else None,
         confusions=_confusions(matrix, story.labels),
         mistakes=_mistakes(story),
+        interval_of=lambda share: evaluation.interval(round(share * valid), valid),
         trials=story.search.trials[:TRIALS] if story.search else [],
     )
     file.write_text(page)

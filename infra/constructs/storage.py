@@ -38,7 +38,12 @@ class Storage(Construct):
         self.datasets = self._bucket("Datasets", lifecycle=[])
         self.models = self._bucket(
             "Models",
-            lifecycle=[s3.LifecycleRule(prefix=CHECKPOINTS_PREFIX, expiration=Duration.days(30))],
+            lifecycle=[
+                # A run's own state; features and searches of a dataset stay for the trainings after it.
+                s3.LifecycleRule(prefix=f"{CHECKPOINTS_PREFIX}runs/", expiration=Duration.days(30)),
+                # They are written again and again while a job runs.
+                s3.LifecycleRule(prefix=CHECKPOINTS_PREFIX, noncurrent_version_expiration=Duration.days(1)),
+            ],
         )
 
     def _bucket(

@@ -39,9 +39,11 @@ def status() -> None:
 
 @local.command()
 def interrupt() -> None:
-    """Play a spot interruption: give the running EC2 instances two minutes' notice."""
+    """Play a spot interruption: give EC2 instances and managed spot jobs two minutes' notice."""
     names = spot.interrupt(state_dir())
-    console.print(f"Interrupted: {', '.join(names)}." if names else "No EC2 instance is running.")
+    console.print(
+        f"Interrupted: {', '.join(names)}." if names else "No EC2 instance and no managed spot job is running."
+    )
 
 
 @local.command()

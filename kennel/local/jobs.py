@@ -12,6 +12,7 @@ from typing import Any
 
 from moto.sagemaker.models import FakeTrainingJob
 
+from kennel.local import spot
 from kennel.local.containers import Container, JobFailed
 from kennel.local.logs import LogStream
 from kennel.local.processes import Processes
@@ -21,6 +22,7 @@ from kennel.local.transfer import download, upload, upload_archive
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 FAILURE_REASON_CHARS = 1024
 CHECKPOINT_EVERY_S = 5.0
+SPOT_POLL_S = 0.5
 # What a job gets between SIGTERM and SIGKILL when it is stopped, as in SageMaker.
 STOP_GRACE_S = 120.0
 
@@ -61,12 +63,12 @@ class Jobs:
         containers = [Container(self._folder / name / host / "ml", host, hosts, parameters) for host in hosts]
         try:
             session = service_session(parameters["RoleArn"], f"SageMaker-{name}")
-            _move(job, "InProgress", "Downloading", "Downloading input data")
-            for container in containers:
-                self._prepare(session, container, parameters)
-            _move(job, "InProgress", "Training", "Training image download completed. Training in progress.")
             job.training_start_time = _now()
-            self._train(session, job, containers, parameters)
+            while self._attempt(session, job, containers, parameters) == "interrupted":
+                _move(job, "InProgress", "Interrupted", "Interrupted: the spot capacity was wanted back")
+                spot.forget(self._folder / name)
+                for container in containers:
+                    shutil.rmtree(container.root)
             _move(job, "InProgress", "Uploading", "Uploading generated training model")
             job.model_artifacts = {"S3ModelArtifacts": self._upload(session, name, containers[0].root, parameters)}
             _move(job, "Completed", "Completed", "Training job completed")
@@ -81,8 +83,19 @@ class Jobs:
             traceback.print_exc()
         finally:
             job.training_end_time = _now()
+            spot.forget(self._folder / name)
             for container in containers:
                 shutil.rmtree(container.root, ignore_errors=True)
+
+    def _attempt(
+        self, session: Any, job: FakeTrainingJob, containers: list[Container], parameters: dict[str, Any]
+    ) -> str:
+        """From the download to the end of the entry points; says whether it "completed" or was "interrupted"."""
+        _move(job, "InProgress", "Downloading", "Downloading input data")
+        for container in containers:
+            self._prepare(session, container, parameters)
+        _move(job, "InProgress", "Training", "Training image download completed. Training in progress.")
+        return self._train(session, job, containers, parameters)
 
     def _prepare(self, session: Any, container: Container, parameters: dict[str, Any]) -> None:
         container.prepare()
@@ -96,7 +109,7 @@ class Jobs:
 
     def _train(
         self, session: Any, job: FakeTrainingJob, containers: list[Container], parameters: dict[str, Any]
-    ) -> None:
+    ) -> str:
         name = job.training_job_name
         limit_s = parameters.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 86400)
         processes = [
@@ -124,6 +137,9 @@ class Jobs:
         )
         for thread in (*followers, keeper):
             thread.start()
+        if parameters.get("EnableManagedSpotTraining"):
+            spot.offer(self._folder / name)
+            threading.Thread(target=self._watch_spot, args=(self._folder / name, processes), daemon=True).start()
         codes = [process.wait() for process in processes]
         timer.cancel()
         for process in processes:
@@ -135,11 +151,23 @@ class Jobs:
         del self._running[name]
         if name in self._stopped:
             raise JobFailed("Training job stopped")
+        if any(codes) and spot.interrupted(self._folder / name):
+            return "interrupted"
         for container, code in zip(containers, codes, strict=True):
             if code != 0:
                 if time.monotonic() - started >= limit_s:
                     raise JobFailed(f"MaxRuntimeExceeded: the job ran longer than {limit_s} s")
                 raise JobFailed(container.failure(code, container.root.parent / "job.log"))
+        return "completed"
+
+    def _watch_spot(self, folder: Path, processes: list[subprocess.Popen[bytes]]) -> None:
+        """Ends the processes, as SageMaker does, when their capacity is wanted back."""
+        while all(process.poll() is None for process in processes):
+            if spot.interrupted(folder):
+                for process in processes:
+                    self._processes.stop(process, STOP_GRACE_S)
+                return
+            time.sleep(SPOT_POLL_S)
 
     def _follow(
         self,

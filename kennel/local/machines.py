@@ -128,12 +128,15 @@ class Machines:
         }
         with (folder / "console.log").open("wb") as console:
             process = self._processes.start(["/bin/bash", str(script)], env=environment, cwd=folder, output=console)
+        if template.get("InstanceMarketOptions", {}).get("MarketType") == "spot":
+            spot.offer(folder)
         return Machine(name, folder, process, metadata)
 
     def _terminate(self, machine: Machine) -> None:
         self._processes.stop(machine.process)
         machine.metadata.shutdown()
         machine.metadata.server_close()
+        spot.forget(machine.folder)
         for leftover in machine.folder.glob("kennel.*"):
             shutil.rmtree(leftover, ignore_errors=True)
 

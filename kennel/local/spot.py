@@ -1,26 +1,32 @@
-"""Spot interruptions, played on request: a file in the folder of an instance says that its capacity is wanted back."""
+"""Spot interruptions, played on request: a mark in the folder of an instance or a job says that it is given notice."""
 
 from pathlib import Path
 
-MARK = "interrupt"
+# The folder is of something that runs on spot capacity; its capacity is wanted back.
+OFFER, NOTICE = "spot", "spot-notice"
 
 
-def folders(state: Path) -> Path:
-    """Where the instances of the embedded AWS in `state` have their folders."""
-    return state / "instances"
+def offer(folder: Path) -> None:
+    """Says that what runs in `folder` may be interrupted."""
+    (folder / OFFER).touch()
 
 
-def interrupted(instance: Path) -> bool:
-    """Whether the instance in this folder has been given notice."""
-    return (instance / MARK).exists()
+def interrupted(folder: Path) -> bool:
+    """Whether what runs in `folder` has been given notice."""
+    return (folder / NOTICE).exists()
+
+
+def forget(folder: Path) -> None:
+    """Takes offer and notice back: what ran in `folder` has ended."""
+    for mark in (OFFER, NOTICE):
+        (folder / mark).unlink(missing_ok=True)
 
 
 def interrupt(state: Path) -> list[str]:
-    """Gives notice to every running instance; returns their names."""
+    """Gives notice to everything on spot capacity of the embedded AWS in `state`; returns the names."""
     names = []
-    for instance in sorted(folders(state).glob("i-*")):
-        # An instance has a working folder while it runs.
-        if any(instance.glob("kennel.*")) and not interrupted(instance):
-            (instance / MARK).touch()
-            names.append(instance.name)
+    for mark in sorted(state.glob(f"*/*/{OFFER}")):
+        if not interrupted(mark.parent):
+            (mark.parent / NOTICE).touch()
+            names.append(mark.parent.name)
     return names

@@ -3,7 +3,6 @@
 import base64
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,29 @@ def objects(deployed: Environment, prefix: str) -> set[str]:
     bucket = deployed.output("Data", "ModelBucket")
     pages = deployed.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return {item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents", [])}
+
+
+def interrupted_once(deployed: Environment, command: tuple[str, ...]) -> str:
+    """The output of a fine-tuning that is given a spot notice after its first epoch."""
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=deployed.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    interrupted = False
+    for line in process.stdout:
+        lines.append(line)
+        if "epoch=1 train_loss" in line and not interrupted:
+            interrupted = True
+            assert "Interrupted: " in deployed.run("kennel", "local", "interrupt").stdout
+    output = "".join(lines)
+    assert process.wait() == 0, output
+    return output
 
 
 def run_name(output: str) -> str:
@@ -120,24 +142,8 @@ def test_given_a_spot_interruption_when_finetuning_then_a_second_instance_resume
     deployed: Environment, dataset: str
 ) -> None:
     settings = [f"--set={setting}" for setting in ("epochs=2", "finetune_epochs=12", "finetune_batch_size=5")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kennel", "train", dataset, "--on", "ec2", "--mode", "finetune", *settings],
-        cwd=REPOSITORY,
-        env=deployed.variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    interrupted = False
-    for line in process.stdout:
-        lines.append(line)
-        if "epoch=1 train_loss" in line and not interrupted:
-            interrupted = True
-            assert "Interrupted: i-" in deployed.run("kennel", "local", "interrupt").stdout
-    output = "".join(lines)
-    assert process.wait() == 0, output
+    command = ("kennel", "train", dataset, "--on", "ec2", "--mode", "finetune", *settings)
+    output = interrupted_once(deployed, command)
     assert "interrupted: the next instance goes on from the checkpoint" in output
     assert "resumed in epoch" in output
     run = run_name(output)

@@ -46,7 +46,7 @@ def test_given_unreadable_pictures_when_trained_then_they_are_counted_and_named(
     assert "left out, not a picture:" in output
     assert "skipped a/broken.jpg" in output
     assert "skipped 1 unreadable picture(s)" in output
-    assert "valid:top1" in output
+    assert "Model package: s3://" in output
 
 
 def test_given_a_folder_without_pictures_when_pushed_then_it_says_what_to_give(
@@ -79,7 +79,7 @@ def test_given_a_running_job_when_stopped_then_it_ends_as_stopped(deployed: Envi
     from kennel.deployment import Deployment
 
     dataset = deployed.facts["dataset"].rpartition("/")[2]
-    name = jobs.start(Deployment("dev"), dataset)
+    name = jobs.start(Deployment("dev"), jobs.Request(dataset))
     sagemaker = deployed.client("sagemaker")
     while sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"] != "Training":
         time.sleep(0.2)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from environment import Environment
-from test_ec2 import objects
+from test_ec2 import interrupted_once, objects
 from test_training_script import pictures  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -76,8 +76,19 @@ def test_given_features_when_sagemaker_tunes_then_each_trial_is_a_job_that_reads
     assert float(best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]) == max(values)
 
 
-def test_given_two_instances_when_finetuned_then_they_train_together(deployed: Environment, dataset: str) -> None:
-    settings = [f"--set={setting}" for setting in ("epochs=2", "finetune_epochs=1")]
-    output = deployed.run("kennel", "train", dataset, "--mode", "finetune", "--instances", "2", *settings).stdout
+def test_given_managed_spot_and_two_instances_when_interrupted_then_the_job_resumes(
+    deployed: Environment, dataset: str
+) -> None:
+    settings = [f"--set={setting}" for setting in ("epochs=2", "finetune_epochs=6", "finetune_batch_size=5")]
+    command = ("kennel", "train", dataset, "--mode", "finetune", "--instances", "2", "--spot", *settings)
+    output = interrupted_once(deployed, command)
     assert "then the whole network: 2 process(es) on cpu" in output
-    assert "epoch=1 train_loss=" in output
+    assert "  Interrupted\n" in output
+    assert "resumed in epoch" in output
+    assert output.count("epoch=1 train_loss=") == 1
+    job = next(line.split()[2] for line in output.splitlines() if line.startswith("Training job"))
+    described = deployed.client("sagemaker").describe_training_job(TrainingJobName=job)
+    assert described["EnableManagedSpotTraining"]
+    assert (
+        described["StoppingCondition"]["MaxWaitTimeInSeconds"] > described["StoppingCondition"]["MaxRuntimeInSeconds"]
+    )
