@@ -1,6 +1,8 @@
 """Several processes on one or more hosts: who this one is, how they are started, what they share."""
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from torch import distributed
 import contract
 
 MASTER_PORT = 29400
+PR_SET_PDEATHSIG = 1
 # The others wait while the first one prepares the features.
 TIMEOUT = timedelta(hours=12)
 
@@ -71,11 +74,17 @@ def group() -> Iterator[Group]:
     if size == 1:
         yield Group(rank, size, device)
         return
+    _end_with_torchrun()
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=TIMEOUT)
     try:
         yield Group(rank, size, device)
     finally:
         distributed.destroy_process_group()
+
+
+def _end_with_torchrun() -> None:
+    """Processes that torchrun starts have sessions of their own: without this they would outlive one that is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def launch(script: str, processes_per_host: int | None) -> None:

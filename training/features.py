@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +107,7 @@ def cached(
     `say` gets (split, pictures done, pictures of the split).
     """
     recipe = _recipe(backbone, network)
-    folder = root / f"{recipe}-{data.fingerprint[:16]}"
+    folder = root / f"{recipe}-{_identity(data)}"
     folder.mkdir(parents=True, exist_ok=True)
     known = _known_rows(root, recipe, folder)
     network = on_device(network, device)
@@ -118,7 +118,7 @@ def cached(
         views = TRAIN_VIEWS if split == "train" else 1
         file = folder / f"{split}.npy"
         rows = _open(file, (len(ordered), views, backbone.features))
-        _take_over(rows, ordered, known.get(split, {}))
+        _take_over(rows, ordered, known)
         _extract(rows, ordered, backbone, network, device, partial(say, split))
         rows.flush()
         manifest["splits"][split] = {
@@ -187,11 +187,10 @@ def _recipe(backbone: Backbone, network: nn.Module) -> str:
 
 
 def _open(file: Path, shape: tuple[int, int, int]) -> Any:
-    """The array in `file`; a new one, or one of another shape, is all NaN."""
-    if file.is_file():
-        rows = np.load(file, mmap_mode="r+")
-        if rows.shape == shape:
-            return rows
+    """The array in `file`; a new one, a damaged one, or one of another shape, is all NaN."""
+    rows = _mapped(file, "r+")
+    if rows is not None and rows.shape == shape:
+        return rows
     fresh = file.with_suffix(".new")
     rows = np.lib.format.open_memmap(fresh, mode="w+", dtype=np.float32, shape=shape)
     for start in range(0, shape[0], BLOCK_ROWS):
@@ -201,22 +200,42 @@ def _open(file: Path, shape: tuple[int, int, int]) -> Any:
     return np.load(file, mmap_mode="r+")
 
 
-def _known_rows(root: Path, recipe: str, folder: Path) -> dict[str, dict[str, tuple[Any, int]]]:
-    """By split and digest, where a row is in the other complete caches of the recipe."""
-    known: dict[str, dict[str, tuple[Any, int]]] = {}
+def _mapped(file: Path, mode: Literal["r", "r+"]) -> Any:
+    """The array in `file`; none if it is not there or was cut short, as an upload that was interrupted leaves it."""
+    try:
+        return np.load(file, mmap_mode=mode)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+
+
+def _identity(data: Dataset) -> str:
+    """A name for the pictures and for what split each is in: the same folder held out with two seeds is two."""
+    digest = hashlib.sha256(data.fingerprint.encode())
+    for split, samples in data.splits.items():
+        digest.update(f"{split} {' '.join(sample.digest for sample in in_order(samples))}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _known_rows(root: Path, recipe: str, folder: Path) -> dict[str, tuple[Any, int]]:
+    """By digest, where a row is in the other complete caches of the recipe: the one with the most views."""
+    known: dict[str, tuple[Any, int]] = {}
     for manifest in sorted(root.glob(f"{recipe}-*/{MANIFEST}")):
         if manifest.parent != folder:
             for split, part in json.loads(manifest.read_text())["splits"].items():
-                rows = np.load(manifest.parent / f"{split}.npy", mmap_mode="r")
-                known.setdefault(split, {}).update((digest, (rows, i)) for i, digest in enumerate(part["digests"]))
+                rows = _mapped(manifest.parent / f"{split}.npy", "r")
+                for place, digest in enumerate(part["digests"] if rows is not None else []):
+                    if digest not in known or known[digest][0].shape[1] < rows.shape[1]:
+                        known[digest] = rows, place
     return known
 
 
 def _take_over(rows: Any, ordered: list[Sample], known: dict[str, tuple[Any, int]]) -> None:
+    views = rows.shape[1]
     for index in _missing(rows):
-        if found := known.get(ordered[index].digest):
-            older, place = found
-            rows[index] = older[place]
+        older, place = known.get(ordered[index].digest, (None, 0))
+        # The views of a picture are made in the same order, however many.
+        if older is not None and older.shape[1] >= views:
+            rows[index] = older[place][:views]
 
 
 def _missing(rows: Any) -> list[int]:

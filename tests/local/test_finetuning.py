@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from test_training_script import REPOSITORY, pictures  # noqa: F401
@@ -123,7 +125,10 @@ def test_given_two_processes_when_killed_and_resumed_then_the_weights_are_the_sa
     read_until(killed, "epoch=1 train_loss")
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
-    subprocess.run(["pkill", "-9", "-f", str(tmp_path)], check=False)
+    deadline = time.monotonic() + 10
+    while left := [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(process.info)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
     finish(start(pictures, tmp_path, "--processes-per-host", "2"))
     assert furthest(weights(on_two[0]), weights(tmp_path)) < 1e-5
 

@@ -138,3 +138,28 @@ def test_given_a_cache_when_loaded_then_it_needs_no_pictures(tmp_path: Path) -> 
     assert loaded.fingerprint == made.fingerprint
     assert loaded.splits["train"].labels.tolist() == made.splits["train"].labels.tolist()
     assert json.loads((made.folder / features.MANIFEST).read_text())["backbone"] == "tiny"
+
+
+def test_given_another_seed_when_held_out_anew_then_each_row_is_still_that_of_its_picture(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data") / "train"
+    caches = {}
+    for seed in (1, 2):
+        data, network = dataset.load(folder, seed=seed), Counting()
+        caches[seed] = features.cached(tmp_path / "cache", data, BACKBONE, network)
+        fresh = features.cached(tmp_path / f"fresh-{seed}", data, BACKBONE, Counting())
+        for split in ("train", "valid"):
+            assert np.array_equal(rows(caches[seed], split), rows(fresh, split))
+    # Of the pictures that were in the training part, what the validation part needs was there.
+    assert caches[1].folder != caches[2].folder
+    assert network.seen < 12 * features.TRAIN_VIEWS
+
+
+def test_given_a_file_that_was_cut_short_when_asked_again_then_it_is_made_anew(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    before, _ = cached(folder, tmp_path / "cache")
+    whole = rows(before, "train")
+    file = before.splits["train"].file
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    after, network = cached(folder, tmp_path / "cache")
+    assert network.seen == 12 * features.TRAIN_VIEWS
+    assert np.array_equal(rows(after, "train"), whole)
