@@ -203,7 +203,9 @@ def _open(file: Path, shape: tuple[int, int, int]) -> Any:
 def _mapped(file: Path, mode: Literal["r", "r+"]) -> Any:
     """The array in `file`; none if it is not there or was cut short, as an upload that was interrupted leaves it."""
     try:
-        return np.load(file, mmap_mode=mode)
+        # To read first: a file that is too short is an error then, and would be filled up with zeros to write.
+        rows = np.load(file, mmap_mode="r")
+        return rows if mode == "r" else np.load(file, mmap_mode=mode)
     except (FileNotFoundError, ValueError, EOFError):
         return None
 
