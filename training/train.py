@@ -16,7 +16,7 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 CODE = Path(__file__).resolve().parent.parent
 # The served code decodes pictures for training too; vendor/ is there in the asset, with what the container lacks.
@@ -300,7 +300,7 @@ def _finetune_settings(arguments: argparse.Namespace) -> FinetuneSettings:
 def parser() -> argparse.ArgumentParser:
     """The arguments that training and search share."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__, formatter_class=formatter)
+    parser = _Parser(description=sys.modules["__main__"].__doc__, formatter_class=formatter)
     parser.add_argument("--data", type=Path, default=contract.channel("training"), help="the channel `training`")
     parser.add_argument("--model-dir", type=Path, default=contract.model_dir(), help="where the package is written")
     parser.add_argument(
@@ -311,13 +311,21 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Leaves its errors where SageMaker looks for the reason of a failed job, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with status 2."""
+        contract.report_failure(f"Training failed: {message}")
+        super().error(message)
+
+
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments, from the command line and from the job's hyperparameters."""
     arguments = parser.parse_args(contract.arguments())
     try:
         check(arguments)
     except SettingsError as error:
-        contract.report_failure(f"Training failed: {error}")
         parser.error(str(error))
     # A trial of the tuner trains on features alone.
     if arguments.data is None and not getattr(arguments, "trial", 0):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,36 @@ def test_given_no_weights_when_trained_then_the_reason_is_where_sagemaker_looks(
     assert message in result.stderr
     assert message in (tmp_path / "ml" / "output" / "failure").read_text()
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_given_a_wrong_setting_when_trained_then_the_reason_is_where_sagemaker_looks(
+    pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "ml").mkdir()
+    result = train(pictures, tmp_path / "model", "--epochs", "0", "--hidden", "-1")
+    assert result.returncode == 2
+    reason = (tmp_path / "ml" / "output" / "failure").read_text()
+    assert "epochs must be from 1 to 10000, not 0" in reason
+    assert "hidden must be from 0 to 65536, not -1" in reason
+
+
+@pytest.mark.slow
+def test_given_a_broken_dataset_when_trained_then_all_that_is_wrong_is_said_before_anything_is_computed(
+    pictures: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(pictures, broken)
+    (broken / "empty").mkdir()
+    first = next((broken / "star").iterdir())
+    shutil.copy(first, broken / "disc" / "copy.png")
+    (broken / "disc" / "cut.png").write_bytes(first.read_bytes()[:100])
+    (tmp_path / "ml").mkdir()
+    result = train(broken, tmp_path / "model")
+    assert result.returncode == 1
+    reason = (tmp_path / "ml" / "output" / "failure").read_text()
+    for wrong in ("class 'empty': no pictures", "disc/cut.png: ", "which has another class"):
+        assert wrong in reason
+        assert wrong in result.stderr
+    assert not (tmp_path / "checkpoints").exists()
+    assert "train: " not in result.stdout

@@ -43,3 +43,33 @@ def test_given_a_channel_when_asked_for_then_its_folder_is_found(
 def test_given_a_failure_when_reported_then_it_is_where_sagemaker_looks(contract: ModuleType, tmp_path: Path) -> None:
     contract.report_failure("no pictures")
     assert (tmp_path / "output" / "failure").read_text() == "no pictures"
+
+
+def test_given_what_sagemakers_toolkit_and_tuner_add_when_read_then_only_our_settings_are_left(
+    contract: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    values = {"sagemaker_program": '"training/hpo.py"', "_tuning_objective_metric": "valid:top1", "hidden": "0"}
+    (tmp_path / "input" / "config" / "hyperparameters.json").write_text(json.dumps(values))
+    monkeypatch.setattr(sys, "argv", ["hpo.py", "--learning_rate", "1e-3", "--data", "my_folder"])
+    assert contract.arguments() == ["--hidden", "0", "--learning-rate", "1e-3", "--data", "my_folder"]
+
+
+def test_given_several_hosts_when_asked_then_they_are_in_the_order_of_their_ranks(
+    contract: ModuleType, tmp_path: Path
+) -> None:
+    assert contract.hosts() == (["localhost"], "localhost")
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    resources = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2"}
+    (tmp_path / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
+    assert contract.hosts() == (["algo-1", "algo-2"], "algo-2")
+
+
+def test_given_a_job_that_keeps_checkpoints_when_asked_then_their_folder_is_found(
+    contract: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert contract.checkpoint_dir() is None
+    (tmp_path / "checkpoints").mkdir()
+    assert contract.checkpoint_dir() == tmp_path / "checkpoints"
+    monkeypatch.setenv("SM_CHECKPOINT_DIR", str(tmp_path))
+    assert contract.checkpoint_dir() == tmp_path
