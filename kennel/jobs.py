@@ -143,12 +143,14 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
     """Says each line of the job's log as it comes, until the job ends. Raises KennelError unless it completed."""
     sagemaker = deployment.client("sagemaker")
     log = LogTail(deployment.client("logs"), LOG_GROUP, f"{name}/")
-    secondary = ""
+    said = 0
     while True:
         job = sagemaker.describe_training_job(TrainingJobName=name)
-        if job["SecondaryStatus"] != secondary:
-            secondary = job["SecondaryStatus"]
-            say(secondary)
+        # All that happened, not the state of now: an interruption is shorter than the time between two looks.
+        transitions = job.get("SecondaryStatusTransitions", [])
+        for transition in transitions[said:]:
+            say(transition["Status"])
+        said = len(transitions)
         for line in log.lines():
             say(line)
         if job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"):
