@@ -112,8 +112,9 @@ class Container:
         if where.is_dir():
             shutil.copytree(where, self.root / "code", dirs_exist_ok=True)
         elif where.is_file() and tarfile.is_tarfile(where):
-            with tarfile.open(where) as archive:
-                archive.extractall(self.root / "code", filter="data")
+            (self.root / "code").mkdir(parents=True, exist_ok=True)
+            # Not tarfile: Python before 3.11.4 cannot keep members from leaving the folder, tar always does.
+            subprocess.run(["tar", "--extract", "--file", where, "--directory", self.root / "code"], check=True)
         else:
             raise JobFailed(f"ClientError: sagemaker_submit_directory {source!r} is neither a folder nor a tar archive")
 
