@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from images import UnreadableImage, UnsupportedImage, resized
+from images import Pixels, UnreadableImage, UnsupportedImage, opened
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 UNREADABLE = "unreadable"
@@ -64,7 +64,7 @@ def inspect(root: Path, split: str, label: str, path: Path) -> Picture:
         return Picture(path, name, split, label, "", problem=f"cannot be read: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()
     try:
-        small = resized(data, 2 * HASH_SIDE)
+        small = opened(data, 2 * HASH_SIDE)
     except (UnreadableImage, UnsupportedImage) as error:
         return Picture(path, name, split, label, digest, problem=str(error))
     with Image.open(io.BytesIO(data)) as image:
@@ -72,8 +72,10 @@ def inspect(root: Path, split: str, label: str, path: Path) -> Picture:
         return Picture(path, name, split, label, digest, None, image.format or "", image.size, rotated, _hash(small))
 
 
-def _hash(image: Image.Image) -> npt.NDArray[np.uint64] | None:
-    grey = np.asarray(image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX), np.int16)
+def _hash(pixels: Pixels) -> npt.NDArray[np.uint64] | None:
+    grey = np.asarray(
+        Image.fromarray(pixels).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX), np.int16
+    )
     steps = np.diff(grey, axis=1)
     if np.abs(steps).mean() < MIN_CONTRAST:
         return None

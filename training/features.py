@@ -22,7 +22,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import nn
 
 import images
@@ -153,34 +152,35 @@ def load(folder: Path) -> Cache:
     )
 
 
-def views_of(data: bytes, digest: str, size: int, count: int) -> list[npt.NDArray[np.uint8]]:
+def views_of(data: bytes, digest: str, size: int, count: int) -> list[images.Pixels]:
     """The first `count` views of a picture, (size, size, 3) each: as it is served, mirrored, then random parts of it.
 
     The parts follow from the digest, so that the same picture always has the same views.
     """
-    whole = images.resized(data, round(size / images.CROP))
-    plain = images.centre_crop(whole, size)
+    whole = images.opened(data, round(size / images.CROP))
+    plain = images.centre(whole, size)
     generator = random.Random(digest)
     return [plain, plain[:, ::-1], *(_part(whole, size, generator) for _ in range(count - 2))][:count]
 
 
-def _part(image: Image.Image, size: int, generator: random.Random) -> npt.NDArray[np.uint8]:
+def _part(whole: images.Pixels, size: int, generator: random.Random) -> images.Pixels:
     """A random resized crop, mirrored half of the time (the augmentation that ImageNet networks are trained with)."""
-    area = image.width * image.height * generator.uniform(*CROP_AREA)
+    full_height, full_width = whole.shape[:2]
+    area = full_width * full_height * generator.uniform(*CROP_AREA)
     aspect = generator.uniform(*CROP_ASPECT)
-    width = min(image.width, round((area * aspect) ** 0.5))
-    height = min(image.height, round((area / aspect) ** 0.5))
-    left, top = generator.randint(0, image.width - width), generator.randint(0, image.height - height)
-    part = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + width, top + height)))
+    width = max(1, min(full_width, round((area * aspect) ** 0.5)))
+    height = max(1, min(full_height, round((area / aspect) ** 0.5)))
+    left, top = generator.randint(0, full_width - width), generator.randint(0, full_height - height)
+    part = images.resized(whole[top : top + height, left : left + width], size)
     return part[:, ::-1] if generator.random() < 0.5 else part
 
 
 def _recipe(backbone: Backbone, network: nn.Module) -> str:
     """A name for everything but the pictures that decides the features: network, weights, preprocessing."""
     digest = hashlib.sha256(f"{backbone.name} {backbone.size_px} {backbone.mean} {backbone.std}".encode())
-    for source in (images.resized, images.centre_crop, images.normalise, views_of, _part):
+    for source in (images, views_of, _part):
         digest.update(inspect.getsource(source).encode())
-    digest.update(f"{images.CROP} {TRAIN_VIEWS} {CROP_AREA} {CROP_ASPECT}".encode())
+    digest.update(f"{TRAIN_VIEWS} {CROP_AREA} {CROP_ASPECT}".encode())
     for name, values in network.state_dict().items():
         digest.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
     return f"{backbone.name}-{digest.hexdigest()[:12]}"

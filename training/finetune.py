@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
@@ -26,7 +27,7 @@ from dataset import Dataset, Sample
 from distributed import Group
 from evaluation import Scored
 from head import Epoch
-from images import CROP, centre_crop, normalise, resized
+from images import CROP, centre, normalise, opened
 from settings import FinetuneSettings
 
 # A prime, so that neighbouring seeds, epochs and pictures do not share random numbers.
@@ -61,13 +62,13 @@ class _Pictures(TorchDataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         sample, size = self._samples[index], self._backbone.size_px
-        image = resized(sample.path.read_bytes(), round(size / CROP))
+        whole = opened(sample.path.read_bytes(), round(size / CROP))
         if self._epoch is None:
-            pixels = centre_crop(image, size)
+            pixels = centre(whole, size)
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed((self._seed * SEED_STEP + self._epoch) * SEED_STEP + index)
-                pixels = np.asarray(self._augment(image))
+                pixels = np.asarray(self._augment(Image.fromarray(whole)))
         return torch.from_numpy(normalise(pixels, self._backbone.mean, self._backbone.std)), sample.label
 
 
