@@ -1,8 +1,7 @@
-"""The training code as an asset: training/, inference/ and the wheels that AWS's training container lacks."""
+"""The training code as an asset: training/, inference/ and the wheels that AWS's containers lack."""
 
-import zipfile
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copy, copytree, ignore_patterns
 
 import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
@@ -14,7 +13,7 @@ WHEELS = REPOSITORY / "build" / "wheels"
 
 
 class TrainingCode(assets.Asset):
-    """A zip of `training/`, `inference/` (copied into every model package) and `vendor/` (the unpacked wheels)."""
+    """A zip of `training/`, `inference/` (copied into every model package) and `build/wheels/` (training/wheels.py)."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(
@@ -30,15 +29,16 @@ class TrainingCode(assets.Asset):
 
 @jsii.implements(ILocalBundling)
 class _Assemble:
-    """Copies sources and unpacks wheels: no Docker, no network."""
+    """Copies sources and wheels: no Docker, no network."""
 
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
         output = Path(output_dir)
         for folder in ("training", "inference"):
             copytree(REPOSITORY / folder, output / folder, ignore=ignore_patterns("__pycache__", "*.pyc"))
+        wheels = output / WHEELS.relative_to(REPOSITORY)
+        wheels.mkdir(parents=True)
         for wheel in _wheels():
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(output / "vendor")
+            copy(wheel, wheels)
         return True
 
 
