@@ -1,61 +1,58 @@
 """The model package: everything that the serving container needs, in one folder."""
 
 import hashlib
+import importlib.metadata
 import json
+import platform
+import re
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+import variants
+import wheels
+from variants import Variant
 
 SERVING = Path(__file__).resolve().parent.parent / "inference"
-MODEL_FILE = "model.pt2"
-# What the exported model is tried with; its batch dimension is then free.
-EXAMPLE_BATCH = 2
-MAX_BATCH = 64
+VENDORED = f"code/{wheels.TAG}"
+# What the container lacks: the decoder of every package, and the runtime of its variant.
+DECODER = "simplejpeg"
 
 
-def write(folder: Path, network: nn.Module, labels: list[str], description: dict[str, Any]) -> dict[str, Any]:
-    """Exports `network` and writes the package of DESIGN's layout into `folder`; returns model.json.
+def write(folder: Path, labels: list[str], kept: Variant, description: dict[str, Any]) -> dict[str, Any]:
+    """Completes the package of DESIGN's layout in `folder`, where the variants' files are; returns model.json.
 
-    `description` has at least "name" and "input"; the export is checked against the network, whose logits it must
-    reproduce within 1e-4.
+    `description` has at least "name" and "input". Raises wheels.WheelError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    for file in {variants.TORCH, variants.ONNX, variants.INT8} - {kept.file}:
+        (folder / file).unlink()
     for source in sorted(path for path in SERVING.iterdir() if path.suffix in (".py", ".yaml")):
         shutil.copy(source, folder / source.name)
     (folder / "labels.json").write_text(json.dumps(labels, indent=1) + "\n")
-    difference = _export(network, folder / MODEL_FILE, description["input"]["size_px"])
+    # Anew: a runtime that an earlier package had must not stay.
+    shutil.rmtree(folder / "code", ignore_errors=True)
+    brought = [DECODER] if kept.runtime == "torch" else [DECODER, kept.runtime]
+    vendored = [wheels.unpack(name, folder / VENDORED) for name in brought]
 
     document = {
         **description,
-        "variant": {"file": MODEL_FILE, "kind": "torch-export", "max_logit_difference": difference},
-        "versions": {"torch": torch.__version__},
+        "variant": {**kept.document(), "measured_on": processor()},
+        "vendored": [vars(one) for one in vendored],
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", *brought)},
         "sha256": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.iterdir())
-            if path.name != "model.json"
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != "model.json" and "__pycache__" not in path.parts
         },
     }
     (folder / "model.json").write_text(json.dumps(document, indent=2) + "\n")
     return document
 
 
-def _export(network: nn.Module, file: Path, size_px: int) -> float:
-    example = torch.rand(EXAMPLE_BATCH, 3, size_px, size_px)
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch warns of its own loader's read-only buffer.
-        warnings.filterwarnings("ignore", message="The given buffer is not writable")
-        for values in network.parameters():
-            # Training may have left the weights in channels-last order, which torch.export warns of.
-            values.data = values.data.contiguous()
-        exported = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
-        torch.export.save(exported, file)
-        single = example[:1]
-        difference = float((torch.export.load(file).module()(single) - network(single)).abs().max())
-    if difference > 1e-4:
-        raise RuntimeError(f"the exported model differs from the trained one by {difference:.2g} in its logits")
-    return difference
+def processor() -> str:
+    """The name of this machine's processor: another one may rank the variants otherwise."""
+    try:
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    except FileNotFoundError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -15,10 +15,10 @@ import evaluation
 from checks import Finding
 from dataset import Sample
 from evaluation import Scored
-from images import resized
+from images import opened
 
 MISTAKES = 24
-THUMBNAIL_PX = 160
+THUMBNAIL_PX = 256
 # Beyond this many classes a matrix of numbers cannot be read: it becomes a picture, beside the commonest confusions.
 MATRIX_CLASSES = 20
 CONFUSIONS = 20
@@ -48,6 +48,8 @@ class Story:
     epochs: list[dict[str, float]]
     findings: list[Finding] = field(default_factory=list)
     search: Search | None = None
+    # What could have been served, as training/variants.py measured it.
+    variants: list[dict[str, Any]] = field(default_factory=list)
 
 
 def metrics(story: Story) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def metrics(story: Story) -> dict[str, Any]:
         "confusion": matrix.tolist(),
         "reliability": evaluation.reliability(story.scored[story.looked_at], story.temperature),
         "epochs": story.epochs,
+        "variants": story.variants,
     }
 
 
@@ -97,7 +100,7 @@ def write(file: Path, story: Story) -> None:
 def _mistakes(story: Story) -> list[dict[str, Any]]:
     return [
         {
-            "picture": _picture(resized(story.samples[row].path.read_bytes(), THUMBNAIL_PX), "JPEG"),
+            "picture": _picture(_thumbnail(story.samples[row].path), "JPEG"),
             "name": story.samples[row].path.name,
             "label": story.labels[story.samples[row].label],
             "predicted": story.labels[predicted],
@@ -129,8 +132,13 @@ def _heatmap(matrix: npt.NDArray[np.int64]) -> str:
     return _picture(grey.resize((grey.width * scale,) * 2, Image.Resampling.NEAREST), "PNG")
 
 
+def _thumbnail(file: Path) -> Image.Image:
+    image = Image.fromarray(opened(file.read_bytes(), THUMBNAIL_PX))
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    return image
+
+
 def _picture(image: Image.Image, kind: str) -> str:
-    image.thumbnail((1024, 1024))
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 CODE = Path(__file__).resolve().parent.parent
-# The served code decodes pictures for training too; vendor/ is there in the asset, with what the container lacks.
+# The served code decodes pictures for training too.
 sys.path.insert(0, str(CODE / "inference"))
-sys.path.append(str(CODE / "vendor"))
+
+# First: the others import what it brings.
+import wheels  # isort: split
+
+wheels.make_importable()
 
 import numpy as np
 import torch
@@ -36,14 +40,17 @@ import finetune
 import head
 import package
 import report
-from backbones import BACKBONES, HUB, WeightsError
+import variants
+from backbones import BACKBONES, HUB, Backbone, WeightsError
 from checkpoint import Checkpoint
 from checks import ERROR
 from distributed import Group
 from evaluation import Scored
 from features import Cache
+from images import decode
 from settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 
+NETWORK = "network.pt"
 PROGRESS_S = 2.0
 FINDINGS_SAID = 10
 
@@ -63,7 +70,7 @@ def run(training: Any) -> int:
     except finetune.Interrupted as interruption:
         say(f"interrupted: {interruption}; the next run goes on from the checkpoint")
         return 128 + 15  # as a process ended by SIGTERM
-    except (dataset.DatasetError, WeightsError, features.CacheError) as error:
+    except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError) as error:
         message = f"Training failed: {error}"
         contract.report_failure(message)
         print(message, file=sys.stderr, flush=True)
@@ -167,6 +174,12 @@ def _write(
     if arguments.mode == "finetune":
         used |= {f"finetune_{k}": v for k, v in dataclasses.asdict(_finetune_settings(arguments)).items()}
     used["seed"] = arguments.seed
+    arguments.model_dir.mkdir(parents=True, exist_ok=True)
+    # As it was trained, for whoever goes on with it: the package has what is served.
+    torch.save(network.state_dict(), arguments.checkpoint_dir / NETWORK)
+    candidates = _candidates(backbone, network, ordered, arguments.model_dir)
+    kept = variants.choose(candidates)
+    say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms a picture, {candidates[0].ms:.1f} as trained")
     story = report.Story(
         name=f"{backbone.name}-{data.fingerprint[:8]}",
         facts={
@@ -185,6 +198,7 @@ def _write(
         epochs=[dataclasses.asdict(epoch) for epoch in epochs],
         findings=data.findings,
         search=search,
+        variants=[one.document() for one in candidates],
     )
     metrics = report.metrics(story)
     for split, values in metrics["splits"].items():
@@ -193,13 +207,12 @@ def _write(
             f"{split}_top1={values['top1']:.4f} (95 %: {low:.4f} to {high:.4f}) {split}_top5={values['top5']:.4f} "
             f"{split}_loss={values['loss']:.4f} {split}_ece={values['ece_calibrated']:.4f}"
         )
-    arguments.model_dir.mkdir(parents=True, exist_ok=True)
     (arguments.model_dir / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     report.write(arguments.model_dir / "report.html", story)
     package.write(
         arguments.model_dir,
-        network,
         data.labels,
+        kept,
         {
             "name": story.name,
             "backbone": backbone.name,
@@ -212,6 +225,27 @@ def _write(
             "hyperparameters": used,
         },
     )
+
+
+def _candidates(
+    backbone: Backbone, network: nn.Module, ordered: dict[str, list[dataset.Sample]], folder: Path
+) -> list[variants.Variant]:
+    """All variants of the network, in `folder`, calibrated on training pictures and measured on validation pictures."""
+    say("exporting and quantising the model")
+    served = variants.Served(network.float(), backbone.mean, backbone.std)
+    size = backbone.size_px
+    calibration = _spread(ordered["train"], variants.CALIBRATION_PICTURES)
+    variants.export(served, size, [decode(one.path.read_bytes(), size) for one in calibration], folder)
+    pictures = [(one.path, one.label) for one in _spread(ordered["valid"], variants.MAX_PICTURES)]
+    shown = progress()
+    return variants.measure(
+        served, folder, size, pictures, lambda done, of: shown("variants of the model measured", done, of)
+    )
+
+
+def _spread(samples: list[dataset.Sample], most: int) -> list[dataset.Sample]:
+    """At most so many, evenly over all."""
+    return samples[:: -(-len(samples) // most)]
 
 
 def _search(arguments: argparse.Namespace, data: dataset.Dataset) -> report.Search | None:

@@ -91,7 +91,7 @@ def test_given_a_package_that_cannot_be_served_when_deployed_then_the_stack_roll
     deployed: Environment,
 ) -> None:
     before, model = endpoint(deployed), answer(deployed).document["model"]
-    copy_package(deployed, "broken", without="model.pt2")
+    copy_package(deployed, "broken", without="labels.json")
     deployed.run("kennel", "promote", "broken")
     output = deployed.deploy("Serving", check=False)
     assert "did not pass the ping health check" in output

@@ -79,7 +79,7 @@ def test_given_a_dataset_when_trained_on_ec2_then_the_package_is_there_and_the_g
     assert "epoch=3 train_loss=" in output
     assert f"run {run} completed" in output
     package = objects(deployed, f"packages/{run}/output/model/")
-    assert {"model.json", "model.pt2", "labels.json", "report.html", "metrics.json", "server.py"} <= package
+    assert {"model.json", "labels.json", "report.html", "metrics.json", "server.py"} <= package
     tags = deployed.client("s3").get_object_tagging(
         Bucket=deployed.output("Data", "ModelBucket"), Key=f"packages/{run}/output/model/model.json"
     )["TagSet"]

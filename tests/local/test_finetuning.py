@@ -48,7 +48,7 @@ def read_until(process: "subprocess.Popen[str]", pattern: str) -> None:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.export.load(folder / "model" / "model.pt2").state_dict
+    return torch.load(folder / "checkpoints" / "network.pt", weights_only=True)
 
 
 def losses(output: str) -> list[float]:
