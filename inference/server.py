@@ -1,118 +1,137 @@
-"""The model server: Starlette on uvicorn, one worker per core, one model thread in each.
+"""The model server: Starlette on uvicorn, one process, one model thread per core and as many that decode.
 
 Behind AWS's container its adapter calls `/` and `/-/healthz`; alone it answers SageMaker's own `/invocations` and
-`/ping`. Errors are RFC 9457 problem documents.
+`/ping`. Errors are RFC 9457 problem documents. What is accepted is answered, also when the server is told to end.
 """
 
 import argparse
 import asyncio
 import contextlib
-import io
+import ctypes
 import json
 import logging
 import os
 import re
 import signal
+import socket
+import struct
 import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 import uvicorn
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from images import UnreadableImage, UnsupportedImage
-from predictor import Predictor, damaged_files
+from metrics import Metrics
+from pool import Answer, Expired, Full, Pool
+from predictor import Predictor, damaged_files, example
 
 PACKAGE = Path(os.environ.get("KENNEL_MODEL_DIR", Path(__file__).resolve().parent))
+MODEL_THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or len(os.sched_getaffinity(0))
+# While one picture is in the model, the next is decoded: bench/serving.py has what it gains.
+THREADS = 2 * MODEL_THREADS
 DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
-# Requests of one worker that may wait for the model; beyond them an answer now beats an answer late.
-MAX_WAITING = 32
 DEFAULT_TOP_K = 5
+# The adapter opens at most 100 connections, and keeps further callers waiting where nobody sees them: ours is smaller.
+QUEUE = 64
+# SageMaker gives up after 60 s, and then nobody reads the answer.
+DEADLINE_S = 50.0
+# A thread that is so long at one picture has hung.
+HUNG_S = 30.0
+# So long without an answer, and the health check tries one itself; SageMaker waits 2 s for the health check.
+SILENCE_S, HEALTH_TIMEOUT_S = 10.0, 1.5
+# Callers see the failing health check, and requests that are under way on open connections arrive.
+DRAIN_S = 2.0
+# Then nobody is let in, and what was let in sends its request.
+LAST_S = 0.5
+# Of <linux/filter.h>: a program of one instruction, which takes 0 bytes of every packet.
+SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
+METRICS_EVERY_S = 60.0
 
 log = logging.getLogger("kennel")
 
 
-class Model:
-    """The predictor of this worker, on the one thread it may be used from."""
+class Serving:
+    """The state of this process: nothing before the model is loaded, and draining at the end."""
 
-    def __init__(self) -> None:
-        self.predictor: Predictor | None = None
-        self.waiting = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-
-    async def load(self) -> None:
-        """Loads the package, and answers one picture, so that the first caller does not pay for it."""
-
-        def load() -> Predictor:
-            torch.set_num_threads(1)
-            predictor = Predictor(PACKAGE)
-            picture = io.BytesIO()
-            Image.new("RGB", (320, 240), "grey").save(picture, "JPEG")
-            predictor.predict(picture.getvalue())
-            return predictor
-
-        self.predictor = await asyncio.get_running_loop().run_in_executor(self._thread, load)
-
-    async def predict(self, data: bytes, top_k: int) -> Response:
-        """The answer to one request."""
-        assert self.predictor is not None
-        self.waiting += 1
-        try:
-            predictions = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self.predictor.predict, data, top_k
-            )
-        except UnsupportedImage as error:
-            return problem(415, "Not an image", str(error))
-        except UnreadableImage as error:
-            return problem(422, "Unreadable image", str(error))
-        finally:
-            self.waiting -= 1
-        return JSONResponse({"predictions": predictions, "model": self.predictor.name})
+    pool: Pool | None = None
+    metrics: Metrics
+    model: str
+    draining = False
 
 
-model = Model()
+serving = Serving()
 
 
 async def invoke(request: Request) -> Response:
     """A picture in, predictions out."""
     started = time.perf_counter()
-    answer = await _answer(request)
-    log.info(
-        json.dumps(
-            {
-                "request": request.headers.get("x-amzn-sagemaker-inference-id", ""),
-                "status": answer.status_code,
-                "ms": round((time.perf_counter() - started) * 1000, 1),
-                "waiting": model.waiting,
-            }
-        )
-    )
+    said: dict[str, object] = {"request": request.headers.get("x-amzn-sagemaker-inference-id") or uuid.uuid4().hex}
+    answer = await _answer(request, said)
+    total_ms = (time.perf_counter() - started) * 1000
+    log.info(json.dumps({**said, "status": answer.status_code, "total_ms": round(total_ms, 1)}))
+    if serving.pool:
+        serving.metrics.count(f"Status{answer.status_code}")
+        serving.metrics.time("TotalTime", total_ms)
+    if serving.draining:
+        answer.headers["Connection"] = "close"
     return answer
 
 
-async def _answer(request: Request) -> Response:
-    if model.predictor is None:
+async def _answer(request: Request, said: dict[str, object]) -> Response:
+    """The response; adds to `said` what the log line says of it."""
+    # Read even if it will be refused: a caller that is still sending would see a broken connection, not the refusal.
+    data = await _body(request)
+    if data is None:
+        return problem(413, "Too large", f"the picture has more than {MAX_BODY_BYTES:,} bytes")
+    said["bytes"] = len(data)
+    if serving.pool is None:
         return problem(503, "Not ready", "the model is loading")
-    if model.waiting >= MAX_WAITING:
-        return problem(503, "Overloaded", f"{MAX_WAITING} requests are waiting", headers={"Retry-After": "1"})
     top_k = _top_k(request)
     if top_k is None:
         return problem(400, "Bad request", "top_k must be a whole number from 1")
+    try:
+        answer = await serving.pool.predict(data, top_k)
+    except Full:
+        return problem(503, "Overloaded", f"{QUEUE} requests are waiting", headers={"Retry-After": "1"})
+    except Expired:
+        return problem(504, "Too late", f"there was no answer within {DEADLINE_S:.0f} s")
+    except UnsupportedImage as error:
+        return problem(415, "Not an image", str(error))
+    except UnreadableImage as error:
+        return problem(422, "Unreadable image", str(error))
+    return _success(answer, said)
+
+
+def _success(answer: Answer, said: dict[str, object]) -> Response:
+    times = {"queue_ms": round(answer.queue_ms, 1), "model_ms": round(answer.model_ms, 1)}
+    said |= times
+    serving.metrics.time("QueueTime", answer.queue_ms)
+    serving.metrics.time("ModelTime", answer.model_ms)
+    # The one header of an answer that SageMaker hands to the caller.
+    attributes = ",".join(f"{name}={value}" for name, value in times.items())
+    return JSONResponse(
+        {"predictions": answer.predictions, "model": serving.model},
+        headers={"X-Amzn-SageMaker-Custom-Attributes": attributes},
+    )
+
+
+async def _body(request: Request) -> bytes | None:
+    """The whole body; None if it is too large."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_BODY_BYTES:
-            return problem(413, "Too large", f"the picture has more than {MAX_BODY_BYTES:,} bytes")
-    return await model.predict(bytes(data), top_k)
+            return None
+    return bytes(data)
 
 
 def _top_k(request: Request) -> int | None:
@@ -124,10 +143,22 @@ def _top_k(request: Request) -> int | None:
 
 
 async def health(request: Request) -> Response:
-    """200 once the model has answered its first picture, 503 before."""
-    if model.predictor is None:
+    """200 if the model answers, 503 before it did, when it has stopped to, and while the server drains."""
+    pool = serving.pool
+    if pool is None:
         return problem(503, "Not ready", "the model is loading")
-    return JSONResponse({"status": "ready", "model": model.predictor.name})
+    if serving.draining:
+        return problem(503, "Draining", "the server ends")
+    if pool.longest_s() > HUNG_S:
+        return problem(503, "Hung", f"a model thread has been at one picture for {pool.longest_s():.0f} s")
+    if time.monotonic() - pool.last_answer > SILENCE_S:
+        try:
+            await asyncio.wait_for(pool.predict(example(), 1), HEALTH_TIMEOUT_S)
+        except TimeoutError:
+            return problem(503, "Silent", f"no answer for {SILENCE_S:.0f} s, and none to a picture of our own")
+        except Exception as error:
+            return problem(503, "Failing", f"the model cannot answer: {error!r}")
+    return JSONResponse({"status": "ready", "model": serving.model})
 
 
 def problem(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -142,9 +173,25 @@ def problem(status: int, title: str, detail: str, headers: dict[str, str] | None
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    await model.load()
+    predictor = await asyncio.to_thread(Predictor, PACKAGE, MODEL_THREADS)
+    pool = Pool(predictor, THREADS, QUEUE, DEADLINE_S)
+    # Each thread answers one picture first, so that no caller pays for what is made at the first.
+    await asyncio.gather(*(pool.predict(example(), 1) for _ in range(THREADS)))
+    serving.model, serving.metrics, serving.pool = predictor.name, Metrics(predictor.name), pool
+    log.info(json.dumps({"ready": predictor.name, "variant": predictor.variant, "model_threads": MODEL_THREADS}))
+    reporting = asyncio.create_task(_report())
     yield
+    reporting.cancel()
+    if line := serving.metrics.line():
+        log.info(line)
+    pool.close()
+
+
+async def _report() -> None:
+    while True:
+        await asyncio.sleep(METRICS_EVERY_S)
+        if line := serving.metrics.line():
+            log.info(line)
 
 
 app = Starlette(
@@ -158,29 +205,50 @@ app = Starlette(
 )
 
 
+class DrainingServer(uvicorn.Server):
+    """Answers what is under way before it ends."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Says on every way that it ends, waits until requests on their way have come, and then ends."""
+        serving.draining = True
+        await asyncio.sleep(DRAIN_S)
+        for listening in self.servers:
+            for its in listening.sockets:
+                _let_in_no_more(its.fileno())
+        await asyncio.sleep(LAST_S)
+        await super().shutdown(sockets)
+
+
+def _let_in_no_more(fileno: int) -> None:
+    """Drops what comes to a listening socket, so that closing it breaks no connection that waits to be accepted."""
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
+    with socket.socket(fileno=os.dup(fileno)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
+
+
 def main() -> None:
     """Serves the package that this file is part of."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; one per core by default")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Checked here: uvicorn would start a worker that cannot load its model again and again.
     if damage := damaged_files(PACKAGE):
         sys.exit(f"The model package {PACKAGE} is damaged: {'; '.join(damage)}")
-    uvicorn.run(
-        "server:app",
+    config = uvicorn.Config(
+        app,
         host=arguments.host,
         port=arguments.port,
-        workers=arguments.workers,
-        app_dir=str(Path(__file__).resolve().parent),
         access_log=False,
         log_level="warning",
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=round(DEADLINE_S),
+        # Longer than the adapter keeps a connection (httpx: 5 s), so that it is never ours that ends first.
+        timeout_keep_alive=75,
     )
+    DrainingServer(config).run()
 
 
 def _end_with_parent() -> None:

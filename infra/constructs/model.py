@@ -66,7 +66,17 @@ class Model(Construct):
                         s3_uri=package_uri, s3_data_type="S3Prefix", compression_type="None"
                     )
                 ),
-                environment={"RAYSERVE_BACKEND_URL": BACKEND_URL},
+                environment=_environment(stage),
             ),
         )
         self.resource.node.add_dependency(*role_policies_of(self.role))
+
+
+def _environment(stage: Stage) -> dict[str, str]:
+    threads = stage.endpoint.model_threads
+    return {
+        "RAYSERVE_BACKEND_URL": BACKEND_URL,
+        # Ray runs its workers, and what they start, at a low priority (nice 15): behind the adapter, and all else.
+        "RAY_worker_niceness": "0",
+        **({"KENNEL_MODEL_THREADS": str(threads)} if threads else {}),
+    }

@@ -20,7 +20,10 @@ MATRIX: dict[str, dict[str, Any]] = {
         **CONTEXT["stages"]["dev"],
         "function": {"url_auth": "NONE", "public_url_reason": "a demo without data"},
     },
-    "gpu": {**CONTEXT["stages"]["dev"], "endpoint": {"instance_type": "ml.g5.xlarge", "fixed": True}},
+    "gpu": {
+        **CONTEXT["stages"]["dev"],
+        "endpoint": {"instance_type": "ml.g5.xlarge", "fixed": True, "model_threads": 2},
+    },
     "ondemand": {**CONTEXT["stages"]["dev"], "region": "eu-central-1", "ec2": {"spot": False}},
 }
 

@@ -97,6 +97,15 @@ def test_given_an_instance_with_its_own_disk_when_synthesized_then_its_endpoint_
     assert all("KmsKeyId" in c for _, c in resources(matrix["dev"], "AWS::SageMaker::EndpointConfig"))
 
 
+def test_given_model_threads_when_synthesized_then_the_container_is_told_and_else_it_follows_its_cores(
+    matrix: dict[str, Templates],
+) -> None:
+    ((_, given),) = resources(matrix["gpu"], "AWS::SageMaker::Model")
+    ((_, left_out),) = resources(matrix["dev"], "AWS::SageMaker::Model")
+    assert given["PrimaryContainer"]["Environment"]["KENNEL_MODEL_THREADS"] == "2"
+    assert "KENNEL_MODEL_THREADS" not in left_out["PrimaryContainer"]["Environment"]
+
+
 def test_given_dev_when_synthesized_then_target_tracking_follows_invocations(matrix: dict[str, Templates]) -> None:
     policies = {
         p["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]

@@ -1,37 +1,53 @@
 """The model server's answers, with a predictor that needs no model."""
 
+import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import server
 from drawing import encode, gradient
 from starlette.testclient import TestClient
 
+import server
 from images import decode
+from metrics import Metrics
 from predictor import damaged_files
 
 
 class Decoding:
-    """A predictor that only decodes."""
+    """A predictor that only decodes, and can be told to hang or to fail."""
 
-    name = "none"
+    name = variant = "none"
 
-    def __init__(self, package: Path) -> None:
-        pass
+    def __init__(self, package: Path, threads: int) -> None:
+        self.hangs = threading.Event()
+        self.hangs.set()
+        self.fails = False
 
     def predict(self, data: bytes, top_k: int = 5) -> list[dict[str, Any]]:
+        self.hangs.wait(10)
+        if self.fails:
+            raise RuntimeError("the model is broken")
         decode(data, 32)
         return [{"label": str(index), "probability": 0.1} for index in range(top_k)]
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(server, "Predictor", Decoding)
-    monkeypatch.setattr(server, "model", server.Model())
+def predictor(monkeypatch: pytest.MonkeyPatch) -> Decoding:
+    made = Decoding(Path(), 1)
+    monkeypatch.setattr(server, "Predictor", lambda package, threads: made)
+    monkeypatch.setattr(server, "serving", server.Serving())
+    return made
+
+
+@pytest.fixture
+def client(predictor: Decoding) -> Iterator[TestClient]:
     with TestClient(server.app) as started:
         yield started
+        predictor.hangs.set()
 
 
 @pytest.mark.parametrize("path", ["/", "/invocations"])
@@ -70,15 +86,86 @@ def test_given_a_bad_request_when_posted_then_a_problem_document_says_why(
 @pytest.mark.parametrize("path", ["/ping", "/-/healthz"])
 def test_given_a_loaded_model_when_pinged_then_it_is_ready_and_not_before(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
-    server.model.predictor = None
-    assert client.get(path).status_code == 503
+    server.serving.pool = None
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["title"]) == (503, "Not ready")
+
+
+def test_given_a_model_that_stopped_answering_when_pinged_then_it_is_unhealthy_until_it_answers(
+    client: TestClient, predictor: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENCE_S", 0.0)
+    monkeypatch.setattr(server, "HEALTH_TIMEOUT_S", 0.2)
+    predictor.fails = True
+    assert client.get("/ping").json()["title"] == "Failing"
+    predictor.fails = False
+    assert client.get("/ping").status_code == 200
+    predictor.hangs.clear()
+    assert client.get("/ping").json()["title"] == "Silent"
+    monkeypatch.setattr(server, "HUNG_S", 0.1)
+    assert client.get("/ping").json()["title"] == "Hung"
+    predictor.hangs.set()
+    deadline = time.monotonic() + 5
+    while client.get("/ping").status_code != 200:
+        assert time.monotonic() < deadline
+
+
+def test_given_a_server_that_drains_when_called_then_it_answers_and_closes_the_connection(
+    client: TestClient, jpeg: bytes
+) -> None:
+    server.serving.draining = True
+    assert client.get("/ping").json()["title"] == "Draining"
+    answer = client.post("/", content=jpeg)
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
 
 
 def test_given_a_full_queue_when_posted_then_the_excess_is_refused_at_once(client: TestClient, jpeg: bytes) -> None:
-    server.model.waiting = server.MAX_WAITING
+    assert server.serving.pool
+    server.serving.pool.capacity = 0
     answer = client.post("/", content=jpeg)
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.json()["title"]) == (503, "Overloaded")
     assert answer.headers["retry-after"] == "1"
+
+
+def test_given_a_deadline_when_the_model_is_late_then_the_answer_says_so(
+    client: TestClient, predictor: Decoding, jpeg: bytes
+) -> None:
+    assert server.serving.pool
+    server.serving.pool.deadline_s = 0.1
+    predictor.hangs.clear()
+    answer = client.post("/", content=jpeg)
+    assert (answer.status_code, answer.json()["title"]) == (504, "Too late")
+
+
+def test_given_requests_when_answered_then_log_and_metrics_say_what_took_how_long(
+    client: TestClient, jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kennel")
+    answer = client.post("/", content=jpeg, headers={"X-Amzn-SageMaker-Inference-Id": "mine"})
+    client.post("/", content=b"text")
+    first, second = (json.loads(record.message) for record in caplog.records)
+    assert (first["request"], first["status"], first["bytes"]) == ("mine", 200, len(jpeg))
+    assert 0 < first["model_ms"] <= first["total_ms"] + 0.1
+    assert answer.headers["x-amzn-sagemaker-custom-attributes"].startswith("queue_ms=")
+    assert second["request"]
+    assert second["status"] == 415
+    line = json.loads(server.serving.metrics.line() or "")
+    assert (line["Status200"], line["Status415"], line["Model"]) == (1, 1, "none")
+    assert len(line["TotalTime"]) == 2
+    named = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert named == {"Status200", "Status415", "TotalTime", "QueueTime", "ModelTime"}
+    assert server.serving.metrics.line() is None
+
+
+def test_given_many_durations_when_reported_then_they_are_a_sample_that_the_format_allows() -> None:
+    metrics = Metrics("none")
+    for number in range(1000):
+        metrics.count("Status200")
+        metrics.time("TotalTime", number)
+    line = json.loads(metrics.line() or "")
+    assert line["Status200"] == 1000
+    assert len(line["TotalTime"]) == 100
+    assert max(line["TotalTime"]) > 500
 
 
 def test_given_a_damaged_package_when_checked_then_every_fault_is_named(tmp_path: Path) -> None:

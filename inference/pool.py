@@ -1,0 +1,91 @@
+"""The model threads of one server, and the bounded queue before them."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from predictor import Prediction
+
+
+class Predicts(Protocol):
+    """What the threads share; each calls it at the same time as the others."""
+
+    def predict(self, data: bytes, top_k: int) -> list[Prediction]:
+        """The best classes of one picture."""
+
+
+class Full(Exception):
+    """The queue has no room: an answer now is worth more than an answer late."""
+
+
+class Expired(Exception):
+    """The deadline came before the answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a thread made of one picture, and what of the time went where."""
+
+    predictions: list[Prediction]
+    queue_ms: float
+    model_ms: float
+
+
+class Pool:
+    """`threads` model threads and a queue of at most `capacity` pictures. Use it from one event loop."""
+
+    def __init__(self, predictor: Predicts, threads: int, capacity: int, deadline_s: float) -> None:
+        self.threads, self.capacity, self.deadline_s = threads, capacity, deadline_s
+        self.unfinished = 0
+        self.last_answer = 0.0
+        self._predictor = predictor
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._lock = threading.Lock()
+        # By thread: when it took the picture that it is at work on.
+        self._begun: dict[int, float] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Pictures in the queue, without those that a thread is at work on."""
+        return max(0, self.unfinished - self.threads)
+
+    def longest_s(self) -> float:
+        """For how long the slowest thread has been at work on its picture; 0 if all are free."""
+        return max((time.monotonic() - begun for begun in list(self._begun.values())), default=0.0)
+
+    async def predict(self, data: bytes, top_k: int) -> Answer:
+        """Waits for a thread and for its answer. Raises Full, Expired, or what the predictor raises."""
+        if self.waiting >= self.capacity:
+            raise Full
+        arrived = time.monotonic()
+        with self._lock:
+            self.unfinished += 1
+        future = self._executor.submit(self._work, data, top_k, arrived)
+        future.add_done_callback(self._finished)
+        try:
+            # A picture that is still in the queue then leaves it; one that a thread is at work on cannot be stopped.
+            return await asyncio.wait_for(asyncio.wrap_future(future), self.deadline_s)
+        except TimeoutError:
+            raise Expired from None
+
+    def _work(self, data: bytes, top_k: int, arrived: float) -> Answer:
+        begun = time.monotonic()
+        thread = threading.get_ident()
+        self._begun[thread] = begun
+        try:
+            predictions = self._predictor.predict(data, top_k)
+        finally:
+            del self._begun[thread]
+        self.last_answer = ended = time.monotonic()
+        return Answer(predictions, (begun - arrived) * 1000, (ended - begun) * 1000)
+
+    def _finished(self, _: "Future[Answer]") -> None:
+        with self._lock:
+            self.unfinished -= 1
+
+    def close(self) -> None:
+        """Lets the threads end."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,56 @@
+"""A model package, and the processes that serve it, for the tests of serving."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from environment import REPOSITORY
+
+from kennel import sample
+
+TIMEOUT_S = 120
+
+
+def train(folder: Path) -> Path:
+    """A package trained on the sample pictures, which are in `folder`/pictures."""
+    sample.write(folder / "pictures")
+    command = [sys.executable, str(REPOSITORY / "training/train.py"), "--epochs", "1"]
+    subprocess.run([*command, "--data", str(folder / "pictures"), "--model-dir", str(folder / "model")], check=True)
+    return folder / "model"
+
+
+def healthy(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url, timeout=2).status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def until_healthy(url: str, what: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not healthy(url):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+@contextmanager
+def model_server(package: Path, port: int, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """server.py alone, as deployment.py starts it; ended at the end."""
+    process = subprocess.Popen(
+        [sys.executable, str(package / "server.py"), "--port", str(port)],
+        cwd=package,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        until_healthy(f"http://127.0.0.1:{port}/ping", "the model server did not start")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
