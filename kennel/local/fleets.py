@@ -1,4 +1,4 @@
-"""Endpoints: the real server.py on the real model package, one process group per instance."""
+"""Endpoints: the serving container with the real server.py and model package, one process group per instance."""
 
 import itertools
 import os
@@ -175,11 +175,13 @@ class Fleets:
 
     def _start(self, name: str, fleet: _Fleet, index: int, port: int) -> subprocess.Popen[bytes]:
         process = self._processes.start(
-            [sys.executable, "server.py", "--port", str(port)],
+            [
+                *(sys.executable, "-m", "kennel.local.serving_container"),
+                *(str(fleet.package), "--without-ray", "--port", str(port)),
+            ],
             env={
                 "PATH": os.environ["PATH"],
                 "LANG": "C.UTF-8",
-                "PYTHONPATH": f"{fleet.package}{os.pathsep}{fleet.package / 'code'}",
                 "PYTHONUNBUFFERED": "1",
                 **fleet.settings.environment,
             },
