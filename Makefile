@@ -58,6 +58,15 @@ bench-training: setup ## The course's training loop against ours, an hour   DATA
 bench-tuning: setup ## A search over 10,000 cached features: time and memory, ten minutes
 	@exec python bench/tuning.py
 
+.PHONY: bench-serving
+bench-serving: setup ## The course's endpoint against ours: speed, memory, overload; half an hour   [DATA=folder]
+	@exec python bench/serving.py $(if $(DATA),"$(DATA)")
+
+.PHONY: fuzz
+fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
+	@$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
+	@exec python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
+
 .PHONY: synth
 synth: setup ## Synthesize the stage's templates into cdk.out
 	@cdk synth --quiet -c stage=$(STAGE)
@@ -107,5 +116,6 @@ $(NODE_READY): package.json package-lock.json | $(VENV_READY)
 # Also run by the CDK command line before each synth (cdk.json), with whatever Python is active there.
 $(WHEELS_READY): training/vendor.txt
 	@start=$$SECONDS; rm -rf build/wheels; \
-	python3 -m pip download --quiet --no-deps --require-hashes --dest build/wheels -r training/vendor.txt; \
+	python3 -m pip download --quiet --no-deps --require-hashes --dest build/wheels -r training/vendor.txt \
+	  --only-binary=:all: --python-version 3.13 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64; \
 	touch $@; echo "Set-up: vendored wheels took $$((SECONDS - start)) s"
