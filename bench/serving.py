@@ -168,7 +168,7 @@ def requests(data: Path) -> Path:
     return folder
 
 
-def load(stack: Stack, pictures: Path, concurrency: int, seconds: float) -> Measured:
+def load(stack: Stack, pictures: Path, concurrency: int, seconds: float, *, settle: bool = True) -> Measured:
     """What wrk measures with so many connections; cpu_ms is the stack's own, for each request."""
     before, own = stack.cpu_s(), _children_s()
     answer = subprocess.run(
@@ -184,7 +184,8 @@ def load(stack: Stack, pictures: Path, concurrency: int, seconds: float) -> Meas
     measured["cpu_ms"] = 1000 * (stack.cpu_s() - before) / answered
     measured["load_cpu_ms"] = 1000 * (_children_s() - own) / answered
     # A stack that was stopped in the middle of its queue would still work on it when the next one is measured.
-    _until_idle(stack)
+    if settle:
+        _until_idle(stack)
     return {name: round(value, 3) for name, value in measured.items()}
 
 
@@ -231,10 +232,13 @@ def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
     threads = [threading.Thread(target=probe) for _ in range(4)]
     for thread in threads:
         thread.start()
-    measured = load(server, pictures, OVERLOAD, 15)
-    ends.set()
-    for thread in threads:
-        thread.join()
+    try:
+        measured = load(server, pictures, OVERLOAD, 15, settle=False)
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join()
+    _until_idle(server)
     refused = sorted(ms for status, ms in seen if status == 503)
     answered = sorted(ms for status, ms in seen if status == 200)
     return {
