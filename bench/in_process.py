@@ -51,11 +51,8 @@ def rate(predict: Callable[[bytes], Any], data: list[bytes], callers: int, secon
 
 def _ours(package: Path) -> Callable[[bytes], Any]:
     sys.path.insert(0, str(package))
-    import torch
-
     from predictor import Predictor
 
-    torch.set_num_threads(1)
     return Predictor(package, CORES).predict
 
 

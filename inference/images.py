@@ -62,7 +62,6 @@ def resized(pixels: Pixels, size: int) -> Pixels:
     """(height, width, 3) as (size, size, 3): bicubic, antialiased. Its threads are torch's: give it one."""
     planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     planes = F.interpolate(planes, (size, size), mode="bicubic", antialias=True)
-    # Channels stay last in memory: this copies nothing.
     result: Pixels = planes[0].permute(1, 2, 0).contiguous().numpy()
     return result
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 # Pixels (1, height, width, 3) to logits (1, classes). Normalisation is part of the model.
 Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -24,6 +25,8 @@ def load(runtime: str, file: Path, precision: str, threads: int) -> Run:
 
     Threads within a call would fight over the cores with those of the others.
     """
+    # Whatever runs the model: torch resizes every picture.
+    torch.set_num_threads(1)
     run, free = RUNTIMES[runtime](file, precision, threads), threading.BoundedSemaphore(threads)
 
     def run_when_free(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -34,20 +37,12 @@ def load(runtime: str, file: Path, precision: str, threads: int) -> Run:
 
 
 def _torch(file: Path, precision: str, threads: int) -> Run:
-    import torch
-
-    torch.set_num_threads(1)
     with warnings.catch_warnings():
         # torch warns of its own loader's read-only buffer.
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
         model = torch.export.load(file).module()
-    ready = threading.local()
 
     def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if not hasattr(ready, "set"):
-            # Of this thread, too.
-            torch.set_num_threads(1)
-            ready.set = True
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits: npt.NDArray[np.float32] = model(torch.from_numpy(pixels)).float().numpy()
         return logits

@@ -35,7 +35,7 @@ from predictor import Predictor, damaged_files, example
 
 PACKAGE = Path(os.environ.get("KENNEL_MODEL_DIR", Path(__file__).resolve().parent))
 MODEL_THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or len(os.sched_getaffinity(0))
-# While one picture is in the model, the next is decoded: bench/serving.py has what it gains.
+# While one picture is in the model, the next is decoded: docs/serving.md has what it gains.
 THREADS = 2 * MODEL_THREADS
 DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
