@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import random
-import re
 import resource
 import shutil
 import statistics
@@ -20,8 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,11 +30,12 @@ import serving_report
 import stacks
 from PIL import Image
 from rich.console import Console
-from stacks import WORK, Stack, StackError
+from stacks import WORK, Stack, StackError, post
 
 import bad_pictures
 import variants
 from kennel import sample
+from package import processor
 
 RESULTS = REPOSITORY / "bench" / "results"
 CONCURRENCY = (1, 8, 64)
@@ -227,7 +225,7 @@ def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
 
     def probe() -> None:
         while not ends.wait(0.02):
-            seen.append(_post(server.url, picture))
+            seen.append(post(server.url, picture))
 
     threads = [threading.Thread(target=probe) for _ in range(4)]
     for thread in threads:
@@ -259,7 +257,7 @@ def refusals(server: Stack) -> dict[str, Any]:
     slowest, wrong = (0.0, ""), []
     corpus = bad_pictures.corpus()
     for name, data, status in corpus:
-        given, ms = _post(server.url, data)
+        given, ms = post(server.url, data)
         slowest = max(slowest, (round(ms, 1), name))
         if given != status:
             wrong.append(f"{name}: {given}")
@@ -322,29 +320,13 @@ def ratios(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What all of this was measured on."""
-    text = Path("/proc/cpuinfo").read_text()
-    found = re.search(r"model name\s*: (.+)", text)
     return {
-        "processor": found[1] if found else platform.machine(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
-
-
-def _post(url: str, data: bytes) -> tuple[int, float]:
-    """Status and milliseconds."""
-    started = time.perf_counter()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "image/jpeg"}, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            answer.read()
-            status = answer.status
-    except urllib.error.HTTPError as error:
-        error.read()
-        status = error.code
-    return status, 1000 * (time.perf_counter() - started)
 
 
 def _children_s() -> float:

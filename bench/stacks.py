@@ -15,6 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from kennel.local.ports import answers
+from predictor import example
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK = REPOSITORY / "build" / "bench"
 BASELINE_PACKAGES = ("torchserve==0.12.0", "sagemaker-pytorch-inference==2.0.25", "sagemaker-inference==1.10.1")
@@ -80,7 +83,7 @@ def started(name: str, command: Sequence[str], url: str, ping: str, environment:
             command, env=environment, cwd=WORK, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        while not _answers(ping):
+        while not answers(ping, timeout_s=5):
             if process.poll() is not None or time.monotonic() - begun > READY_S:
                 raise StackError(f"{name} did not start: see {log}")
             time.sleep(0.05)
@@ -91,14 +94,6 @@ def started(name: str, command: Sequence[str], url: str, ping: str, environment:
             process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def baseline_environment() -> Path:
@@ -151,23 +146,26 @@ def baseline(port: int) -> Iterator[Stack]:
 
 def _until_answers(stack: Stack) -> None:
     """TorchServe's ping answers before its workers have loaded the model."""
-    from PIL import Image
-
-    picture = WORK / "first.jpg"
-    Image.new("RGB", (64, 64)).save(picture)
     begun = time.monotonic()
-    while True:
-        request = urllib.request.Request(
-            stack.url, data=picture.read_bytes(), headers={"Content-Type": "image/jpeg"}, method="POST"
-        )
-        try:
-            urllib.request.urlopen(request, timeout=60).close()
-            break
-        except (urllib.error.URLError, OSError):
-            if time.monotonic() - begun > READY_S:
-                raise StackError(f"{stack.name} answers no picture: see {WORK / 'baseline.log'}") from None
-            time.sleep(0.2)
+    while post(stack.url, example())[0] != 200:
+        if time.monotonic() - begun > READY_S:
+            raise StackError(f"{stack.name} answers no picture: see {WORK / 'baseline.log'}")
+        time.sleep(0.2)
     stack.start_to_ready_s += time.monotonic() - begun
+
+
+def post(url: str, picture: bytes) -> tuple[int, float]:
+    """Status and milliseconds of one request."""
+    started = time.perf_counter()
+    request = urllib.request.Request(url, data=picture, headers={"Content-Type": "image/jpeg"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+            status = answer.status
+    except urllib.error.HTTPError as error:
+        error.read()
+        status = error.code
+    return status, 1000 * (time.perf_counter() - started)
 
 
 @contextmanager

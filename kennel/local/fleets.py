@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import urllib3
 from moto.sagemaker.models import FakeEndpoint
 
 from kennel.local.logs import LogStream
+from kennel.local.ports import free_port
 from kennel.local.processes import Processes
 from kennel.local.roles import service_session
 from kennel.local.transfer import download
@@ -161,7 +161,7 @@ class Fleets:
     def _grow(self, name: str, fleet: _Fleet) -> None:
         """Starts the instances that are missing, and waits until each is ready."""
         for index in range(len(fleet.instances), fleet.settings.instances):
-            port = _free_port()
+            port = free_port()
             instance = _Instance(port, self._start(name, fleet, index, port))
             fleet.instances.append(instance)
             threading.Thread(target=self._supervise, args=(name, fleet, index, instance), daemon=True).start()
@@ -225,9 +225,3 @@ class Fleets:
         for instance in fleet.instances:
             self._processes.stop(instance.process)
         shutil.rmtree(fleet.package, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

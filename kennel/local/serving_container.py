@@ -9,22 +9,20 @@ python -m kennel.local.serving_container PACKAGE --without-ray --port 8080
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from kennel.local.ports import LOOPBACK, answers, free_port
 
 RAY_PORT, SERVE_PORT, ADAPTER_PORT = 6379, 8000, 8080
 # As long as the container waits for Ray Serve before it starts the adapter in any case.
 SERVE_TIMEOUT_S = 60.0
 POLL_S = 0.2
 GRACE_S = 30.0
-LOOPBACK = "127.0.0.1"
 
 
 class PackageError(Exception):
@@ -55,7 +53,7 @@ def run(package: Path, port: int, *, with_ray: bool) -> NoReturn:
             running.append(_start_ray(package, environment))
             backend = environment.get("RAYSERVE_BACKEND_URL", f"http://{LOOPBACK}:{SERVE_PORT}")
         else:
-            free = _free_port()
+            free = free_port()
             running.append(_start([sys.executable, "server.py", "--port", str(free)], package, environment))
             backend = f"http://{LOOPBACK}:{free}"
         adapter = [sys.executable, "-m", "kennel.local.adapter", "--port", str(port)]
@@ -100,7 +98,7 @@ def _start_ray(package: Path, environment: dict[str, str]) -> "subprocess.Popen[
     subprocess.run(start, env=environment, check=True)
     serve = _start(["serve", "run", str(package / "config.yaml")], package, environment)
     deadline = time.monotonic() + SERVE_TIMEOUT_S
-    while serve.poll() is None and not _answers(f"http://{LOOPBACK}:{SERVE_PORT}/-/healthz"):
+    while serve.poll() is None and not answers(f"http://{LOOPBACK}:{SERVE_PORT}/-/healthz"):
         if time.monotonic() > deadline:
             break  # the container then starts its adapter all the same, whose /ping says what is wrong
         time.sleep(POLL_S)
@@ -111,25 +109,11 @@ def _start(command: list[str], folder: Path, environment: dict[str, str]) -> "su
     return subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL)
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def _wait(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from environment import REPOSITORY
 
 from kennel import sample
+from kennel.local.ports import answers
 
 TIMEOUT_S = 120
 
@@ -25,16 +24,9 @@ def train(folder: Path) -> Path:
     return folder / "model"
 
 
-def healthy(url: str) -> bool:
-    try:
-        return bool(urllib.request.urlopen(url, timeout=2).status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def until_healthy(url: str, what: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
-    while not healthy(url):
+    while not answers(url):
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from environment import REPOSITORY
-from serving import TIMEOUT_S, healthy, train, until_healthy
+from serving import TIMEOUT_S, train, until_healthy
 
+from kennel.local.ports import answers
 from kennel.local.serving_container import PackageError, check
 
 pytestmark = pytest.mark.slow
@@ -79,7 +80,7 @@ def test_given_the_container_when_its_model_server_dies_then_ping_says_so_and_it
 ) -> None:
     (first,) = servers()
     first.kill()
-    while healthy(f"{ADAPTER}/ping"):
+    while answers(f"{ADAPTER}/ping"):
         time.sleep(0.05)
     until_healthy(f"{ADAPTER}/ping", "the model server was not started again")
     (second,) = servers()
