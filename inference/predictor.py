@@ -46,7 +46,7 @@ def example() -> bytes:
 
 
 class Predictor:
-    """The model of a package. Any number of threads may use it; `threads` of them compute at the same time."""
+    """The model of a package, for `threads` threads to use at the same time."""
 
     def __init__(self, package: Path, threads: int = 1) -> None:
         """Loads `package`, the folder that holds model.json; raises FileNotFoundError if a file is missing."""

@@ -6,8 +6,8 @@ A runtime is imported when its loader is called: a package brings along the one 
 import vendored  # noqa: F401
 
 # isort: split
+import queue
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,19 +21,13 @@ Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def load(runtime: str, file: Path, precision: str, threads: int) -> Run:
-    """The model in `file`; any number of threads may call it, of which `threads` compute at the same time.
+    """The model in `file`, for `threads` threads; of more that call it at the same time, some wait.
 
-    Threads within a call would fight over the cores with those of the others.
+    Each call is computed by the thread that makes it: threads within a call would fight over the cores with the others.
     """
     # Whatever runs the model: torch resizes every picture.
     torch.set_num_threads(1)
-    run, free = RUNTIMES[runtime](file, precision, threads), threading.BoundedSemaphore(threads)
-
-    def run_when_free(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        with free:
-            return run(pixels)
-
-    return run_when_free
+    return RUNTIMES[runtime](file, precision, threads)
 
 
 def _torch(file: Path, precision: str, threads: int) -> Run:
@@ -72,27 +66,31 @@ def _openvino(file: Path, precision: str, threads: int) -> Run:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
-    model = openvino.Core().compile_model(
-        file,
-        "CPU",
-        {
-            # What int8 leaves open is computed in it, too; without it, OpenVINO takes bf16 where the processor has it.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
-    own = threading.local()
+    core = openvino.Core()
+    model = core.read_model(file)
+    # One of several streams would have threads of its own, and cores wait while one thread hands over to another.
+    settings = {
+        # What int8 leaves open is computed in it, too; without it, OpenVINO takes bf16 where the processor has it.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    free: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+    for _ in range(threads):
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        # Two threads that ask at the same time as the first ever wait for each other, holding the interpreter's lock.
+        request.infer([np.zeros(tuple(model.input().shape), np.uint8)])
+        free.put(request)
 
     def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        if not hasattr(own, "request"):
-            own.request = model.create_infer_request()
-        logits: npt.NDArray[np.float32] = own.request.infer([pixels])[0].copy()
+        request = free.get()
+        try:
+            logits: npt.NDArray[np.float32] = request.infer([pixels])[0].copy()
+        finally:
+            free.put(request)
         return logits
 
-    # Two threads that ask at the same time as the first ever wait for each other, holding the interpreter's lock.
-    run(np.zeros(tuple(model.input().shape), np.uint8))
     return run
 
 

@@ -1,4 +1,4 @@
-"""The model server: Starlette on uvicorn, one process, one model thread per core and as many that decode.
+"""The model server: Starlette on uvicorn, one process, one model thread more than there are cores.
 
 Behind AWS's container its adapter calls `/` and `/-/healthz`; alone it answers SageMaker's own `/invocations` and
 `/ping`. Errors are RFC 9457 problem documents. What is accepted is answered, also when the server is told to end.
@@ -11,6 +11,7 @@ import ctypes
 import json
 import logging
 import os
+import random
 import re
 import signal
 import socket
@@ -18,15 +19,16 @@ import struct
 import sys
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from images import UnreadableImage, UnsupportedImage
 from metrics import Metrics
@@ -34,9 +36,8 @@ from pool import Answer, Expired, Full, Pool
 from predictor import Predictor, damaged_files, example
 
 PACKAGE = Path(os.environ.get("KENNEL_MODEL_DIR", Path(__file__).resolve().parent))
-MODEL_THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or len(os.sched_getaffinity(0))
-# While one picture is in the model, the next is decoded: docs/serving.md has what it gains.
-THREADS = 2 * MODEL_THREADS
+# One more than cores: while one waits for the interpreter, another computes. docs/serving.md has what it gains.
+THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or len(os.sched_getaffinity(0)) + 1
 DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
 DEFAULT_TOP_K = 5
@@ -74,16 +75,14 @@ serving = Serving()
 async def invoke(request: Request) -> Response:
     """A picture in, predictions out."""
     started = time.perf_counter()
-    said: dict[str, object] = {"request": request.headers.get("x-amzn-sagemaker-inference-id") or uuid.uuid4().hex}
+    identity = request.headers.get("x-amzn-sagemaker-inference-id") or f"{random.getrandbits(128):032x}"
+    said: dict[str, object] = {"request": identity}
     answer = await _answer(request, said)
     total_ms = (time.perf_counter() - started) * 1000
     log.info(json.dumps({**said, "status": answer.status_code, "total_ms": round(total_ms, 1)}))
     if serving.pool:
-        serving.metrics.count(f"Status{answer.status_code}")
         serving.metrics.time("TotalTime", total_ms)
-    if serving.draining:
-        answer.headers["Connection"] = "close"
-    return answer
+    return _counted(answer)
 
 
 async def _answer(request: Request, said: dict[str, object]) -> Response:
@@ -101,7 +100,7 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
     try:
         answer = await serving.pool.predict(data, top_k)
     except Full:
-        return problem(503, "Overloaded", f"{QUEUE} requests are waiting", headers={"Retry-After": "1"})
+        return _refusal()
     except Expired:
         return problem(504, "Too late", f"there was no answer within {DEADLINE_S:.0f} s")
     except UnsupportedImage as error:
@@ -122,6 +121,19 @@ def _success(answer: Answer, said: dict[str, object]) -> Response:
         {"predictions": answer.predictions, "model": serving.model},
         headers={"X-Amzn-SageMaker-Custom-Attributes": attributes},
     )
+
+
+def _refusal() -> Response:
+    return problem(503, "Overloaded", f"{QUEUE} requests are waiting", headers={"Retry-After": "1"})
+
+
+def _counted(answer: Response) -> Response:
+    """The same answer; ends its connection while the server drains."""
+    if serving.pool:
+        serving.metrics.count(f"Status{answer.status_code}")
+    if serving.draining:
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 async def _body(request: Request) -> bytes | None:
@@ -171,14 +183,35 @@ def problem(status: int, title: str, detail: str, headers: dict[str, str] | None
     )
 
 
+class Admission:
+    """Refuses what the queue has no room for before anything else is done with it, a line in the log included.
+
+    Refusing must cost little, or those who ask again at once take the cores from those who wait.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI has it."""
+        pool = serving.pool
+        if scope["type"] != "http" or scope["method"] != "POST" or pool is None or pool.waiting < pool.capacity:
+            await self.app(scope, receive, send)
+            return
+        # To its end: a caller that is still sending would see a broken connection, not the refusal.
+        while (await receive()).get("more_body"):
+            pass
+        await _counted(_refusal())(scope, receive, send)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    predictor = await asyncio.to_thread(Predictor, PACKAGE, MODEL_THREADS)
+    predictor = await asyncio.to_thread(Predictor, PACKAGE, THREADS)
     pool = Pool(predictor, THREADS, QUEUE, DEADLINE_S)
     # Each thread answers one picture first, so that no caller pays for what is made at the first.
     await asyncio.gather(*(pool.predict(example(), 1) for _ in range(THREADS)))
     serving.model, serving.metrics, serving.pool = predictor.name, Metrics(predictor.name), pool
-    log.info(json.dumps({"ready": predictor.name, "variant": predictor.variant, "model_threads": MODEL_THREADS}))
+    log.info(json.dumps({"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}))
     reporting = asyncio.create_task(_report())
     yield
     reporting.cancel()
@@ -196,6 +229,7 @@ async def _report() -> None:
 
 app = Starlette(
     lifespan=_lifespan,
+    middleware=[Middleware(Admission)],
     routes=[
         Route("/", invoke, methods=["POST"]),
         Route("/invocations", invoke, methods=["POST"]),

@@ -61,7 +61,7 @@ class Endpoint(_Settings):
     invocations_per_instance_per_min: int = Field(10, ge=1, description="what target tracking keeps each instance at")
     scale_out_cooldown_s: int = Field(60, ge=0)
     scale_in_cooldown_s: int = Field(300, ge=0)
-    model_threads: int | None = Field(None, ge=1, description="of each instance; none takes one a core")
+    model_threads: int | None = Field(None, ge=1, description="of each instance; none takes one more than cores")
     timeout_s: int = Field(20, ge=1, le=60, description="what the function allows an invocation")
     canary_percent: int | None = Field(None, ge=1, le=50, description="none shifts all traffic at once")
     bake_time_s: int = Field(360, ge=0, le=3600, description="how long an update is watched before it completes")
