@@ -1,4 +1,4 @@
-"""Pictures per second of a predictor in its own process, on all cores: ours, or FACTS' recipe beside it.
+"""Pictures per second of a predictor in its own process, on all cores: ours, or the usual recipe beside it.
 
     python bench/in_process.py ours|recipe PACKAGE PICTURES SECONDS
 

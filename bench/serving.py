@@ -12,13 +12,10 @@ import json
 import os
 import platform
 import random
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,13 +23,15 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests/unit", ".")]
 
+import decoding
 import serving_report
 import stacks
+from load import Measured, load
 from PIL import Image
 from rich.console import Console
-from stacks import WORK, Stack, StackError, post
+from stacks import WORK, Stack, StackError
+from steady import overloaded, refusals, saturated
 
-import bad_pictures
 import variants
 from kennel import sample
 from package import processor
@@ -40,11 +39,7 @@ from package import processor
 RESULTS = REPOSITORY / "bench" / "results"
 CONCURRENCY = (1, 8, 64)
 SIZES_KB = (100, 1000, 4000)
-# More than the queue and the threads of our server hold.
-OVERLOAD = 150
-IDLE_WITHIN_S = 180
 MAIN_BYTES = (90_000, 180_000)
-Measured = dict[str, float]
 console = Console(highlight=False)
 
 
@@ -75,6 +70,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         sample.write(data)
     ours, resnet50 = package("efficientnet_lite0", data), package("resnet50", data)
     recipe(ours)
+    console.print("Decoding at a reduced scale, and in full")
+    decoded = decoding.agreement(ours, data)
     pictures = requests(data)
     rounds: list[dict[str, Any]] = []
     with ExitStack() as running:
@@ -96,6 +93,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 for name, stack in zip(names, every, strict=True):
                     if name != "resnet50" or count == 8:
                         figures[f"{name} c{count}"] = load(stack, pictures, count, arguments.seconds)
+            figures["ours resnet50"] = in_process("ours", resnet50, pictures, arguments.seconds)
             rounds.append(figures)
         sizes = by_size(data, {"baseline": baseline, "adapter": adapter}, arguments.seconds)
         console.print("Overload, and bad pictures")
@@ -112,6 +110,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "stacks": about,
         "rounds": rounds,
         "by_picture_size": sizes,
+        "decoding": decoded,
         "overload": overload,
         "bad_pictures": bad,
         "soak": soak,
@@ -140,7 +139,7 @@ def package(backbone: str, data: Path) -> Path:
 
 
 def recipe(ours: Path) -> None:
-    """The network of FACTS' recipe: the same backbone with its own head, without normalisation, in fp32."""
+    """The network of the usual recipe: the same backbone with its own head, without normalisation, in fp32."""
     import torch
 
     from backbones import BACKBONES
@@ -164,27 +163,6 @@ def requests(data: Path) -> Path:
     for number, file in enumerate(random.Random(1).sample(usual or files, min(32, len(usual or files)))):
         shutil.copy(file, folder / f"{number:02d}.jpg")
     return folder
-
-
-def load(stack: Stack, pictures: Path, concurrency: int, seconds: float, *, settle: bool = True) -> Measured:
-    """What wrk measures with so many connections; cpu_ms is the stack's own, for each request."""
-    before, own = stack.cpu_s(), _children_s()
-    answer = subprocess.run(
-        [
-            *("wrk", "--threads", "1", "--connections", str(concurrency), "--duration", f"{seconds:g}s"),
-            *("--timeout", "60s", "--script", str(Path(__file__).with_name("load.lua")), stack.url),
-        ],
-        env={**os.environ, "PICTURES": str(pictures)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    measured: Measured = json.loads(answer.stdout.strip().splitlines()[-1])
-    answered = max(1, measured["requests"] - measured["refused"])
-    measured["per_s"] = (measured["requests"] - measured["refused"]) / measured["seconds"]
-    measured["cpu_ms"] = 1000 * (stack.cpu_s() - before) / answered
-    measured["load_cpu_ms"] = 1000 * (_children_s() - own) / answered
-    # A stack that was stopped in the middle of its queue would still work on it when the next one is measured.
-    if settle:
-        _until_idle(stack)
-    return {name: round(value, 3) for name, value in measured.items()}
 
 
 def in_process(kind: str, ours: Path, pictures: Path, seconds: float) -> float:
@@ -217,78 +195,6 @@ def picture_of(file: Path, size_kb: int) -> bytes:
         scale *= share**0.5
 
 
-def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
-    """How long a refusal takes, and an answer, while more connections post than the queue holds."""
-    picture = next(pictures.glob("*.jpg")).read_bytes()
-    seen: list[tuple[int, float]] = []
-    ends = threading.Event()
-
-    def probe() -> None:
-        while not ends.wait(0.02):
-            seen.append(post(server.url, picture))
-
-    threads = [threading.Thread(target=probe) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        measured = load(server, pictures, OVERLOAD, 15, settle=False)
-    finally:
-        ends.set()
-        for thread in threads:
-            thread.join()
-    _until_idle(server)
-    refused = sorted(ms for status, ms in seen if status == 503)
-    answered = sorted(ms for status, ms in seen if status == 200)
-    return {
-        "connections": OVERLOAD,
-        "per_s": measured["per_s"],
-        "probed": len(seen),
-        "other_statuses": len(seen) - len(refused) - len(answered),
-        "refused": len(refused),
-        "refused_p50_ms": round(statistics.median(refused), 1) if refused else 0,
-        "refused_p99_ms": round(refused[int(0.99 * len(refused))], 1) if refused else 0,
-        "answered_max_ms": round(answered[-1], 1) if answered else 0,
-    }
-
-
-def refusals(server: Stack) -> dict[str, Any]:
-    """Each bad picture alone: whether its status is right, how long it took, and what memory it took at most."""
-    idle = server.resident_mib()
-    slowest, wrong = (0.0, ""), []
-    corpus = bad_pictures.corpus()
-    for name, data, status in corpus:
-        given, ms = post(server.url, data)
-        slowest = max(slowest, (round(ms, 1), name))
-        if given != status:
-            wrong.append(f"{name}: {given}")
-    return {
-        "pictures": len(corpus),
-        "wrong": wrong,
-        "slowest_ms": slowest[0],
-        "slowest": slowest[1],
-        "peak_above_idle_mib": round(server.peak_mib() - idle),
-    }
-
-
-def saturated(adapter: Stack, pictures: Path, minutes: float) -> dict[str, Any]:
-    """Sixty-four connections for minutes: errors, and memory by time (s)."""
-    memory: list[tuple[float, float]] = []
-    ends = threading.Event()
-    started = time.monotonic()
-
-    def watch() -> None:
-        while not ends.wait(5):
-            memory.append((round(time.monotonic() - started), round(adapter.resident_mib(), 1)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    measured = load(adapter, pictures, 64, max(10.0, 60 * minutes))
-    ends.set()
-    watcher.join()
-    warm = [mib for at, mib in memory if at > min(60.0, 12 * minutes)] or [mib for _, mib in memory]
-    return {**measured, "minutes": minutes, "memory_mib": memory, "growth": round(warm[-1] / warm[0] - 1, 4)}
-
-
 def ratios(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures that the goals are in, each a median over the rounds with its spread."""
 
@@ -309,6 +215,9 @@ def ratios(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         "resnet50_throughput_ratio_c8": share(per_s("resnet50 c8"), per_s("baseline c8")),
         "http_share_of_in_process": share(per_s("adapter c8"), ours),
         "server_share_of_in_process": share(per_s("server c8"), ours),
+        "resnet50_http_share_of_in_process": share(
+            per_s("resnet50 c8"), [figures["ours resnet50"] for figures in rounds]
+        ),
         "predictor_ratio": share(ours, [figures["recipe"] for figures in rounds]),
         "c64_share_of_c8": share(per_s("server c64"), per_s("server c8")),
         "c64_share_of_c8_at_adapter": share(per_s("adapter c64"), per_s("adapter c8")),
@@ -327,21 +236,6 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
     }
-
-
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _until_idle(stack: Stack) -> None:
-    deadline = time.monotonic() + IDLE_WITHIN_S
-    while time.monotonic() < deadline:
-        before = stack.cpu_s()
-        time.sleep(0.5)
-        if stack.cpu_s() - before < 0.05:
-            return
-    raise StackError(f"{stack.name} is still at work {IDLE_WITHIN_S} s after its load has ended")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ DECODER = "simplejpeg"
 
 
 def write(folder: Path, labels: list[str], kept: Variant, description: dict[str, Any]) -> dict[str, Any]:
-    """Completes the package of DESIGN's layout in `folder`, where the variants' files are; returns model.json.
+    """Completes the package in `folder`, where the variants' files are; returns model.json.
 
     `description` has at least "name" and "input". Raises wheels.WheelError.
     """
