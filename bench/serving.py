@@ -23,18 +23,18 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests/unit", ".")]
 
+from PIL import Image
+from rich.console import Console
+
 import decoding
 import serving_report
 import stacks
-from load import Measured, load
-from PIL import Image
-from rich.console import Console
-from stacks import WORK, Stack, StackError
-from steady import overloaded, refusals, saturated
-
 import variants
 from kennel import sample
+from load import Measured, load
 from package import processor
+from stacks import WORK, Stack, StackError
+from steady import overloaded, refusals, saturated
 
 RESULTS = REPOSITORY / "bench" / "results"
 CONCURRENCY = (1, 8, 64)

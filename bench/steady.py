@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import bad_pictures
 from load import load, until_idle
 from stacks import Stack, post
-
-import bad_pictures
 
 # As many connections as the adapter opens at most, which ask again at once when they are refused.
 OVERLOAD = 100

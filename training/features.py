@@ -27,6 +27,7 @@ from torch import nn
 import images
 from backbones import Backbone, on_device
 from dataset import Dataset, Sample
+from progress import Say
 
 Rows = npt.NDArray[np.float32]
 
@@ -93,9 +94,6 @@ class Cache:
 
 class CacheError(Exception):
     """There is no usable cache; the message says why, and how to make one."""
-
-
-Say = Callable[[str, int, int], None]
 
 
 def cached(

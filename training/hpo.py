@@ -29,6 +29,7 @@ import head
 import report
 from backbones import BACKBONES
 from features import Cache
+from progress import progress, say
 from settings import SPACE, Choice, HeadSettings, settings_of
 
 STARTUP_TRIALS = 8
@@ -47,16 +48,16 @@ def search(arguments: argparse.Namespace) -> None:
     backbone = BACKBONES[arguments.backbone]
     network = backbone.load(train.weights(arguments))
     data = train.load_data(arguments)
-    cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, train.progress())
+    cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, progress())
     file = train.search_file(arguments, data)
     file.parent.mkdir(parents=True, exist_ok=True)
 
     found = find(cache, file.with_suffix(".journal"), arguments)
     file.write_text(json.dumps(dataclasses.asdict(found)) + "\n")
     for row in found.trials[: report.TRIALS]:
-        train.say(_line(row))
+        say(_line(row))
     best = argparse.Namespace(**{**vars(arguments), **found.best})
-    train.say("training with the best: " + ", ".join(f"{name}={value:.4g}" for name, value in found.best.items()))
+    say("training with the best: " + ", ".join(f"{name}={value:.4g}" for name, value in found.best.items()))
     train.train(best, data, found)
 
 
@@ -65,7 +66,7 @@ def find(cache: Cache, journal: Path, arguments: argparse.Namespace) -> report.S
     study = _study(journal, arguments)
     missing = arguments.trials - len(study.get_trials(deepcopy=False, states=DONE))
     if missing < arguments.trials:
-        train.say(f"{arguments.trials - missing} trials are in the journal, {max(0, missing)} to go")
+        say(f"{arguments.trials - missing} trials are in the journal, {max(0, missing)} to go")
     study.optimize(lambda trial: _try(trial, cache, arguments), n_trials=max(0, missing), callbacks=[_say_trial])
     return _result(study)
 
@@ -146,7 +147,7 @@ def _result(study: optuna.Study) -> report.Search:
 def _say_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     state = "pruned" if trial.state == TrialState.PRUNED else "complete"
     row = {"number": trial.number, "value": trial.user_attrs["top1"], "state": state, "settings": trial.params}
-    train.say(_line(row))
+    say(_line(row))
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -160,7 +161,7 @@ def _one(arguments: argparse.Namespace) -> None:
     kept: list[head.Epoch] = []
 
     def after_epoch(epoch: head.Epoch) -> None:
-        train.say(f"epoch={epoch.number} train_loss={epoch.train_loss:.4f} epoch_top1={epoch.top1:.4f}")
+        say(f"epoch={epoch.number} train_loss={epoch.train_loss:.4f} epoch_top1={epoch.top1:.4f}")
         if not kept or epoch.loss < kept[0].loss:
             kept[:] = [epoch]
 
@@ -168,7 +169,7 @@ def _one(arguments: argparse.Namespace) -> None:
     parts = cache.splits["train"], cache.splits["valid"], len(cache.labels)
     head.train(*parts, settings, epochs=arguments.epochs, seed=arguments.seed, after_epoch=after_epoch)
     # The tuner's objective: said once, of the epoch that would be kept.
-    train.say(f"valid_top1={kept[0].top1:.4f} valid_loss={kept[0].loss:.4f}")
+    say(f"valid_top1={kept[0].top1:.4f} valid_loss={kept[0].loss:.4f}")
 
 
 def parse() -> argparse.Namespace:

@@ -8,7 +8,6 @@ Runs as a SageMaker training job (contract.py), on EC2, or by hand:
 """
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import os
@@ -34,24 +33,20 @@ from torch import nn
 import contract
 import dataset
 import distributed
-import evaluation
 import features
 import finetune
 import head
-import package
+import outcome
 import report
-import variants
-from backbones import BACKBONES, HUB, Backbone, WeightsError
+from backbones import BACKBONES, HUB, WeightsError
 from checkpoint import Checkpoint
 from checks import ERROR
 from distributed import Group
 from evaluation import Scored
 from features import Cache
-from images import decode
+from progress import progress, say
 from settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 
-NETWORK = "network.pt"
-PROGRESS_S = 2.0
 FINDINGS_SAID = 10
 
 
@@ -114,7 +109,8 @@ def train(
             ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
             scored = _scored(whole[1], cache)
         if group.first:
-            _write(arguments, data, whole, scored, ordered, epochs, search or _search(arguments, data))
+            trained = outcome.Trained(whole, scored, ordered, epochs)
+            outcome.write(arguments, data, trained, search or _search(arguments, data))
             say(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
@@ -122,7 +118,7 @@ def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
 ) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch]]:
     backbone = BACKBONES[arguments.backbone]
-    settings = _finetune_settings(arguments)
+    settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
     run = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
     checkpoint = Checkpoint(arguments.checkpoint_dir, run)
@@ -156,96 +152,6 @@ def _scored(trained: nn.Module, cache: Cache) -> dict[str, Scored]:
         split: Scored(torch.cat([values for _, values in head.logits(trained, rows)]), torch.from_numpy(rows.labels))
         for split, rows in cache.splits.items()
     }
-
-
-def _write(
-    arguments: argparse.Namespace,
-    data: dataset.Dataset,
-    network: nn.Sequential,
-    scored: dict[str, Scored],
-    ordered: dict[str, list[dataset.Sample]],
-    epochs: list[head.Epoch],
-    search: report.Search | None,
-) -> None:
-    backbone = BACKBONES[arguments.backbone]
-    looked_at = "test" if "test" in scored else "valid"
-    temperature = evaluation.fit_temperature(scored["valid"])
-    used = {**dataclasses.asdict(settings_of(HeadSettings, arguments)), "epochs": arguments.epochs}
-    if arguments.mode == "finetune":
-        used |= {f"finetune_{k}": v for k, v in dataclasses.asdict(_finetune_settings(arguments)).items()}
-    used["seed"] = arguments.seed
-    arguments.model_dir.mkdir(parents=True, exist_ok=True)
-    # As it was trained, for whoever goes on with it: the package has what is served.
-    torch.save(network.state_dict(), arguments.checkpoint_dir / NETWORK)
-    candidates = _candidates(backbone, network, ordered, arguments.model_dir)
-    kept = variants.choose(candidates)
-    say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms a picture, {candidates[0].ms:.1f} as trained")
-    story = report.Story(
-        name=f"{backbone.name}-{data.fingerprint[:8]}",
-        facts={
-            "backbone": backbone.name,
-            "mode": arguments.mode,
-            "dataset": data.fingerprint,
-            "pictures": ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items()),
-            **used,
-            "torch": torch.__version__,
-        },
-        labels=data.labels,
-        scored=scored,
-        looked_at=looked_at,
-        samples=ordered[looked_at],
-        temperature=temperature,
-        epochs=[dataclasses.asdict(epoch) for epoch in epochs],
-        findings=data.findings,
-        search=search,
-        variants=[one.document() for one in candidates],
-    )
-    metrics = report.metrics(story)
-    for split, values in metrics["splits"].items():
-        low, high = values["top1_interval"]
-        say(
-            f"{split}_top1={values['top1']:.4f} (95 %: {low:.4f} to {high:.4f}) {split}_top5={values['top5']:.4f} "
-            f"{split}_loss={values['loss']:.4f} {split}_ece={values['ece_calibrated']:.4f}"
-        )
-    (arguments.model_dir / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    report.write(arguments.model_dir / "report.html", story)
-    package.write(
-        arguments.model_dir,
-        data.labels,
-        kept,
-        {
-            "name": story.name,
-            "backbone": backbone.name,
-            "mode": arguments.mode,
-            "input": {"size_px": backbone.size_px, "mean": backbone.mean, "std": backbone.std},
-            "temperature": temperature,
-            "dataset": {"fingerprint": data.fingerprint, **{s: len(v) for s, v in data.splits.items()}},
-            "skipped": data.skipped,
-            "metrics": metrics["splits"],
-            "hyperparameters": used,
-        },
-    )
-
-
-def _candidates(
-    backbone: Backbone, network: nn.Module, ordered: dict[str, list[dataset.Sample]], folder: Path
-) -> list[variants.Variant]:
-    """All variants of the network, in `folder`, calibrated on training pictures and measured on validation pictures."""
-    say("exporting and quantising the model")
-    served = variants.Served(network.float(), backbone.mean, backbone.std)
-    size = backbone.size_px
-    calibration = _spread(ordered["train"], variants.CALIBRATION_PICTURES)
-    variants.export(served, size, [decode(one.path.read_bytes(), size) for one in calibration], folder)
-    pictures = [(one.path, one.label) for one in _spread(ordered["valid"], variants.MAX_PICTURES)]
-    shown = progress()
-    return variants.measure(
-        served, folder, size, pictures, lambda done, of: shown("variants of the model measured", done, of)
-    )
-
-
-def _spread(samples: list[dataset.Sample], most: int) -> list[dataset.Sample]:
-    """At most so many, evenly over all."""
-    return samples[:: -(-len(samples) // most)]
 
 
 def _search(arguments: argparse.Namespace, data: dataset.Dataset) -> report.Search | None:
@@ -306,29 +212,6 @@ def weights(arguments: argparse.Namespace) -> str | None:
             raise WeightsError(f"the channel weights must hold one file, it holds {len(files)}")
         return str(files[0])
     return arguments.weights if arguments.weights in (None, HUB) else str(Path(arguments.weights).resolve())
-
-
-def say(message: str) -> None:
-    """A line of the job's log."""
-    print(f"kennel: {message}", flush=True)
-
-
-def progress() -> features.Say:
-    """Says how far something is, now and then."""
-    said = time.monotonic()
-
-    def show(what: str, done: int, of: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > PROGRESS_S:
-            said = time.monotonic()
-            say(f"{what}: {done} of {of} pictures")
-
-    return show
-
-
-def _finetune_settings(arguments: argparse.Namespace) -> FinetuneSettings:
-    settings: FinetuneSettings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
-    return settings
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,9 +16,8 @@ sys.path[:0] = [str(REPOSITORY / "inference"), str(REPOSITORY / "tests" / "unit"
 with atheris.instrument_imports(include=["images", "PIL"]):
     from images import UnreadableImage, UnsupportedImage, decode
 
-from drawing import encode, gradient
-
 from bad_pictures import corpus
+from drawing import encode, gradient
 
 LARGEST_SEED_BYTES = 100_000
 

@@ -4,8 +4,9 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import invariants
 import pytest
+
+import invariants
 from invariants import INVARIANTS, Templates
 
 Invariant = Callable[[Templates], Iterator[str]]

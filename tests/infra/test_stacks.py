@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from invariants import resources
 from synthesis import REPOSITORY, Templates
 

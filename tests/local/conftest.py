@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environment import PHOTOGRAPHS, REPOSITORY, Environment
 
+from environment import PHOTOGRAPHS, REPOSITORY, Environment
 from kennel.local import control
 from kennel.local.settings import isolated_environment
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from environment import REPOSITORY
-
 from kennel import sample
 from kennel.local.ports import answers
 

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+
 from environment import Environment, encoded
 
 pytestmark = pytest.mark.slow

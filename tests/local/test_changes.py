@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environment import Environment
 
+from environment import Environment
 from kennel.calling import Answer
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from environment import REPOSITORY
-from serving import TIMEOUT_S, train, until_healthy
 
+from environment import REPOSITORY
 from kennel.local.ports import answers
 from kennel.local.serving_container import PackageError, check
+from serving import TIMEOUT_S, train, until_healthy
 
 pytestmark = pytest.mark.slow
 

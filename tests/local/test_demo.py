@@ -1,6 +1,7 @@
 """The main job: from nothing to a table of predictions."""
 
 import pytest
+
 from environment import PHOTOGRAPHS, Environment
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import pytest
 from botocore.exceptions import ClientError
-from environment import Environment
 
+from environment import Environment
 from kennel.demo import CALLER
 
 pytestmark = pytest.mark.slow

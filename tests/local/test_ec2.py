@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environment import REPOSITORY, Environment
-from test_training_script import pictures  # noqa: F401
 
+from environment import REPOSITORY, Environment
 from kennel import ec2, jobs
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.local.settings import state_dir
+from test_training_script import pictures  # noqa: F401
 
 pytestmark = pytest.mark.slow
 

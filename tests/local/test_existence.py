@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from environment import Environment
 
 pytestmark = pytest.mark.slow

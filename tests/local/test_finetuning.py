@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+
 from test_training_script import REPOSITORY, pictures  # noqa: F401
 
 pytestmark = pytest.mark.slow

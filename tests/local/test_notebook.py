@@ -5,8 +5,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from environment import REPOSITORY, Environment
 from nbclient import NotebookClient
+
+from environment import REPOSITORY, Environment
 from test_training_script import pictures  # noqa: F401
 
 NOTEBOOK = REPOSITORY / "notebooks" / "train_and_deploy.ipynb"

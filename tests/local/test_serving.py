@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from serving import model_server, train
 
 from bad_pictures import corpus
+from serving import model_server, train
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawing import encode, gradient
 
+from drawing import encode, gradient
 from kennel import sample
 from predictor import Predictor
 

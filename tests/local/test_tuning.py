@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from environment import Environment
 from test_ec2 import interrupted_once, objects
 from test_training_script import pictures  # noqa: F401

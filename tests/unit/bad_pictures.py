@@ -7,8 +7,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from drawing import encode, gradient
 from PIL import Image
+
+from drawing import encode, gradient
 
 NOT_AN_IMAGE, UNREADABLE = 415, 422
 Bad = tuple[str, bytes, int]

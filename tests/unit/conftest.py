@@ -1,6 +1,7 @@
 """Fixtures of the unit tests."""
 
 import pytest
+
 from drawing import encode, gradient
 
 

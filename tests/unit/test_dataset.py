@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from drawing import encode, gradient
 
 import dataset
+from drawing import encode, gradient
 
 
 def write(root: Path, *files: str) -> Path:

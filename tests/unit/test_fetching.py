@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from drawing import encode, gradient
 
+from drawing import encode, gradient
 from kennel import fetching
 from kennel.errors import KennelError
 

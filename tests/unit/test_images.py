@@ -5,10 +5,10 @@ import zlib
 
 import numpy as np
 import pytest
-from drawing import encode, gradient
 from PIL import Image
 
 from bad_pictures import NOT_AN_IMAGE, corpus
+from drawing import encode, gradient
 from images import UnreadableImage, UnsupportedImage, _first_scan, decode, normalise, opened
 
 

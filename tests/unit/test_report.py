@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawing import encode, gradient
 
 import evaluation
 import report
 from checks import Finding
 from dataset import Sample
+from drawing import encode, gradient
 from evaluation import Scored
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawing import encode, gradient
 from starlette.testclient import TestClient
 
 import server
+from drawing import encode, gradient
 from images import decode
 from metrics import Metrics
 from predictor import damaged_files

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawing import encode
 from PIL import Image
 from torch import nn
 
 import variants
+from drawing import encode
 from images import Pixels
 from variants import Served, Variant
 
