@@ -55,6 +55,19 @@ def test_given_bad_pictures_when_posted_then_each_is_refused_rightly_in_bounded_
     assert peak - idle < MEMORY_BYTES
 
 
+def test_given_a_body_far_too_large_when_posted_then_it_is_refused_and_takes_no_memory_and_the_connection_goes_on(
+    server: psutil.Process, picture: bytes
+) -> None:
+    with httpx.Client(base_url=URL, timeout=60) as client:
+        assert client.post("/", content=picture).status_code == 200
+        idle = server.memory_info().rss
+        connections = len(server.net_connections())
+        assert client.post("/", content=picture + bytes(200_000_000)).status_code == 413
+        assert server.memory_info().rss - idle < 50_000_000
+        assert client.post("/", content=picture).status_code == 200
+        assert len(server.net_connections()) == connections
+
+
 async def post_many(picture: bytes, count: int) -> "collections.Counter[int | str]":
     """What became of `count` requests at once."""
 
