@@ -37,8 +37,8 @@ class Answer:
 class Pool:
     """`threads` model threads and a queue of at most `capacity` pictures. Use it from one event loop."""
 
-    def __init__(self, predictor: Predicts, threads: int, capacity: int, deadline_s: float) -> None:
-        self.threads, self.capacity, self.deadline_s = threads, capacity, deadline_s
+    def __init__(self, predictor: Predicts, threads: int, capacity: int) -> None:
+        self.threads, self.capacity = threads, capacity
         self.unfinished = 0
         self.last_answer = 0.0
         self._predictor = predictor
@@ -56,7 +56,7 @@ class Pool:
         """For how long the slowest thread has been at work on its picture; 0 if all are free."""
         return max((time.monotonic() - begun for begun in list(self._begun.values())), default=0.0)
 
-    async def predict(self, data: bytes, top_k: int) -> Answer:
+    async def predict(self, data: bytes, top_k: int, deadline_s: float) -> Answer:
         """Waits for a thread and for its answer. Raises Full, Expired, or what the predictor raises."""
         if self.waiting >= self.capacity:
             raise Full
@@ -67,7 +67,7 @@ class Pool:
         future.add_done_callback(self._finished)
         try:
             # A picture that is still in the queue then leaves it; one that a thread is at work on cannot be stopped.
-            return await asyncio.wait_for(asyncio.wrap_future(future), self.deadline_s)
+            return await asyncio.wait_for(asyncio.wrap_future(future), deadline_s)
         except TimeoutError:
             raise Expired from None
 

@@ -97,12 +97,13 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
     top_k = _top_k(request)
     if top_k is None:
         return problem(400, "Bad request", "top_k must be a whole number from 1")
+    deadline_s = _deadline_s(request)
     try:
-        answer = await serving.pool.predict(data, top_k)
+        answer = await serving.pool.predict(data, top_k, deadline_s)
     except Full:
         return _refusal()
     except Expired:
-        return problem(504, "Too late", f"there was no answer within {DEADLINE_S:.0f} s")
+        return problem(504, "Too late", f"there was no answer within {deadline_s:g} s")
     except UnsupportedImage as error:
         return problem(415, "Not an image", str(error))
     except UnreadableImage as error:
@@ -146,12 +147,25 @@ async def _body(request: Request) -> bytes | None:
     return bytes(data)
 
 
-def _top_k(request: Request) -> int | None:
-    """The number of predictions asked for, from the one header that SageMaker passes on for such things."""
+def _attribute(request: Request, name: str) -> str | None:
+    """A value from the one header that SageMaker passes on for such things: `name=value,name=value`."""
     attributes = request.headers.get("x-amzn-sagemaker-custom-attributes", "")
-    if not (match := re.search(r"\btop_k=([^,;\s]*)", attributes)):
+    match = re.search(rf"\b{name}=([^,;\s]*)", attributes)
+    return match[1] if match else None
+
+
+def _top_k(request: Request) -> int | None:
+    """The number of predictions asked for; None if it is no such number."""
+    text = _attribute(request, "top_k")
+    if text is None:
         return DEFAULT_TOP_K
-    return int(match[1]) if re.fullmatch(r"[1-9]\d{0,5}", match[1]) else None
+    return int(text) if re.fullmatch(r"[1-9]\d{0,5}", text) else None
+
+
+def _deadline_s(request: Request) -> float:
+    """Until when an answer is of use: the caller may say that it waits for less than SageMaker does."""
+    text = _attribute(request, "budget_ms") or ""
+    return min(DEADLINE_S, int(text) / 1000) if re.fullmatch(r"\d{1,6}", text) else DEADLINE_S
 
 
 async def health(request: Request) -> Response:
@@ -165,8 +179,8 @@ async def health(request: Request) -> Response:
         return problem(503, "Hung", f"a model thread has been at one picture for {pool.longest_s():.0f} s")
     if time.monotonic() - pool.last_answer > SILENCE_S:
         try:
-            await asyncio.wait_for(pool.predict(example(), 1), HEALTH_TIMEOUT_S)
-        except TimeoutError:
+            await pool.predict(example(), 1, HEALTH_TIMEOUT_S)
+        except Expired:
             return problem(503, "Silent", f"no answer for {SILENCE_S:.0f} s, and none to a picture of our own")
         except Exception as error:
             return problem(503, "Failing", f"the model cannot answer: {error!r}")
@@ -207,9 +221,9 @@ class Admission:
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     predictor = await asyncio.to_thread(Predictor, PACKAGE, THREADS)
-    pool = Pool(predictor, THREADS, QUEUE, DEADLINE_S)
+    pool = Pool(predictor, THREADS, QUEUE)
     # Each thread answers one picture first, so that no caller pays for what is made at the first.
-    await asyncio.gather(*(pool.predict(example(), 1) for _ in range(THREADS)))
+    await asyncio.gather(*(pool.predict(example(), 1, DEADLINE_S) for _ in range(THREADS)))
     serving.model, serving.metrics, serving.pool = predictor.name, Metrics(predictor.name), pool
     log.info(json.dumps({"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}))
     reporting = asyncio.create_task(_report())

@@ -8,19 +8,36 @@ from constructs import Construct
 from infra.config import Stage
 from infra.constructs.classifier_function import ClassifierFunction
 from infra.constructs.endpoint import Endpoint
+from infra.constructs.function_alarms import FunctionAlarms
 from infra.constructs.function_url import FunctionUrl
+from infra.constructs.page_distribution import PageDistribution
+from infra.constructs.storage import Storage
 
 
 class ApiStack(Stack):
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        endpoint: Endpoint,
+        storage: Storage,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(scope, construct_id, description="Kennel: the function and its URL", **kwargs)
         # The function knows the endpoint by its constant name: without this, it could be deployed first.
         self.add_stack_dependency(Stack.of(endpoint))
 
-        classifier = ClassifierFunction(self, "Classifier", stage=stage, endpoint=endpoint)
+        classifier = ClassifierFunction(self, "Classifier", stage=stage, endpoint=endpoint, storage=storage)
         url = FunctionUrl(self, "Url", alias=classifier.alias, settings=stage.function)
+        provisioned = stage.function.provisioned_min is not None
+        FunctionAlarms(self, "Alarms", alias=classifier.alias, provisioned=provisioned)
 
         CfnOutput(self, "FunctionUrl", value=url.resource.attr_function_url)
+        if stage.function.cloudfront:
+            page = PageDistribution(self, "Page", alias=classifier.alias, url=url)
+            CfnOutput(self, "PageUrl", value=f"https://{page.distribution.distribution_domain_name}/")
         CfnOutput(self, "FunctionName", value=classifier.function.function_name)
         CfnOutput(self, "FunctionRoleArn", value=classifier.role.role_arn)
         CfnOutput(self, "CallersPolicyArn", value=url.callers.managed_policy_arn)

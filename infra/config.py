@@ -6,6 +6,7 @@ What AWS would refuse at deploy is refused here, at synth: every error at once, 
 import json
 import re
 from typing import Any, Literal, Self
+from zoneinfo import available_timezones
 
 from aws_cdk import aws_logs as logs
 from aws_cdk.region_info import RegionInfo
@@ -24,6 +25,8 @@ RETENTION_DAYS = {
     731: logs.RetentionDays.TWO_YEARS,
     3653: logs.RetentionDays.TEN_YEARS,
 }
+
+HOST = re.compile(r"(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 # CloudWatch delivers SageMaker's one-minute metrics up to this much later.
 METRIC_DELAY_S = 60
@@ -96,31 +99,69 @@ class Endpoint(_Settings):
         return self
 
 
+class ProvisionedHours(_Settings):
+    """From a moment on, for example office hours, at least so much concurrency is kept ready."""
+
+    cron: str = Field(pattern=r"^\S+( \S+){5}$", description="AWS's six fields, as 0 7 ? * MON-FRI *")
+    time_zone: str = Field("UTC", description="of the IANA database, as Europe/Zurich")
+    provisioned_min: int = Field(ge=0)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name!r} is no time zone of the IANA database: give one, as Europe/Zurich")
+        return name
+
+
 class Function(_Settings):
     memory_mib: int = Field(512, ge=128, le=10240)
     timeout_s: int = Field(29, ge=1, le=900)
     reserved_concurrency: int = Field(10, ge=1, description="AWS keeps 100 of the account's quota unreserved")
-    provisioned_min: int = Field(1, ge=1)
-    provisioned_max: int = Field(4, ge=1)
+    provisioned_min: int | None = Field(None, ge=1, description="none starts environments when they are asked for")
+    provisioned_max: int | None = Field(None, ge=1)
+    provisioned_hours: tuple[ProvisionedHours, ...] = Field((), description="when the minimum changes")
+    snap_start: bool = Field(False, description="starts from a snapshot; excludes provisioned concurrency")
     provisioned_utilization: float = Field(0.7, ge=0.1, le=0.9, description="what target tracking keeps in use")
     max_image_bytes: int = Field(5_000_000, ge=1, le=6_000_000, description="SageMaker's payload limit is 6 MB")
+    fetch: Literal["https", "https and http", "off"] = Field("https", description="of pictures at a caller's URL")
+    fetch_hosts: tuple[str, ...] = Field((), description="the hosts that it may name; none allows all public ones")
+    page: bool = Field(False, description="whether GET / answers with a page for people")
+    cloudfront: bool = Field(False, description="whether the page is on the internet, behind CloudFront")
     url_auth: Literal["AWS_IAM", "NONE"] = "AWS_IAM"
-    public_url_reason: str = Field("", description="why a URL without authentication is acceptable")
+    public_url_reason: str = Field("", description="why it is acceptable that anyone can ask")
 
     @model_validator(mode="after")
     def _deployable(self) -> Self:
         errors = []
-        if self.provisioned_max < self.provisioned_min:
+        low, high = self.provisioned_min, self.provisioned_max
+        if (low is None) != (high is None):
+            errors.append("provisioned_min and provisioned_max go together: give both, or neither")
+        if low and high and high < low:
+            errors.append(f"provisioned_max ({high}) is under provisioned_min ({low}): raise it")
+        if high and high > self.reserved_concurrency:
             errors.append(
-                f"provisioned_max ({self.provisioned_max}) is under provisioned_min ({self.provisioned_min}): raise it"
-            )
-        if self.provisioned_max > self.reserved_concurrency:
-            errors.append(
-                f"provisioned_max ({self.provisioned_max}) is over reserved_concurrency "
+                f"provisioned_max ({high}) is over reserved_concurrency "
                 f"({self.reserved_concurrency}): Lambda refuses that; raise reserved_concurrency"
             )
+        for hours in self.provisioned_hours:
+            if not high or hours.provisioned_min > high:
+                errors.append(f"provisioned_hours ask for {hours.provisioned_min}: over provisioned_max ({high})")
+        if self.snap_start and (low or high or self.provisioned_hours):
+            errors.append("snap_start and provisioned concurrency exclude each other: Lambda has one or the other")
+        if self.fetch == "off" and self.fetch_hosts:
+            errors.append("fetch_hosts are given and fetch is off: leave one of them out")
+        for host in self.fetch_hosts:
+            if not HOST.fullmatch(host):
+                errors.append(f"fetch_hosts has {host!r}: give host names alone, as images.example.com")
         if self.url_auth == "NONE" and not self.public_url_reason:
             errors.append("url_auth NONE lets anyone spend your money: say why in public_url_reason, or use AWS_IAM")
+        if self.cloudfront and not self.page:
+            errors.append("cloudfront is there for the page: set page, or leave cloudfront out")
+        if self.cloudfront and self.url_auth == "NONE":
+            errors.append("cloudfront signs its calls, and url_auth NONE lets others in beside it: use AWS_IAM")
+        if self.cloudfront and not self.public_url_reason:
+            errors.append("cloudfront lets anyone spend your money: say why in public_url_reason")
         if errors:
             raise ValueError("\n".join(errors))
         return self

@@ -16,7 +16,7 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
     data = DataStack(app, f"{stage.prefix}-Data", stage=stage, env=env)
     training = TrainingStack(app, f"{stage.prefix}-Training", stage=stage, storage=data.storage, env=env)
     serving = ServingStack(app, f"{stage.prefix}-Serving", stage=stage, storage=data.storage, env=env)
-    api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, env=env)
+    api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, storage=data.storage, env=env)
 
     Tags.of(app).add("kennel:stage", stage.name)
     return [data, training, serving, api]

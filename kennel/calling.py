@@ -47,19 +47,23 @@ class Url:
         self._address = (endpoint or self.url).rstrip("/")
         self._client = httpx.Client(timeout=TIMEOUT_S)
 
-    def call(self, body: bytes, content_type: str, *, top_k: int = 5, signed: bool = True) -> Answer:
-        """POSTs a picture. Raises KennelError if nothing answers."""
-        query = urlencode({"top_k": top_k})
-        headers = {"Content-Type": content_type, "Host": urlsplit(self.url).netloc}
+    def send(self, method: str, target: str, body: bytes, headers: dict[str, str], *, signed: bool = True) -> Any:
+        """The httpx.Response to a request of `target`, path and query. Raises KennelError if nothing answers."""
+        headers = {**headers, "Host": urlsplit(self.url).netloc}
         if signed:
-            request = AWSRequest("POST", f"{self.url}?{query}", data=body, headers=headers)
+            request = AWSRequest(method, f"{self.url.rstrip('/')}{target}", data=body, headers=headers)
             assert self._credentials is not None
             SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", self._region).add_auth(request)
             headers = dict(request.headers.items())
         try:
-            answer = self._client.post(f"{self._address}/?{query}", content=body, headers=headers)
+            return self._client.request(method, f"{self._address}{target}", content=body, headers=headers)
         except httpx.HTTPError as error:
             raise KennelError(f"{self._address} does not answer ({error or type(error).__name__}).") from None
+
+    def call(self, body: bytes, content_type: str, *, top_k: int = 5, signed: bool = True) -> Answer:
+        """POSTs a picture. Raises KennelError if nothing answers."""
+        target = f"/?{urlencode({'top_k': top_k})}"
+        answer = self.send("POST", target, body, {"Content-Type": content_type}, signed=signed)
         try:
             document = answer.json()
         except ValueError:

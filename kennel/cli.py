@@ -1,5 +1,6 @@
 """The command line. Each command is a few lines over the module of its name."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import calling, data_cli, demo, promotion, training_cli
-from kennel.console import console, errors
+from kennel import calling, data_cli, demo, predicting, promotion, training_cli
+from kennel.console import console, errors, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.local.cli import local
@@ -58,27 +59,36 @@ def promote(
 
 @app.command()
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.", exists=True, dir_okay=False)],
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to ask for.")] = 3,
+    pictures: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, https:// addresses, s3:// objects of the inbox, or - for standard input."),
+    ],
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to ask for.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture, no table.")] = False,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
     stage: Stage = "dev",
 ) -> None:
-    """Call the Lambda URL with each picture, signed with your credentials."""
+    """Call the Lambda URL with each picture, signed with your credentials; what is throttled is tried again."""
+    found = predicting.sources(pictures)
     url = calling.Url(Deployment(stage))
     table = Table(Column("picture", overflow="fold"), "predictions")
     failed = 0
-    for path in pictures:
-        content_type = calling.CONTENT_TYPES.get(path.suffix.lower(), "application/octet-stream")
-        answer = url.call(path.read_bytes(), content_type, top_k=top_k)
-        if answer.status == 200:
-            best = [f"{item['label']} {item['probability']:.3f}" for item in answer.document["predictions"]]
-            table.add_row(escape(str(path)), escape(" · ".join(best)))
-        else:
-            failed += 1
-            table.add_row(escape(str(path)), f"[red]{escape(answer.label)}[/red]")
-    console.print(url.url, soft_wrap=True)
-    console.print(table)
+    with step("Asked", shown=not as_json) as progress:
+        answers = predicting.predict(url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"))
+        for picture, answer in answers:
+            failed += answer.status != 200
+            if as_json:
+                print(json.dumps(predicting.document(picture, answer)), flush=True)
+            elif answer.status == 200:
+                best = [f"{item['label']} {item['probability']:.3f}" for item in answer.document["predictions"]]
+                table.add_row(escape(picture.name), escape(" · ".join(best)))
+            else:
+                table.add_row(escape(picture.name), f"[red]{escape(answer.label)}[/red]")
+    if not as_json:
+        console.print(url.url, soft_wrap=True)
+        console.print(table)
     if failed:
-        raise KennelError(f"{failed} of {len(pictures)} picture(s) got no prediction.")
+        raise KennelError(f"{failed} of {len(found)} picture(s) got no prediction.")
 
 
 @app.command("demo")

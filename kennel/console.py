@@ -15,11 +15,14 @@ errors = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def step(name: str, timings: dict[str, float] | None = None) -> Iterator[Callable[[str], None]]:
+def step(name: str, timings: dict[str, float] | None = None, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
     """Shows `name` with a running clock, then a tick and the seconds it took; gives a function that says how far it is.
 
-    `timings` gets the seconds under `name`.
+    `timings` gets the seconds under `name`. Not `shown`, it leaves standard output to what is printed meanwhile.
     """
+    if not shown:
+        yield lambda message: None
+        return
     started = said = time.monotonic()
     with console.status(name) as status:
 

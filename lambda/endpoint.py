@@ -1,70 +1,92 @@
 """One call of the SageMaker endpoint, and what its failures mean to the caller of the URL."""
 
 import json
+import os
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
-
+from aws import Answer, CallError, CallTimeout, Service
+from budget import Budget
 from problem import Problem
 
 # What the picture's own faults are called by the model server; anything else is not the caller's doing.
 CALLER_STATUS = (400, 413, 415, 422)
-RETRY_AFTER_S = 5
+LATER = {"retry-after": "5"}
+MAX_ANSWER_BYTES = 1_000_000
 
 
 class Endpoint:
-    """A SageMaker endpoint by name, with one client for the life of the process."""
+    """A SageMaker endpoint by name, over one connection for the life of the process."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
-        self._name = name
+        self._path = f"/endpoints/{name}/invocations"
         self._timeout_s = timeout_s
-        # No retries: the caller's budget is one invocation, and only the caller knows whether to spend another.
-        self._client: Any = boto3.client(
-            "sagemaker-runtime",
-            config=Config(connect_timeout=2, read_timeout=timeout_s, retries={"total_max_attempts": 1}),
-        )
+        host = f"runtime.sagemaker.{os.environ['AWS_REGION']}.{os.environ['DNS_SUFFIX']}"
+        self._service = Service("sagemaker", host, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
 
-    def invoke(self, picture: bytes, content_type: str, top_k: int) -> dict[str, Any]:
+    def invoke(self, picture: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
         """The model server's answer: predictions and the model's name. Raises Problem."""
+        # No second try, whatever went wrong: what is overloaded must not get each request twice, and the caller, who
+        # is told when to try again, knows whether the answer is still wanted.
+        allowed = Budget(budget.left_s(self._timeout_s))
+        headers = {
+            "Content-Type": content_type,
+            "Accept": "application/json",
+            # The server leaves out what nobody waits for any more.
+            "X-Amzn-SageMaker-Custom-Attributes": f"top_k={top_k},budget_ms={allowed.left_s() * 1000:.0f}",
+        }
         try:
-            answer = self._client.invoke_endpoint(
-                EndpointName=self._name,
-                ContentType=content_type,
-                Accept="application/json",
-                CustomAttributes=f"top_k={top_k}",
-                Body=picture,
-            )
-            document: dict[str, Any] = json.load(answer["Body"])
-            return document
-        except ClientError as error:
-            raise _problem(error) from error
-        except (ReadTimeoutError, ConnectTimeoutError) as error:
-            raise Problem(504, f"The model did not answer within {self._timeout_s:g} s: try again") from error
-        except (BotoCoreError, ValueError) as error:
+            answer = self._service.call("POST", self._path, headers, picture, allowed, MAX_ANSWER_BYTES)
+        except CallTimeout as error:
+            raise Problem(504, "The model did not answer in time: try again") from error
+        except CallError as error:
+            raise Problem(502, "The endpoint cannot be reached: try again later") from error
+        if answer.status != 200:
+            raise _problem(answer)
+        try:
+            document = json.loads(answer.body)
+            return {"predictions": document["predictions"], "model": document["model"]}
+        except (ValueError, KeyError, TypeError) as error:
             raise Problem(502, "The model gave no usable answer: try again later") from error
 
 
-def _problem(error: ClientError) -> Problem:
-    code = error.response["Error"]["Code"]
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+def _problem(answer: Answer) -> Problem:
+    document = _document(answer.body)
+    code = _code(answer, document)
     if code == "ModelError":
-        original = int(error.response.get("OriginalStatusCode", 500))
+        original = document.get("OriginalStatusCode", 500)
         if original in CALLER_STATUS:
-            return Problem(original, _detail(error.response.get("OriginalMessage", "")))
+            return Problem(original, _detail(document.get("OriginalMessage", "")))
         if original == 503:
-            return Problem(503, "The model is overloaded: try again", retry_after_s=RETRY_AFTER_S)
-        return Problem(502, "The model failed on this picture: try again later")
-    if code in ("ThrottlingException", "TooManyRequestsException") or status == 429:
-        return Problem(429, "Too many requests: slow down", retry_after_s=RETRY_AFTER_S)
-    if status == 503:
-        return Problem(503, "The endpoint has no healthy instance now: try again", retry_after_s=RETRY_AFTER_S)
-    # A missing endpoint or a missing permission: for the operator, whose log has the code.
-    return Problem(502, "The endpoint cannot be called: its operator finds the reason in the log")
+            return Problem(503, "The model is overloaded: try again", headers=LATER)
+        if original == 504:
+            return Problem(504, "The model did not answer in time: try again")
+        problem = Problem(502, "The model failed on this picture: try again later")
+    elif code in ("ThrottlingException", "TooManyRequestsException") or answer.status == 429:
+        return Problem(429, "Too many requests: slow down", headers=LATER)
+    elif answer.status == 503:
+        return Problem(503, "The endpoint has no healthy instance now: try again", headers=LATER)
+    else:
+        # A missing endpoint or a missing permission: for the operator, whose log has the code.
+        problem = Problem(502, "The endpoint cannot be called: its operator finds the reason in the log")
+    problem.__cause__ = CallError(f"{answer.status} {code}")
+    return problem
 
 
-def _detail(message: str) -> str:
+def _code(answer: Answer, document: dict[str, Any]) -> str:
+    """The name of AWS's error, from the header or the body (AWS's REST-JSON protocol)."""
+    code = answer.headers.get("x-amzn-errortype") or document.get("__type") or document.get("code") or ""
+    return str(code).partition(":")[0].rpartition("#")[2]
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _detail(message: Any) -> str:
     """What the model server said of the picture."""
     try:
         return str(json.loads(message)["detail"])

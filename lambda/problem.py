@@ -8,15 +8,13 @@ from typing import Any
 class Problem(Exception):
     """A request that ends with an error status; `detail` says what the caller can do about it."""
 
-    def __init__(self, status: int, detail: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(self, status: int, detail: str, *, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.retry_after_s = status, detail, retry_after_s
+        self.status, self.detail, self.headers = status, detail, headers or {}
 
     def response(self, request_id: str) -> dict[str, Any]:
         """The answer as a function URL wants it."""
-        headers = {"content-type": "application/problem+json"}
-        if self.retry_after_s is not None:
-            headers["retry-after"] = str(self.retry_after_s)
+        headers = {"content-type": "application/problem+json", **self.headers}
         document = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,

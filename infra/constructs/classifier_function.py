@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack, TimeZone
+from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -10,15 +11,19 @@ from constructs import Construct
 
 from infra.config import RETENTION_DAYS, Stage
 from infra.constructs.endpoint import Endpoint
+from infra.constructs.storage import INBOX_PREFIX, Storage
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda"
 ALIAS = "live"
+SCHEMES = {"https": "https", "https and http": "https http", "off": ""}
 
 
 class ClassifierFunction(Construct):
     """Log group, role, function, version, alias with provisioned concurrency that follows its use."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, storage: Storage
+    ) -> None:
         super().__init__(scope, construct_id)
         settings = stage.function
 
@@ -39,6 +44,12 @@ class ClassifierFunction(Construct):
                 ],
             )
         )
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["s3:GetObject"], resources=[storage.datasets.arn_for_objects(f"{INBOX_PREFIX}*")]
+            )
+        )
+        storage.key.grant_decrypt(self.role)
 
         self.function = lambda_.Function(
             self,
@@ -54,10 +65,17 @@ class ClassifierFunction(Construct):
             reserved_concurrent_executions=settings.reserved_concurrency,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
             environment={
                 "ENDPOINT_NAME": endpoint.name,
                 "ENDPOINT_TIMEOUT_S": str(stage.endpoint.timeout_s),
                 "MAX_IMAGE_BYTES": str(settings.max_image_bytes),
+                "INBOX": storage.datasets.s3_url_for_object(INBOX_PREFIX),
+                "URL_SCHEMES": SCHEMES[settings.fetch],
+                "URL_HOSTS": " ".join(settings.fetch_hosts),
+                "PAGE": "on" if settings.page else "off",
+                "DNS_SUFFIX": Aws.URL_SUFFIX,
+                "STAGE": stage.name,
             },
         )
         self.alias = lambda_.Alias(
@@ -67,6 +85,15 @@ class ClassifierFunction(Construct):
             version=self.function.current_version,
             provisioned_concurrent_executions=settings.provisioned_min,
         )
-        self.alias.add_auto_scaling(
-            min_capacity=settings.provisioned_min, max_capacity=settings.provisioned_max
-        ).scale_on_utilization(utilization_target=settings.provisioned_utilization)
+        if settings.provisioned_min and settings.provisioned_max:
+            ready = self.alias.add_auto_scaling(
+                min_capacity=settings.provisioned_min, max_capacity=settings.provisioned_max
+            )
+            ready.scale_on_utilization(utilization_target=settings.provisioned_utilization)
+            for number, hours in enumerate(settings.provisioned_hours):
+                ready.scale_on_schedule(
+                    f"Hours{number}",
+                    schedule=scaling.Schedule.expression(f"cron({hours.cron})"),
+                    time_zone=TimeZone.of(hours.time_zone),
+                    min_capacity=hours.provisioned_min,
+                )

@@ -11,6 +11,8 @@ from infra.config import Stage
 DATASETS_PREFIX = "datasets/"
 PACKAGES_PREFIX = "packages/"
 CHECKPOINTS_PREFIX = "checkpoints/"
+# Of the datasets' bucket: pictures that callers of the URL put there.
+INBOX_PREFIX = "inbox/"
 
 
 class Storage(Construct):
@@ -35,7 +37,17 @@ class Storage(Construct):
             encryption=s3.BucketEncryption.S3_MANAGED,
             lifecycle=[s3.LifecycleRule(expiration=Duration.days(stage.log_retention_days))],
         )
-        self.datasets = self._bucket("Datasets", lifecycle=[])
+        self.datasets = self._bucket(
+            "Datasets",
+            lifecycle=[
+                # A picture there is asked about once.
+                s3.LifecycleRule(
+                    prefix=INBOX_PREFIX,
+                    expiration=Duration.days(1),
+                    noncurrent_version_expiration=Duration.days(1),
+                )
+            ],
+        )
         self.models = self._bucket(
             "Models",
             lifecycle=[

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from kennel import calling
 from kennel.console import console, step
+from kennel.deployment import Deployment
 from kennel.errors import KennelError
-from kennel.local import control, spot
+from kennel.local import control, edge, spot
 from kennel.local.settings import client_environment, state_dir
+from kennel.options import Stage
 
 local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this machine, for trying everything out.")
 
@@ -44,6 +47,20 @@ def interrupt() -> None:
     console.print(
         f"Interrupted: {', '.join(names)}." if names else "No EC2 instance and no managed spot job is running."
     )
+
+
+@local.command()
+def page(
+    port: Annotated[int, typer.Option(help="Where it listens, on loopback.")] = 8088, stage: Stage = "dev"
+) -> None:
+    """Show the stage's page to a browser, as CloudFront does on AWS, until Ctrl-C."""
+    running = control.status()
+    if running is None:
+        raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
+    os.environ.update(client_environment(running.endpoint))
+    url = calling.Url(Deployment(stage))
+    console.print(f"The page of stage {stage}: http://localhost:{port}/  (Ctrl-C ends it)")
+    edge.serve(url, port)
 
 
 @local.command()

@@ -124,7 +124,7 @@ def rollback_alarms_watch_the_endpoint_itself(templates: Templates) -> Iterator[
         for variant in config["ProductionVariants"]
     }
     names = {endpoint["EndpointName"] for _, endpoint in resources(templates, "AWS::SageMaker::Endpoint")}
-    for name, alarm in resources(templates, "AWS::CloudWatch::Alarm"):
+    for name, alarm in resources({"Serving": templates["Serving"]}, "AWS::CloudWatch::Alarm"):
         dimensions = {item["Name"]: item["Value"] for item in alarm["Dimensions"]}
         if dimensions.get("VariantName") not in variants or dimensions.get("EndpointName") not in names:
             yield f"{name} watches {dimensions}"

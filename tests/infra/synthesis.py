@@ -24,6 +24,21 @@ MATRIX: dict[str, dict[str, Any]] = {
         **CONTEXT["stages"]["dev"],
         "endpoint": {"instance_type": "ml.g5.xlarge", "fixed": True, "model_threads": 2},
     },
+    "page": {
+        **CONTEXT["stages"]["dev"],
+        "function": {
+            **CONTEXT["stages"]["dev"]["function"],
+            "page": True,
+            "cloudfront": True,
+            "public_url_reason": "for people at the fair",
+            "fetch_hosts": ["images.example.com"],
+            "provisioned_hours": [
+                {"cron": "0 7 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 2},
+                {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 0},
+            ],
+        },
+    },
+    "snapstart": {**CONTEXT["stages"]["dev"], "function": {"snap_start": True}},
     "ondemand": {**CONTEXT["stages"]["dev"], "region": "eu-central-1", "ec2": {"spot": False}},
 }
 

@@ -35,8 +35,30 @@ def test_given_the_dev_stage_when_parsed_then_it_has_the_sizes_of_the_course_pro
         ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),
         ({"endpoint": {"canary_percent": 60, "min_instances": 4}}, "less than or equal to 50"),
         ({"endpoint": {"timeout_s": 28}}, "must exceed endpoint.timeout_s"),
-        ({"function": {"provisioned_min": 5}}, "raise it"),
-        ({"function": {"reserved_concurrency": 2}}, "raise reserved_concurrency"),
+        ({"function": {"provisioned_min": 5}}, "give both, or neither"),
+        ({"function": {"provisioned_min": 5, "provisioned_max": 4}}, "raise it"),
+        (
+            {"function": {"provisioned_min": 1, "provisioned_max": 4, "reserved_concurrency": 2}},
+            "raise reserved_concurrency",
+        ),
+        (
+            {"function": {"snap_start": True, "provisioned_min": 1, "provisioned_max": 1}},
+            "exclude each other",
+        ),
+        ({"function": {"provisioned_hours": [{"cron": "0 7 ? * MON-FRI *", "provisioned_min": 1}]}}, "provisioned_max"),
+        ({"function": {"provisioned_hours": [{"cron": "7 o'clock", "provisioned_min": 1}]}}, "match pattern"),
+        (
+            {"function": {"provisioned_hours": [{"cron": "0 7 ? * * *", "time_zone": "CH", "provisioned_min": 1}]}},
+            "no time zone",
+        ),
+        ({"function": {"fetch": "off", "fetch_hosts": ["a.example.com"]}}, "leave one of them out"),
+        ({"function": {"fetch_hosts": ["https://a.example.com/"]}}, "give host names alone"),
+        ({"function": {"cloudfront": True, "public_url_reason": "x"}}, "set page"),
+        ({"function": {"cloudfront": True, "page": True}}, "public_url_reason"),
+        (
+            {"function": {"cloudfront": True, "page": True, "url_auth": "NONE", "public_url_reason": "x"}},
+            "use AWS_IAM",
+        ),
         ({"function": {"url_auth": "NONE"}}, "public_url_reason"),
         ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
         ({"region": "mars-north-1"}, "choose another region"),
@@ -57,7 +79,7 @@ def test_given_several_errors_when_parsed_then_all_are_reported_at_once() -> Non
         "region": "mars-north-1",
         "log_retention_days": 15,
         "endpoint": {"max_instances": 0, "bake_time_s": -1},
-        "function": {"provisioned_max": 20, "url_auth": "NONE"},
+        "function": {"provisioned_min": 1, "provisioned_max": 20, "url_auth": "NONE"},
     }
     with pytest.raises(ConfigurationError) as caught:
         parse_stage("dev", settings)

@@ -1,53 +1,114 @@
-"""The handler: every refusal is a problem document with the right status, every failure of the endpoint has its own."""
+"""The handler: every refusal is a problem document with the right status, every failure of the endpoint has its own.
+
+AWS is an HTTP server on loopback: the calls are real ones, signed.
+"""
 
 import base64
+import http.server
 import importlib
-import io
 import json
+import re
 import sys
+import threading
+import time
+import urllib.parse
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 ANSWER = {"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}
+REMAINING_MS = 29_000
 
 
-class Runtime:
-    """Stands for the SageMaker runtime: gives `answer`, or raises it."""
+@dataclass
+class Aws:
+    """SageMaker's runtime and S3: gives `status`, `headers` and `body`, `after_s`, and keeps what it was asked."""
 
-    def __init__(self) -> None:
-        self.answer: Any = json.dumps(ANSWER).encode()
-        self.calls: list[dict[str, Any]] = []
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = json.dumps(ANSWER).encode()
+    objects: dict[str, bytes] = field(default_factory=dict)
+    after_s: float = 0.0
+    closes: bool = False
+    calls: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    connections: int = 0
 
-    def invoke_endpoint(self, **arguments: Any) -> dict[str, Any]:
-        self.calls.append(arguments)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return {"Body": io.BytesIO(self.answer)}
+    def fails(self, status: int, code: str, **document: Any) -> None:
+        """Answers as SageMaker's runtime does when it fails."""
+        self.status, self.headers = status, {"x-amzn-errortype": f"{code}:http://internal.amazon.com/"}
+        self.body = json.dumps({"Message": "secret", **document}).encode()
 
 
 @pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    return Runtime()
+def aws() -> Iterator[tuple[Aws, str]]:
+    made = Aws()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            made.connections += 1
+            super().setup()
+
+        def do_POST(self) -> None:
+            self._answer(self.rfile.read(int(self.headers["Content-Length"])), made.status, made.headers, made.body)
+
+        def do_GET(self) -> None:
+            found = made.objects.get(urllib.parse.unquote(self.path))
+            self._answer(b"", 404 if found is None else 200, {}, found or b"")
+
+        def _answer(self, data: bytes, status: int, headers: dict[str, str], body: bytes) -> None:
+            made.calls.append((self.path, {name.lower(): value for name, value in self.headers.items()}, data))
+            time.sleep(made.after_s)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+            # As a server that ends an idle connection without a word.
+            self.close_connection = made.closes
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield made, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
-def handler(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> Iterator[ModuleType]:
+def runtime(aws: tuple[Aws, str]) -> Aws:
+    return aws[0]
+
+
+@pytest.fixture
+def handler(monkeypatch: pytest.MonkeyPatch, aws: tuple[Aws, str]) -> Iterator[ModuleType]:
     settings = {
         "ENDPOINT_NAME": "dogs",
         "ENDPOINT_TIMEOUT_S": "20",
         "MAX_IMAGE_BYTES": "1000",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "INBOX": "s3://bucket/inbox/",
+        "URL_SCHEMES": "https",
+        "URL_HOSTS": "",
+        "DNS_SUFFIX": "amazonaws.com",
+        "PAGE": "on",
+        "STAGE": "dev",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_ENDPOINT_URL": aws[1],
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     sys.modules.pop("handler", None)
-    module = importlib.import_module("handler")
-    module._endpoint._client = runtime
-    yield module
+    yield importlib.import_module("handler")
     sys.modules.pop("handler", None)
 
 
@@ -69,7 +130,8 @@ def event(
 
 
 def call(handler: ModuleType, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    answer = handler.handle(request, SimpleNamespace(aws_request_id="fallback"))
+    context = SimpleNamespace(aws_request_id="fallback", get_remaining_time_in_millis=lambda: REMAINING_MS)
+    answer = handler.handle(request, context)
     kind = "application/json" if answer["statusCode"] == 200 else "application/problem+json"
     assert answer["headers"]["content-type"] == kind
     document = json.loads(answer["body"])
@@ -77,28 +139,25 @@ def call(handler: ModuleType, request: dict[str, Any]) -> tuple[int, dict[str, A
     return answer["statusCode"], document
 
 
-def refusal(code: str, status: int, **fields: Any) -> ClientError:
-    return ClientError(
-        {"Error": {"Code": code, "Message": "secret"}, "ResponseMetadata": {"HTTPStatusCode": status}, **fields},  # type: ignore[typeddict-item]
-        "InvokeEndpoint",
-    )
-
-
 @pytest.mark.parametrize("content_type", ["image/jpeg", "image/png", "IMAGE/WebP; charset=x"])
 def test_given_picture_bytes_when_called_then_they_reach_the_endpoint(
-    handler: ModuleType, runtime: Runtime, content_type: str
+    handler: ModuleType, runtime: Aws, content_type: str
 ) -> None:
     assert call(handler, event(b"\xff\xd8", content_type, top_k="3")) == (200, {**ANSWER, "request_id": "r-1"})
-    assert runtime.calls[0]["Body"] == b"\xff\xd8"
-    assert runtime.calls[0]["EndpointName"] == "dogs"
-    assert runtime.calls[0]["CustomAttributes"] == "top_k=3"
+    ((path, headers, body),) = runtime.calls
+    assert (path, body) == ("/endpoints/dogs/invocations", b"\xff\xd8")
+    top_k, budget = headers["x-amzn-sagemaker-custom-attributes"].split(",")
+    assert top_k == "top_k=3"
+    assert 19_000 < int(budget.removeprefix("budget_ms=")) <= 20_000
+    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/")
+    assert headers["x-amz-security-token"] == "token"
 
 
-def test_given_base64_json_when_called_then_the_bytes_reach_the_endpoint(handler: ModuleType, runtime: Runtime) -> None:
+def test_given_base64_json_when_called_then_the_bytes_reach_the_endpoint(handler: ModuleType, runtime: Aws) -> None:
     body = json.dumps({"image": base64.b64encode(b"\xff\xd8").decode()})
     status, _ = call(handler, {**event(content_type="application/json"), "body": body, "isBase64Encoded": False})
     assert status == 200
-    assert runtime.calls[0]["Body"] == b"\xff\xd8"
+    assert runtime.calls[0][2] == b"\xff\xd8"
 
 
 @pytest.mark.parametrize(
@@ -117,61 +176,189 @@ def test_given_base64_json_when_called_then_the_bytes_reach_the_endpoint(handler
         (event(top_k="٣"), 400),
         (event(top_k="1e9"), 400),
         (event(path="/admin"), 404),
-        (event(method="GET"), 405),
+        (event(method="PUT"), 405),
         (event(b"x" * 1001), 413),
         (event("{}", "text/plain"), 415),
         (event(b"x", ""), 415),
     ],
 )
 def test_given_a_bad_request_when_called_then_it_is_refused_without_an_invocation(
-    handler: ModuleType, runtime: Runtime, request_: dict[str, Any], status: int
+    handler: ModuleType, runtime: Aws, request_: dict[str, Any], status: int
 ) -> None:
     assert call(handler, request_)[0] == status
     assert runtime.calls == []
 
 
 @pytest.mark.parametrize(
-    ("failure", "status"),
+    ("given", "code", "document", "status"),
     [
-        (refusal("ModelError", 424, OriginalStatusCode=415, OriginalMessage='{"detail": "no picture"}'), 415),
-        (refusal("ModelError", 424, OriginalStatusCode=422, OriginalMessage="not json"), 422),
-        (refusal("ModelError", 424, OriginalStatusCode=503), 503),
-        (refusal("ModelError", 424, OriginalStatusCode=500), 502),
-        (refusal("ThrottlingException", 400), 429),
-        (refusal("ServiceUnavailable", 503), 503),
-        (refusal("ValidationError", 400), 502),
-        (refusal("AccessDeniedException", 403), 502),
-        (ReadTimeoutError(endpoint_url="https://secret"), 504),
-        (EndpointConnectionError(endpoint_url="https://secret"), 502),
-        (RuntimeError("secret"), 500),
+        (424, "ModelError", {"OriginalStatusCode": 415, "OriginalMessage": '{"detail": "no picture"}'}, 415),
+        (424, "ModelError", {"OriginalStatusCode": 422, "OriginalMessage": "not json"}, 422),
+        (424, "ModelError", {"OriginalStatusCode": 503}, 503),
+        (424, "ModelError", {"OriginalStatusCode": 504}, 504),
+        (424, "ModelError", {"OriginalStatusCode": 500}, 502),
+        (424, "ModelError", {}, 502),
+        (400, "ThrottlingException", {}, 429),
+        (429, "TooManyRequestsException", {}, 429),
+        (503, "ServiceUnavailable", {}, 503),
+        (400, "ValidationError", {}, 502),
+        (403, "AccessDeniedException", {}, 502),
+        (500, "InternalFailure", {}, 502),
     ],
 )
 def test_given_a_failure_of_the_endpoint_when_called_then_it_has_its_own_status_and_no_secret(
-    handler: ModuleType, runtime: Runtime, failure: Exception, status: int
+    handler: ModuleType, runtime: Aws, given: int, code: str, document: dict[str, Any], status: int
 ) -> None:
-    runtime.answer = failure
-    answered, document = call(handler, event())
+    runtime.fails(given, code, **document)
+    answered, problem = call(handler, event())
     assert answered == status
-    assert "secret" not in json.dumps(document)
+    assert "secret" not in json.dumps(problem)
+    assert len(runtime.calls) == 1
+
+
+def test_given_an_error_that_is_named_in_the_body_alone_when_called_then_it_is_understood(
+    handler: ModuleType, runtime: Aws
+) -> None:
+    runtime.status, runtime.body = 400, b'{"__type": "com.amazonaws.sagemaker#ThrottlingException"}'
+    assert call(handler, event())[0] == 429
+
+
+def test_given_an_overloaded_endpoint_when_called_then_the_answer_says_when_to_try_again(
+    handler: ModuleType, runtime: Aws
+) -> None:
+    runtime.fails(424, "ModelError", OriginalStatusCode=503)
+    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: REMAINING_MS)
+    assert int(handler.handle(event(), context)["headers"]["retry-after"]) > 0
+
+
+def test_given_a_slow_endpoint_when_called_then_the_answer_comes_before_the_functions_own_time_is_over(
+    handler: ModuleType, runtime: Aws
+) -> None:
+    runtime.after_s = 3.0
+    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: 1500)
+    started = time.monotonic()
+    assert handler.handle(event(), context)["statusCode"] == 504
+    assert time.monotonic() - started < 1.5
+
+
+def test_given_no_endpoint_when_called_then_it_is_a_bad_gateway(
+    handler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler._endpoint._service._connection, "port", 1)
+    assert call(handler, event())[0] == 502
+
+
+def test_given_a_connection_when_it_is_kept_then_it_serves_again_and_when_it_was_closed_a_new_one_is_made(
+    handler: ModuleType, runtime: Aws
+) -> None:
+    for _ in range(3):
+        assert call(handler, event())[0] == 200
+    assert runtime.connections == 1
+    runtime.closes = True
+    for _ in range(3):
+        assert call(handler, event())[0] == 200
+    assert runtime.connections == 3
+
+
+def test_given_a_picture_in_the_inbox_when_called_then_it_reaches_the_endpoint(
+    handler: ModuleType, runtime: Aws
+) -> None:
+    runtime.objects["/bucket/inbox/my bee+1.jpg"] = b"\xff\xd8"
+    body = json.dumps({"s3": "s3://bucket/inbox/my bee+1.jpg"})
+    assert call(handler, event(body, "application/json"))[0] == 200
+    (path, headers, _), (_, _, sent) = runtime.calls
+    assert path == "/bucket/inbox/my%20bee%2B1.jpg"
+    assert "/s3/aws4_request" in headers["authorization"]
+    assert sent == b"\xff\xd8"
+
+
+@pytest.mark.parametrize(
+    ("uri", "status"),
+    [
+        ("s3://bucket/inbox/missing.jpg", 424),
+        ("s3://bucket/inbox/large.jpg", 413),
+        ("s3://bucket/inbox/", 400),
+        ("s3://bucket/datasets/a.jpg", 400),
+        ("s3://other/inbox/a.jpg", 400),
+        ("s3://bucket", 400),
+        ("https://bucket/inbox/a.jpg", 400),
+        ("s3://bucket/inbox/" + "a" * 2000, 400),
+        ("", 400),
+    ],
+)
+def test_given_an_object_that_cannot_be_taken_when_called_then_the_refusal_says_why(
+    handler: ModuleType, runtime: Aws, uri: str, status: int
+) -> None:
+    runtime.objects["/bucket/inbox/large.jpg"] = bytes(1001)
+    assert call(handler, event(json.dumps({"s3": uri}), "application/json"))[0] == status
+    assert all(path.startswith("/bucket/inbox/") for path, _, _ in runtime.calls)
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/a.jpg", "http://pictures.example/a.jpg", "https://10.0.0.1/"])
+def test_given_a_url_that_is_not_public_when_called_then_it_is_refused(
+    handler: ModuleType, runtime: Aws, url: str
+) -> None:
+    assert call(handler, event(json.dumps({"url": url}), "application/json"))[0] in (400, 424)
+    assert runtime.calls == []
 
 
 def test_given_a_refusal_of_the_model_server_when_called_then_its_detail_is_passed_on(
-    handler: ModuleType, runtime: Runtime
+    handler: ModuleType, runtime: Aws
 ) -> None:
-    runtime.answer = refusal("ModelError", 424, OriginalStatusCode=422, OriginalMessage='{"detail": "it is damaged"}')
+    runtime.fails(424, "ModelError", OriginalStatusCode=422, OriginalMessage='{"detail": "it is damaged"}')
     assert call(handler, event())[1]["detail"] == "it is damaged"
 
 
 def test_given_nonsense_from_the_endpoint_when_called_then_it_is_a_bad_gateway(
-    handler: ModuleType, runtime: Runtime
+    handler: ModuleType, runtime: Aws
 ) -> None:
-    runtime.answer = b"<html>"
-    assert call(handler, event())[0] == 502
+    for runtime.body in (b"<html>", b"[]", b"{}", b"null"):
+        assert call(handler, event())[0] == 502
 
 
-def test_given_a_request_when_answered_then_the_log_has_no_picture(
-    handler: ModuleType, capsys: pytest.CaptureFixture[str]
+def test_given_requests_when_answered_then_the_log_has_metrics_and_no_picture_or_secret(
+    handler: ModuleType, runtime: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call(handler, event(b"PICTUREBYTES"))
-    record = json.loads(capsys.readouterr().out)
-    assert set(record) == {"request_id", "status", "ms"}
+    runtime.fails(403, "AccessDeniedException")
+    call(handler, event(b"PICTUREBYTES"))
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert set(first) == {
+        *("request_id", "status", "bytes", "Stage", "Requests", "Status2xx", "Latency", "EndpointLatency"),
+        *("ColdStarts", "_aws"),
+    }
+    named = {metric["Name"] for metric in first["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert named == {"Requests", "Status2xx", "Latency", "EndpointLatency", "ColdStarts"}
+    assert "AccessDeniedException" in second["reason"]
+    assert "ColdStarts" not in second
+    text = json.dumps([first, second])
+    assert "PICTURE" not in text
+    assert base64.b64encode(b"PICTURE").decode()[:8] not in text
+    assert "secret" not in text
+
+
+def test_given_the_other_paths_when_called_then_health_and_contract_come_back(handler: ModuleType) -> None:
+    assert call(handler, event(method="GET", path="/health")) == (200, {"status": "ok", "request_id": "r-1"})
+    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: REMAINING_MS)
+    answer = handler.handle(event(method="GET", path="/openapi.json"), context)
+    assert json.loads(answer["body"])["openapi"] == "3.1.0"
+
+
+def test_given_a_page_when_asked_for_then_it_may_do_nothing_but_ask_the_function(handler: ModuleType) -> None:
+    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: REMAINING_MS)
+    answer = handler.handle(event(method="GET"), context)
+    assert answer["headers"]["content-type"].startswith("text/html")
+    policy = dict(part.split(" ", 1) for part in answer["headers"]["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["connect-src"]) == ("'none'", "'self'")
+    assert policy["script-src"].startswith("'sha256-")
+    assert "unsafe" not in json.dumps(policy)
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", answer["body"])
+    assert 'Number("1000")' in answer["body"]
+
+
+def test_given_no_page_when_asked_for_then_the_method_is_not_allowed(
+    handler: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGE", "off")
+    sys.modules.pop("handler")
+    assert call(importlib.import_module("handler"), event(method="GET"))[0] == 405

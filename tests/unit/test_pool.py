@@ -23,6 +23,9 @@ class Held:
         return [{"label": data.decode(), "probability": 1.0}]
 
 
+DEADLINE_S = 10
+
+
 @pytest.fixture
 def held() -> Held:
     return Held()
@@ -30,16 +33,16 @@ def held() -> Held:
 
 def test_given_a_full_queue_when_one_more_comes_then_it_is_refused_and_the_others_are_answered(held: Held) -> None:
     async def scenario() -> list[Answer]:
-        pool = Pool(held, threads=2, capacity=3, deadline_s=10)
-        accepted = [asyncio.create_task(pool.predict(str(number).encode(), 1)) for number in range(5)]
+        pool = Pool(held, threads=2, capacity=3)
+        accepted = [asyncio.create_task(pool.predict(str(number).encode(), 1, DEADLINE_S)) for number in range(5)]
         await asyncio.sleep(0.05)
         assert pool.waiting == 3
         with pytest.raises(Full):
-            await pool.predict(b"one more", 1)
+            await pool.predict(b"one more", 1, DEADLINE_S)
         held.go.set()
         answers = await asyncio.gather(*accepted)
         assert (pool.unfinished, pool.waiting) == (0, 0)
-        assert (await pool.predict(b"again", 1)).predictions[0]["label"] == "again"
+        assert (await pool.predict(b"again", 1, DEADLINE_S)).predictions[0]["label"] == "again"
         return answers
 
     answers = asyncio.run(scenario())
@@ -49,14 +52,16 @@ def test_given_a_full_queue_when_one_more_comes_then_it_is_refused_and_the_other
 
 def test_given_a_deadline_when_it_comes_then_what_waits_leaves_the_queue_unseen(held: Held) -> None:
     async def scenario() -> None:
-        pool = Pool(held, threads=1, capacity=3, deadline_s=0.2)
-        both = await asyncio.gather(pool.predict(b"running", 1), pool.predict(b"waiting", 1), return_exceptions=True)
+        pool = Pool(held, threads=1, capacity=3)
+        both = await asyncio.gather(
+            pool.predict(b"running", 1, 0.2), pool.predict(b"waiting", 1, 0.2), return_exceptions=True
+        )
         assert [type(outcome) for outcome in both] == [Expired, Expired]
         # The thread is still at work on the first, and counts until it ends.
         assert pool.unfinished == 1
         assert pool.longest_s() >= 0.2
         held.go.set()
-        assert (await pool.predict(b"next", 1)).predictions[0]["label"] == "next"
+        assert (await pool.predict(b"next", 1, DEADLINE_S)).predictions[0]["label"] == "next"
         assert pool.longest_s() == 0
         assert pool.unfinished == 0
 
@@ -66,10 +71,10 @@ def test_given_a_deadline_when_it_comes_then_what_waits_leaves_the_queue_unseen(
 
 def test_given_a_picture_that_fails_when_predicted_then_its_error_comes_back_and_its_place_is_free(held: Held) -> None:
     async def scenario() -> None:
-        pool = Pool(held, threads=1, capacity=1, deadline_s=10)
+        pool = Pool(held, threads=1, capacity=1)
         held.go.set()
         with pytest.raises(ValueError, match="bad"):
-            await pool.predict(b"bad", 1)
+            await pool.predict(b"bad", 1, DEADLINE_S)
         assert pool.unfinished == 0
 
     asyncio.run(scenario())

@@ -127,14 +127,13 @@ def test_given_a_full_queue_when_posted_then_the_excess_is_refused_at_once(clien
     assert answer.headers["retry-after"] == "1"
 
 
-def test_given_a_deadline_when_the_model_is_late_then_the_answer_says_so(
+def test_given_a_caller_that_waits_for_so_long_when_the_model_is_late_then_the_answer_says_so(
     client: TestClient, predictor: Decoding, jpeg: bytes
 ) -> None:
-    assert server.serving.pool
-    server.serving.pool.deadline_s = 0.1
     predictor.hangs.clear()
-    answer = client.post("/", content=jpeg)
+    answer = client.post("/", content=jpeg, headers={"X-Amzn-SageMaker-Custom-Attributes": "top_k=2,budget_ms=100"})
     assert (answer.status_code, answer.json()["title"]) == (504, "Too late")
+    assert "0.1 s" in answer.json()["detail"]
 
 
 def test_given_requests_when_answered_then_log_and_metrics_say_what_took_how_long(
