@@ -62,6 +62,10 @@ bench-tuning: setup ## A search over 10,000 cached features: time and memory, te
 bench-serving: setup ## The course's endpoint against ours: speed, memory, overload; half an hour   [DATA=folder]
 	@exec python bench/serving.py $(if $(DATA),"$(DATA)")
 
+.PHONY: bench-lambda
+bench-lambda: setup ## The function's cold start and its own part of a warm request, five minutes
+	@exec python bench/function.py
+
 .PHONY: fuzz
 fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
 	@$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt

@@ -1,0 +1,247 @@
+"""The function's cold start, and its own part of a warm request.
+
+    make bench-lambda          five minutes
+
+Cold: the asset as it is deployed, a handler that does nothing, and other clients in its place, started in turn on the
+embedded AWS's Lambda; what each adds to the handler that does nothing. Warm: the handler on a picture of 100 KB, and
+the same signed call of the endpoint without it, in one process, against a server that answers at once.
+Results: bench/results/lambda.json and .md.
+"""
+
+import argparse
+import base64
+import http.server
+import importlib
+import io
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / part) for part in ("training", ".")]
+
+import boto3
+from rich.console import Console
+
+from kennel.local import control
+from kennel.local.settings import ACCOUNT, client_environment
+from package import processor
+
+RESULTS = REPOSITORY / "bench" / "results"
+POWERTOOLS = "aws-lambda-powertools[tracer]==3.37.0"
+PICTURE_BYTES = 100_000
+ANSWER = json.dumps({"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}).encode()
+ENVIRONMENT = {
+    "ENDPOINT_NAME": "none",
+    "ENDPOINT_TIMEOUT_S": "20",
+    "MAX_IMAGE_BYTES": "5000000",
+    "INBOX": "s3://none/inbox/",
+    "URL_SCHEMES": "https",
+    "URL_HOSTS": "",
+    "DNS_SUFFIX": "amazonaws.com",
+    "PAGE": "off",
+    "STAGE": "bench",
+}
+HANDLE = "\ndef handle(event, context):\n    return {'statusCode': 200}\n"
+HANDLERS = {
+    "bare": "",
+    "boto3": "import boto3\nclient = boto3.client('sagemaker-runtime')",
+    "botocore": "import botocore.session\nclient = botocore.session.get_session().create_client('sagemaker-runtime')",
+    "powertools": "from aws_lambda_powertools import Logger, Metrics, Tracer\n"
+    "logger, metrics, tracer = Logger(service='x'), Metrics(namespace='x', service='x'), Tracer(service='x')",
+}
+NAMES = {
+    "bare": "a handler that does nothing",
+    "ours": "the function as it is deployed",
+    "botocore": "botocore's client of SageMaker's runtime alone",
+    "boto3": "boto3's client of SageMaker's runtime alone",
+    "powertools": "Powertools' logger, metrics and tracer alone",
+}
+console = Console(highlight=False)
+
+
+def main() -> None:
+    """Measures, and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--starts", type=int, default=20, help="of each function")
+    parser.add_argument("--calls", type=int, default=300, help="warm ones")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["KENNEL_LOCAL_DIR"] = folder
+        running = control.up()
+        try:
+            os.environ.update(client_environment(running.endpoint))
+            cold = starts(arguments.starts)
+        finally:
+            control.down()
+    warm = requests(arguments.calls)
+    document = {
+        "added_cold_ms": round(_median_added(cold, "ours"), 1),
+        "own_warm_ms": warm["own_ms"],
+        "cold_ms": {name: _spread(values) for name, values in cold.items()},
+        "added_ms": {name: round(_median_added(cold, name), 1) for name in cold},
+        "warm": warm,
+        "machine": {"processor": processor(), "cores": len(os.sched_getaffinity(0))},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "lambda.json").write_text(json.dumps(document, indent=2) + "\n")
+    (RESULTS / "lambda.md").write_text(_markdown(document, arguments))
+    console.print((RESULTS / "lambda.md").read_text())
+
+
+def starts(count: int) -> dict[str, list[float]]:
+    """Milliseconds of the first call of a function that was just made, less those of a warm one, by kind, in turn."""
+    client = boto3.client("lambda")
+    archives = {name: _archive(name) for name in NAMES}
+    taken: dict[str, list[float]] = {name: [] for name in NAMES}
+    for number in range(count):
+        for name, archive in archives.items():
+            client.create_function(
+                FunctionName=f"{name}-{number}",
+                Runtime="python3.13",
+                Handler="handler.handle",
+                Role=f"arn:aws:iam::{ACCOUNT}:role/none",
+                Code={"ZipFile": archive},
+                Environment={"Variables": ENVIRONMENT},
+                Timeout=30,
+            )
+            first, *warm = [_invoked_ms(client, f"{name}-{number}") for _ in range(4)]
+            taken[name].append(first - statistics.median(warm))
+            client.delete_function(FunctionName=f"{name}-{number}")
+        console.print(f"{number + 1} of {count} starts of each")
+    return taken
+
+
+def _invoked_ms(client: Any, name: str) -> float:
+    # Answered without the endpoint.
+    event = {"requestContext": {"requestId": "r", "http": {"method": "GET", "path": "/health"}}}
+    started = time.perf_counter()
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event))
+    document = json.load(answer["Payload"])
+    if document.get("statusCode") != 200:
+        sys.exit(f"{name} answered {document}")
+    return 1000 * (time.perf_counter() - started)
+
+
+def _archive(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if name == "ours":
+            shutil.copytree(REPOSITORY / "lambda", root, dirs_exist_ok=True)
+        else:
+            (root / "handler.py").write_text(HANDLERS[name] + HANDLE)
+        if name == "powertools":
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(root), POWERTOOLS]
+            subprocess.run(command, check=True)
+            # In the runtime already.
+            for part in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
+                shutil.rmtree(root / part, ignore_errors=True)
+        for file in sorted(root.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                archive.write(file, file.relative_to(root))
+    return buffer.getvalue()
+
+
+def requests(count: int) -> dict[str, float]:
+    """Milliseconds of the handler and of the call alone, in turn; medians."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ |= ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+    sys.path.insert(0, str(REPOSITORY / "lambda"))
+    handler, budget = importlib.import_module("handler"), importlib.import_module("budget")
+    picture = os.urandom(PICTURE_BYTES)
+    event = {
+        "requestContext": {"requestId": "r", "http": {"method": "POST", "path": "/"}},
+        "headers": {"content-type": "image/jpeg"},
+        "body": base64.b64encode(picture).decode(),
+        "isBase64Encoded": True,
+    }
+    context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 29_000)
+    whole, alone = [], []
+    output, sys.stdout = sys.stdout, io.StringIO()
+    try:
+        for _ in range(count):
+            started = time.perf_counter()
+            assert handler.handle(event, context)["statusCode"] == 200
+            between = time.perf_counter()
+            handler._endpoint.invoke(picture, "image/jpeg", 5, budget.Budget(20))
+            whole.append(1000 * (between - started))
+            alone.append(1000 * (time.perf_counter() - between))
+    finally:
+        sys.stdout = output
+        server.shutdown()
+    own = [one - other for one, other in zip(whole, alone, strict=True)]
+    return {
+        "handler_ms": round(statistics.median(whole), 2),
+        "call_ms": round(statistics.median(alone), 2),
+        "own_ms": round(statistics.median(own), 2),
+    }
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # One write for the whole answer, or the second waits for the first to be acknowledged.
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        """Says the same to every picture."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(ANSWER)))
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def _median_added(cold: dict[str, list[float]], name: str) -> float:
+    return statistics.median(cold[name]) - statistics.median(cold["bare"])
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 1),
+        "min": round(min(values), 1),
+        "max": round(max(values), 1),
+    }
+
+
+def _markdown(document: dict[str, Any], arguments: argparse.Namespace) -> str:
+    at, warm = document["machine"], document["warm"]
+    lines = [
+        "# The function, measured",
+        "",
+        f"`make bench-lambda` on {at['processor']}, {at['cores']} cores: {arguments.starts} starts of each in turn on "
+        f"the embedded AWS, {arguments.calls} warm calls.",
+        "",
+        "| cold start of | median ms | spread | more than nothing |",
+        "|---|---|---|---|",
+    ]
+    for name, text in NAMES.items():
+        taken = document["cold_ms"][name]
+        lines.append(
+            f"| {text} | {taken['median']:.0f} | {taken['min']:.0f} to {taken['max']:.0f} "
+            f"| {document['added_ms'][name]:.0f} |"
+        )
+    lines += [
+        "",
+        f"Warm, a picture of {PICTURE_BYTES // 1000} KB: {warm['handler_ms']:.2f} ms with the handler, "
+        f"{warm['call_ms']:.2f} ms for the signed call of the endpoint alone; its own part: {warm['own_ms']:.2f} ms.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""What openapi.json promises, held to by any request that it allows, and by any that it does not."""
+
+import base64
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+import internet
+from budget import Budget
+from problem import Problem
+
+ENVIRONMENT = {
+    "ENDPOINT_NAME": "dogs",
+    "ENDPOINT_TIMEOUT_S": "20",
+    "MAX_IMAGE_BYTES": "5000",
+    "INBOX": "s3://bucket/inbox/",
+    "URL_SCHEMES": "https http",
+    "URL_HOSTS": "",
+    "DNS_SUFFIX": "amazonaws.com",
+    "PAGE": "on",
+    "STAGE": "dev",
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+}
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+)
+CONTRACT = Path(internet.__file__).with_name("openapi.json")
+SCHEMAS = json.loads(CONTRACT.read_text())["components"]["schemas"]
+STATUSES = {200, 400, 404, 405, 413, 415, 422, 424}
+Handle = Callable[[dict[str, Any]], dict[str, Any]]
+# The function that the application stands before.
+HANDLE: list[Handle] = []
+Start = Callable[[str, list[tuple[str, str]]], Any]
+
+
+def answered(picture: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
+    """An endpoint that has an answer to whatever begins as a JPEG."""
+    if not picture.startswith(b"\xff"):
+        raise Problem(415, "no picture")
+    return {"predictions": [{"label": str(index), "probability": 0.1} for index in range(top_k)], "model": "m"}
+
+
+def unknown(host: str, port: int) -> list[str]:
+    """A resolver that knows nobody."""
+    raise OSError(host)
+
+
+@pytest.fixture(scope="module")
+def handle() -> Iterator[Handle]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setattr(internet, "resolve", unknown)
+        sys.modules.pop("handler", None)
+        handler = importlib.import_module("handler")
+        patch.setattr(handler._endpoint, "invoke", answered)
+        context = SimpleNamespace(aws_request_id="fallback", get_remaining_time_in_millis=lambda: 29_000)
+        # The inbox of these tests is empty.
+        patch.setattr("inbox.Service.call", lambda *_: SimpleNamespace(status=404))
+        HANDLE[:] = [lambda event: handler.handle(event, context)]
+        yield HANDLE[0]
+        sys.modules.pop("handler", None)
+
+
+def event(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> dict[str, Any]:
+    """What a function URL makes of a request."""
+    return {
+        "requestContext": {"requestId": "r-1", "http": {"method": method, "path": path}},
+        "headers": headers,
+        "queryStringParameters": query,
+        "body": base64.b64encode(body).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def app(environ: dict[str, Any], start: Start) -> list[bytes]:
+    """The function as a WSGI application."""
+    headers = {name[5:].replace("_", "-").lower(): str(v) for name, v in environ.items() if name[:5] == "HTTP_"}
+    headers["content-type"] = environ.get("CONTENT_TYPE", "")
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    body = environ["wsgi.input"].read(length) if length else b""
+    answer = HANDLE[0](event(environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"]), query, headers, body))
+    start(f"{answer['statusCode']} x", list(answer["headers"].items()))
+    return [answer["body"].encode()]
+
+
+# AWS checks the signature before the function is called.
+schema = schemathesis.openapi.from_dict({**json.loads(CONTRACT.read_text()), "security": []})
+schema.app = app
+
+
+@schema.parametrize()
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_given_requests_of_the_contract_and_others_when_answered_then_the_answers_are_of_the_contract(
+    case: schemathesis.Case, handle: Handle
+) -> None:
+    case.call_and_validate(checks=CHECKS)
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", ""]),
+    path=st.one_of(st.sampled_from(["/", "/health", "/openapi.json"]), st.text()),
+    query=st.dictionaries(st.one_of(st.just("top_k"), st.text()), st.text()),
+    content_type=st.one_of(
+        st.sampled_from(["image/jpeg", "image/png", "application/json", "application/json; charset=utf-8"]), st.text()
+    ),
+    body=st.one_of(
+        st.binary().map(lambda data: b"\xff" + data),
+        st.binary(),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(),
+            lambda inner: (
+                st.lists(inner) | st.dictionaries(st.one_of(st.sampled_from(["image", "url", "s3"]), st.text()), inner)
+            ),
+        ).map(lambda document: json.dumps(document).encode()),
+        st.one_of(
+            st.text(),
+            st.text().map(lambda text: f"https://{text}"),
+            st.from_regex(r"https?://[a-z0-9.\[\]:@%/-]{1,40}", fullmatch=True),
+            st.text().map(lambda text: f"s3://bucket/inbox/{text}"),
+        ).flatmap(lambda text: st.sampled_from(["image", "url", "s3"]).map(lambda f: json.dumps({f: text}).encode())),
+    ),
+)
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+def test_given_any_request_when_answered_then_the_refusal_is_the_callers_and_says_no_more_than_the_contract(
+    handle: Handle,
+    method: str,
+    path: str,
+    query: dict[str, str],
+    content_type: str,
+    body: bytes,
+) -> None:
+    answer = handle(event(method, path, query, {"content-type": content_type}, body))
+    assert answer["statusCode"] in STATUSES
+    assert "Traceback" not in answer["body"]
+    if answer["statusCode"] == 200 and method == "POST":
+        jsonschema.validate(json.loads(answer["body"]), SCHEMAS["Answer"])
+    elif answer["statusCode"] != 200:
+        jsonschema.validate(json.loads(answer["body"]), SCHEMAS["Problem"])
+
+
+@pytest.mark.parametrize("broken", [{}, {"requestContext": {}}, {"body": 1}, {"headers": None}])
+def test_given_an_event_that_is_no_request_when_handled_then_even_that_is_a_problem_document(
+    handle: Handle, broken: dict[str, Any]
+) -> None:
+    assert json.loads(handle(broken)["body"])["request_id"] == "fallback"

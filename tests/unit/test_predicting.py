@@ -1,0 +1,114 @@
+"""Many pictures to the URL: every form is sent as the contract has it, and what passes by itself is waited for."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kennel import predicting
+from kennel.calling import Answer
+from kennel.errors import KennelError
+
+GOOD = Answer(200, {"predictions": [{"label": "bee", "probability": 0.9}], "model": "m", "request_id": "r"})
+BUSY = Answer(429, {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "Message": "Rate Exceeded."})
+
+
+class Url:
+    """Answers the first `busy` calls with 429, or all with `answer`."""
+
+    def __init__(self, busy: int = 0, answer: Answer = GOOD) -> None:
+        self.busy, self.answer = busy, answer
+        self.calls: list[tuple[bytes, str]] = []
+
+    def call(self, body: bytes, content_type: str, *, top_k: int) -> Answer:
+        self.calls.append((body, content_type))
+        if self.busy:
+            self.busy -= 1
+            return BUSY
+        return self.answer
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What would have been waited, in seconds."""
+    waited: list[float] = []
+    monkeypatch.setattr(predicting.time, "sleep", waited.append)
+    return waited
+
+
+def ask(url: Url, *given: str) -> list[tuple[str, int]]:
+    seen: list[tuple[int, int]] = []
+    found = predicting.sources(given)
+    answers = list(predicting.predict(url, found, 3, 4, lambda done, of: seen.append((done, of))))
+    assert sorted(seen) == [(number + 1, len(found)) for number in range(len(found))]
+    return [(picture.name, answer.status) for picture, answer in answers]
+
+
+def test_given_files_and_folders_when_asked_about_then_each_picture_is_sent_with_its_type_in_order(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    for name in ("b.png", "a.jpg", "notes.txt", "below/c.WEBP"):
+        (tmp_path / "folder" / name).write_bytes(name.encode())
+    (tmp_path / "odd.bin").write_bytes(b"odd")
+    url = Url()
+    names = [name for name, _ in ask(url, str(tmp_path / "odd.bin"), str(tmp_path / "folder"))]
+    assert [Path(name).name for name in names] == ["odd.bin", "a.jpg", "b.png", "c.WEBP"]
+    assert set(url.calls) == {
+        (b"odd", "application/octet-stream"),
+        (b"a.jpg", "image/jpeg"),
+        (b"b.png", "image/png"),
+        (b"below/c.WEBP", "image/webp"),
+    }
+
+
+def test_given_addresses_and_standard_input_when_asked_about_then_they_are_sent_as_the_contract_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"bytes")))
+    url = Url()
+    ask(url, "https://pictures.example/a.jpg", "s3://bucket/inbox/a.jpg", "-")
+    assert sorted(url.calls) == sorted(
+        [
+            (json.dumps({"url": "https://pictures.example/a.jpg"}).encode(), "application/json"),
+            (json.dumps({"s3": "s3://bucket/inbox/a.jpg"}).encode(), "application/json"),
+            (b"bytes", "application/octet-stream"),
+        ]
+    )
+
+
+def test_given_a_throttled_url_when_asked_then_it_is_tried_again_later_and_later(
+    tmp_path: Path, waits: list[float]
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    assert ask(Url(busy=8), str(tmp_path / "a.jpg"))[0][1] == 200
+    assert len(waits) == 8
+    assert waits[0] <= 0.2 < waits[3] < waits[5] <= predicting.LONGEST_WAIT_S
+
+
+def test_given_a_url_that_stays_throttled_when_patience_ends_then_the_refusal_is_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predicting, "PATIENCE_S", 0.0)
+    (tmp_path / "a.jpg").touch()
+    assert ask(Url(answer=BUSY), str(tmp_path / "a.jpg"))[0][1] == 429
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 415, 422, 424, 500, 502, 504])
+def test_given_a_refusal_that_does_not_pass_when_asked_then_it_is_not_tried_again(tmp_path: Path, status: int) -> None:
+    (tmp_path / "a.jpg").touch()
+    url = Url(answer=Answer(status, {"detail": "no"}))
+    assert ask(url, str(tmp_path / "a.jpg"))[0][1] == status
+    assert len(url.calls) == 1
+
+
+def test_given_several_things_that_are_no_pictures_when_asked_about_then_all_are_named(tmp_path: Path) -> None:
+    with pytest.raises(KennelError) as caught:
+        predicting.sources([str(tmp_path), "missing.jpg", "ftp://x"])
+    message = str(caught.value)
+    assert "has no pictures" in message
+    assert "missing.jpg is no file" in message
+    assert "ftp://x is no file" in message
