@@ -14,6 +14,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 def apply() -> None:
     """Applies every workaround to ministack."""
     reserved_concurrency_does_not_reach_the_function()
+    reserved_concurrency_does_not_hold_for_versions()
     bucket_tags_do_not_reach_the_bucket()
     log_stream_actions_are_authorized_on_the_bare_group()
 
@@ -43,6 +44,17 @@ def reserved_concurrency_does_not_reach_the_function() -> None:
         lambda_svc._functions[name]["concurrency"] = None if reserved is None else int(reserved)
 
     _after_create_and_update("AWS::Lambda::Function", reserve)
+
+
+def reserved_concurrency_does_not_hold_for_versions() -> None:
+    """ministack 1.5.33: what is reserved for a function limits no call by way of a version or an alias."""
+    from ministack.services import lambda_svc
+
+    def reserved(func: Any, config: Properties) -> int | None:
+        concurrency = (lambda_svc._functions.get(config.get("FunctionName", "")) or {}).get("concurrency")
+        return None if concurrency is None else int(concurrency)
+
+    lambda_svc._reserved_concurrency = reserved
 
 
 def bucket_tags_do_not_reach_the_bucket() -> None:

@@ -1,16 +1,23 @@
 """The URL's answers to everything that is not a good picture, and to a model server that dies."""
 
+import json
 import os
+import re
 import signal
+import subprocess
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from environment import Environment, encoded
+from environment import REPOSITORY, Environment, encoded
 
 pytestmark = pytest.mark.slow
 
 RECOVERY_S = 90
+CONTRACT = REPOSITORY / "lambda" / "openapi.json"
 
 
 def test_given_base64_json_when_posted_then_it_is_answered_as_the_bytes_are(deployed: Environment) -> None:
@@ -47,6 +54,68 @@ def test_given_a_damaged_picture_when_posted_then_it_is_unprocessable(deployed: 
 
 def test_given_a_number_of_classes_when_asked_for_then_so_many_come_back(deployed: Environment) -> None:
     assert len(deployed.url().call(deployed.picture(), "image/jpeg", top_k=1).document["predictions"]) == 1
+
+
+def test_given_a_picture_in_the_inbox_when_asked_about_then_it_is_answered_as_the_bytes_are(
+    deployed: Environment,
+) -> None:
+    bucket, picture = deployed.output("Data", "DatasetBucket"), deployed.picture()
+    deployed.client("s3").put_object(Bucket=bucket, Key="inbox/my bee.jpg", Body=picture)
+    url = deployed.url()
+    taken = url.call(json.dumps({"s3": f"s3://{bucket}/inbox/my bee.jpg"}).encode(), "application/json")
+    assert taken.document.get("predictions") == url.call(picture, "image/jpeg").document["predictions"], taken
+    for place, status in ((f"{bucket}/inbox/none.jpg", 424), (f"{bucket}/datasets/a.jpg", 400), ("else/inbox/a", 400)):
+        assert url.call(json.dumps({"s3": f"s3://{place}"}).encode(), "application/json").status == status, place
+
+
+@pytest.mark.parametrize("address", ["https://localhost/", "https://127.0.0.1/", "https://169.254.169.254/latest/"])
+def test_given_an_address_that_is_not_public_when_asked_about_then_it_is_refused(
+    deployed: Environment, address: str
+) -> None:
+    answer = deployed.url().call(json.dumps({"url": address}).encode(), "application/json")
+    assert (answer.status, answer.document["title"]) == (424, "Failed Dependency")
+    assert "public address" in answer.document["detail"]
+
+
+def test_given_the_contract_when_asked_for_then_it_is_the_projects(deployed: Environment) -> None:
+    assert deployed.url().send("GET", "/openapi.json", b"", {}).json() == json.loads(CONTRACT.read_text())
+
+
+def test_given_the_readmes_example_when_executed_then_it_answers(deployed: Environment, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```bash\n(curl .*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "picture.jpg").write_bytes(deployed.picture())
+    # The names of URLs do not resolve on this machine, and the embedded AWS has no certificate for them.
+    (tmp_path / ".curlrc").write_text(f'connect-to = "::localhost:{deployed.server.port}"\n')
+    given = {
+        "URL": deployed.url().url.replace("https:", "http:"),
+        "PICTURE": str(tmp_path / "picture.jpg"),
+        "CURL_HOME": str(tmp_path),
+    }
+    answer = subprocess.run(
+        ["bash", "-c", example], env={**deployed.variables, **given}, capture_output=True, text=True, check=True
+    )
+    assert len(json.loads(answer.stdout)["predictions"]) == 3
+
+
+def test_given_a_concurrency_of_two_when_ten_call_at_once_then_some_are_throttled_and_kennel_predict_gets_all(
+    deployed: Environment, tmp_path: Path
+) -> None:
+    functions, name = deployed.client("lambda"), deployed.output("Api", "FunctionName")
+    reserved = functions.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"]
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+    try:
+        url, picture = deployed.url(), deployed.picture()
+        with ThreadPoolExecutor(10) as callers:
+            statuses = Counter(callers.map(lambda _: url.call(picture, "image/jpeg").status, range(10)))
+        assert set(statuses) == {200, 429}
+        assert statuses[200] >= 2
+        for number in range(10):
+            (tmp_path / f"{number}.jpg").write_bytes(picture)
+        asked = deployed.run("kennel", "predict", str(tmp_path), "--at-once", "10", "--json").stdout
+        answers = [json.loads(line) for line in asked.splitlines()]
+        assert [answer["status"] for answer in answers] == [200] * 10
+    finally:
+        functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=reserved)
 
 
 def test_given_a_killed_model_server_when_called_then_503_comes_back_and_then_the_server(deployed: Environment) -> None:

@@ -74,6 +74,8 @@ def test_given_the_functions_role_when_it_goes_elsewhere_then_it_is_denied(deplo
         ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "kennel-dev-fixed", "Body": "x"}),
         ("s3", "list_objects_v2", {"Bucket": bucket}),
         ("s3", "get_object", {"Bucket": bucket, "Key": "datasets/x"}),
+        ("s3", "put_object", {"Bucket": bucket, "Key": "inbox/x", "Body": "x"}),
+        ("s3", "delete_object", {"Bucket": bucket, "Key": "inbox/x"}),
         ("s3", "put_object", {"Bucket": bucket, "Key": "datasets/x", "Body": "x"}),
         ("s3", "get_object", {"Bucket": models, "Key": "packages/x"}),
         ("sagemaker", "describe_endpoint", {"EndpointName": "kennel-dev-scaled"}),

@@ -43,6 +43,24 @@ def test_given_the_workaround_when_a_template_reserves_concurrency_then_the_func
     assert in_ministack(RESERVED.format(apply=apply)) == "7"
 
 
+VERSIONS = """
+    from ministack.services import lambda_svc
+    {apply}
+    config = {{"FunctionName": "f", "Version": "1"}}
+    lambda_svc._functions["f"] = {{"config": config, "concurrency": 2}}
+    print(lambda_svc._reserved_concurrency({{"config": config}}, config))
+"""
+
+
+def test_given_ministack_when_a_version_is_called_then_the_functions_reserved_concurrency_still_does_not_hold() -> None:
+    assert in_ministack(VERSIONS.format(apply="")) == "None"
+
+
+def test_given_the_workaround_when_a_version_is_called_then_the_functions_reserved_concurrency_holds() -> None:
+    apply = "from kennel.local import workarounds; workarounds.reserved_concurrency_does_not_hold_for_versions()"
+    assert in_ministack(VERSIONS.format(apply=apply)) == "2"
+
+
 TAGS = """
     from ministack.services import s3
     from ministack.services.cloudformation import provisioners
