@@ -94,7 +94,8 @@ def test_given_the_readmes_example_when_executed_then_it_answers(deployed: Envir
     answer = subprocess.run(
         ["bash", "-c", example], env={**deployed.variables, **given}, capture_output=True, text=True, check=True
     )
-    assert len(json.loads(answer.stdout)["predictions"]) == 3
+    expected = deployed.url().call(deployed.picture(), "image/jpeg", top_k=3).document["predictions"]
+    assert json.loads(answer.stdout)["predictions"] == expected
 
 
 def test_given_a_concurrency_of_two_when_ten_call_at_once_then_some_are_throttled_and_kennel_predict_gets_all(
