@@ -194,6 +194,12 @@ def the_url_takes_both_permissions(templates: Templates) -> Iterator[str]:
             yield f"{name} is open to everyone"
 
 
+def a_service_calls_the_function_for_one_resource_only(templates: Templates) -> Iterator[str]:
+    for name, permission in resources(templates, "AWS::Lambda::Permission"):
+        if permission["Principal"] == "cloudfront.amazonaws.com" and "SourceArn" not in permission:
+            yield f"{name} lets in every distribution of every account"
+
+
 INVARIANTS = [
     value
     for value in list(globals().values())

@@ -64,6 +64,9 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     "provisioned_fits_into_reserved_concurrency": lambda t: first(t, "AWS::Lambda::Function").update(
         ReservedConcurrentExecutions=1
     ),
+    "a_service_calls_the_function_for_one_resource_only": lambda t: first(t, "AWS::Lambda::Permission").update(
+        Principal="cloudfront.amazonaws.com"
+    ),
     "the_url_takes_both_permissions": lambda t: first(t, "AWS::Lambda::Permission").update(Action="lambda:GetFunction"),
 }
 

@@ -115,6 +115,46 @@ def test_given_dev_when_synthesized_then_target_tracking_follows_invocations(mat
     assert policies == {"SageMakerVariantInvocationsPerInstance", "LambdaProvisionedConcurrencyUtilization"}
 
 
+def test_given_a_page_when_synthesized_then_cloudfront_signs_its_calls_and_caches_nothing(
+    matrix: dict[str, Templates],
+) -> None:
+    ((access, _),) = resources(matrix["page"], "AWS::CloudFront::OriginAccessControl")
+    ((_, distribution),) = resources(matrix["page"], "AWS::CloudFront::Distribution")
+    (origin,) = distribution["DistributionConfig"]["Origins"]
+    assert origin["OriginAccessControlId"] == {"Fn::GetAtt": [access, "Id"]}
+    assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+    assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
+    let_in = {
+        permission["Action"]
+        for _, permission in resources(matrix["page"], "AWS::Lambda::Permission")
+        if permission["Principal"] == "cloudfront.amazonaws.com"
+    }
+    assert let_in == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    assert list(resources(matrix["dev"], "AWS::CloudFront::Distribution")) == []
+
+
+def test_given_hours_when_synthesized_then_the_provisioned_minimum_follows_them(matrix: dict[str, Templates]) -> None:
+    targets = [properties for _, properties in resources(matrix["page"], "AWS::ApplicationAutoScaling::ScalableTarget")]
+    ((morning, evening),) = [target["ScheduledActions"] for target in targets if "ScheduledActions" in target]
+    assert (morning["Schedule"], morning["Timezone"]) == ("cron(0 7 ? * MON-FRI *)", "Europe/Zurich")
+    assert [action["ScalableTargetAction"]["MinCapacity"] for action in (morning, evening)] == [2, 0]
+
+
+def test_given_snap_start_when_synthesized_then_nothing_is_provisioned_and_nothing_can_spill_over(
+    matrix: dict[str, Templates],
+) -> None:
+    def alarms(stage: str) -> set[str]:
+        found = resources({"Api": matrix[stage]["Api"]}, "AWS::CloudWatch::Alarm")
+        return {alarm["MetricName"] for _, alarm in found}
+
+    ((_, function),) = resources(matrix["snapstart"], "AWS::Lambda::Function")
+    ((_, alias),) = resources(matrix["snapstart"], "AWS::Lambda::Alias")
+    assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert "ProvisionedConcurrencyConfig" not in alias
+    assert alarms("snapstart") == {"Throttles"}
+    assert alarms("dev") == {"Throttles", "ProvisionedConcurrencySpilloverInvocations"}
+
+
 def test_given_a_user_data_script_when_synthesized_then_no_placeholder_is_left(templates: Templates) -> None:
     for _, template in resources(templates, "AWS::EC2::LaunchTemplate"):
         script = str(template["LaunchTemplateData"]["UserData"])
