@@ -28,17 +28,17 @@ from types import SimpleNamespace
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / part) for part in ("training", ".")]
+sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", ".")]
 
 import boto3
 from rich.console import Console
 
 from kennel.local import control
-from kennel.local.settings import ACCOUNT, client_environment
+from kennel.local.settings import client_environment
 from package import processor
 
 RESULTS = REPOSITORY / "bench" / "results"
-POWERTOOLS = "aws-lambda-powertools[tracer]==3.37.0"
+POWERTOOLS = ("aws-lambda-powertools==3.37.0", "aws-xray-sdk==2.15.0", "wrapt==2.5.2", "typing-extensions==4.16.0")
 PICTURE_BYTES = 100_000
 ANSWER = json.dumps({"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}).encode()
 ENVIRONMENT = {
@@ -52,20 +52,27 @@ ENVIRONMENT = {
     "PAGE": "off",
     "STAGE": "bench",
 }
+# Imported and made with bytecode at hand, as a layer has it; prints milliseconds.
+POWERTOOLS_CODE = """
+import time
+started = time.perf_counter()
+from aws_lambda_powertools import Logger, Metrics, Tracer
+Logger(service="x"), Metrics(namespace="x", service="x")
+print(1000 * (time.perf_counter() - started))
+Tracer(service="x")
+print(1000 * (time.perf_counter() - started))
+"""
 HANDLE = "\ndef handle(event, context):\n    return {'statusCode': 200}\n"
 HANDLERS = {
     "bare": "",
     "boto3": "import boto3\nclient = boto3.client('sagemaker-runtime')",
     "botocore": "import botocore.session\nclient = botocore.session.get_session().create_client('sagemaker-runtime')",
-    "powertools": "from aws_lambda_powertools import Logger, Metrics, Tracer\n"
-    "logger, metrics, tracer = Logger(service='x'), Metrics(namespace='x', service='x'), Tracer(service='x')",
 }
 NAMES = {
     "bare": "a handler that does nothing",
     "ours": "the function as it is deployed",
     "botocore": "botocore's client of SageMaker's runtime alone",
     "boto3": "boto3's client of SageMaker's runtime alone",
-    "powertools": "Powertools' logger, metrics and tracer alone",
 }
 console = Console(highlight=False)
 
@@ -90,6 +97,7 @@ def main() -> None:
         "own_warm_ms": warm["own_ms"],
         "cold_ms": {name: _spread(values) for name, values in cold.items()},
         "added_ms": {name: round(_median_added(cold, name), 1) for name in cold},
+        "powertools": powertools(arguments.starts),
         "warm": warm,
         "machine": {"processor": processor(), "cores": len(os.sched_getaffinity(0))},
     }
@@ -102,6 +110,10 @@ def main() -> None:
 def starts(count: int) -> dict[str, list[float]]:
     """Milliseconds of the first call of a function that was just made, less those of a warm one, by kind, in turn."""
     client = boto3.client("lambda")
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = boto3.client("iam").create_role(
+        RoleName="bench", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )["Role"]["Arn"]
     archives = {name: _archive(name) for name in NAMES}
     taken: dict[str, list[float]] = {name: [] for name in NAMES}
     for number in range(count):
@@ -110,7 +122,7 @@ def starts(count: int) -> dict[str, list[float]]:
                 FunctionName=f"{name}-{number}",
                 Runtime="python3.13",
                 Handler="handler.handle",
-                Role=f"arn:aws:iam::{ACCOUNT}:role/none",
+                Role=role,
                 Code={"ZipFile": archive},
                 Environment={"Variables": ENVIRONMENT},
                 Timeout=30,
@@ -141,16 +153,26 @@ def _archive(name: str) -> bytes:
             shutil.copytree(REPOSITORY / "lambda", root, dirs_exist_ok=True)
         else:
             (root / "handler.py").write_text(HANDLERS[name] + HANDLE)
-        if name == "powertools":
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(root), POWERTOOLS]
-            subprocess.run(command, check=True)
-            # In the runtime already.
-            for part in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
-                shutil.rmtree(root / part, ignore_errors=True)
         for file in sorted(root.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 archive.write(file, file.relative_to(root))
     return buffer.getvalue()
+
+
+def powertools(count: int) -> dict[str, float]:
+    """Milliseconds that Powertools takes to import and make, in processes of their own; medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
+        subprocess.run([*install, *POWERTOOLS], check=True)
+        runs = []
+        for _ in range(count):
+            answer = subprocess.run(
+                [sys.executable, "-c", POWERTOOLS_CODE],
+                env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            runs.append([float(line) for line in answer.stdout.split()])
+    without, tracing = (statistics.median(values) for values in zip(*runs, strict=True))
+    return {"logger_and_metrics_ms": round(without, 1), "with_tracer_ms": round(tracing, 1)}
 
 
 def requests(count: int) -> dict[str, float]:
@@ -235,7 +257,11 @@ def _markdown(document: dict[str, Any], arguments: argparse.Namespace) -> str:
             f"| {text} | {taken['median']:.0f} | {taken['min']:.0f} to {taken['max']:.0f} "
             f"| {document['added_ms'][name]:.0f} |"
         )
+    tools = document["powertools"]
     lines += [
+        "",
+        f"Powertools, imported and made: {tools['logger_and_metrics_ms']:.0f} ms for logger and metrics, "
+        f"{tools['with_tracer_ms']:.0f} ms with the tracer.",
         "",
         f"Warm, a picture of {PICTURE_BYTES // 1000} KB: {warm['handler_ms']:.2f} ms with the handler, "
         f"{warm['call_ms']:.2f} ms for the signed call of the endpoint alone; its own part: {warm['own_ms']:.2f} ms.",
