@@ -1,7 +1,7 @@
 """Signed calls of AWS's HTTP APIs on a kept connection, with what a request needs and no more.
 
-boto3's client takes several times as long to import and make as the rest of the function: docs/concurrency.md has the
-figures. The signer is botocore's own.
+boto3's client takes three times as long to import and make as the whole function: docs/concurrency.md has the figures.
+The signer is botocore's own.
 """
 
 import http.client
