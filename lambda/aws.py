@@ -4,15 +4,17 @@ boto3's client takes three times as long to import and make as the whole functio
 The signer is botocore's own.
 """
 
+import functools
 import http.client
 import os
 import ssl
 import urllib.parse
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.credentials import ContainerProvider, Credentials
 
 from budget import Budget
 
@@ -58,13 +60,11 @@ class Service:
         self, method: str, path: str, headers: dict[str, str], body: bytes, budget: Budget, max_bytes: int
     ) -> Answer:
         """The answer to one request; raises CallTimeout or CallError."""
+        if trace := os.environ.get("_X_AMZN_TRACE_ID"):
+            headers = {**headers, "X-Amzn-Trace-Id": trace}
         request = AWSRequest(method, self._url + path, headers, body)
-        # From the environment each time: a process that SnapStart has restored gets new ones.
-        credentials = Credentials(
-            os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], os.environ.get("AWS_SESSION_TOKEN")
-        )
         signer = S3SigV4Auth if self._name == "s3" else SigV4Auth
-        signer(credentials, self._name, self._region).add_auth(request)
+        signer(_credentials(), self._name, self._region).add_auth(request)
         signed = dict(request.headers.items())
         try:
             if self._connection.sock:
@@ -88,10 +88,27 @@ class Service:
         if self._connection.sock is None:
             self._connection.timeout = min(CONNECT_S, left_s)
             self._connection.connect()
-        self._connection.sock.settimeout(budget.left_s())
+        self._connection.sock.settimeout(left_s)
         self._connection.request(method, path, body, headers)
+        if not (left_s := budget.left_s()):
+            raise TimeoutError("sending took all the time")
+        self._connection.sock.settimeout(left_s)
         with self._connection.getresponse() as response:
             content = response.read(max_bytes + 1)
             if not response.isclosed():
                 self._connection.close()
             return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
+
+
+def _credentials() -> Any:
+    """Those of the function's role."""
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        return Credentials(*(os.environ.get(name) for name in names))
+    return _container_credentials().get_frozen_credentials()
+
+
+@functools.cache
+def _container_credentials() -> Any:
+    """With SnapStart, Lambda hands them out by HTTP: a snapshot must not keep any. They are renewed by themselves."""
+    return ContainerProvider().load()

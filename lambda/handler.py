@@ -37,7 +37,8 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answers one request of the function URL (payload format 2.0); errors are problem documents, never exceptions."""
     started = time.perf_counter()
     request_id = event.get("requestContext", {}).get("requestId") or context.aws_request_id
-    said: dict[str, Any] = {"request_id": request_id}
+    # Lambda itself traces the call, under this name; a tracing library would take ten times as long to start as we do.
+    said: dict[str, Any] = {"request_id": request_id, "trace": os.environ.get("_X_AMZN_TRACE_ID")}
     budget = Budget(context.get_remaining_time_in_millis() / 1000 - RESERVE_S)
     try:
         response = _route(event)(event, request_id, budget, said)

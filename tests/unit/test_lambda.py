@@ -109,6 +109,7 @@ def handler(monkeypatch: pytest.MonkeyPatch, aws: tuple[Aws, str]) -> Iterator[M
         monkeypatch.setenv(name, value)
     sys.modules.pop("handler", None)
     yield importlib.import_module("handler")
+    importlib.import_module("aws")._container_credentials.cache_clear()
     sys.modules.pop("handler", None)
 
 
@@ -260,6 +261,32 @@ def test_given_a_connection_when_it_is_kept_then_it_serves_again_and_when_it_was
     assert runtime.connections == 3
 
 
+def test_given_snap_start_when_called_then_the_credentials_come_from_where_lambda_hands_them_out(
+    handler: ModuleType, runtime: Aws, aws: tuple[Aws, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{aws[1]}/credentials")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "a-token")
+    given = {"AccessKeyId": "AKIASNAP", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"}
+    runtime.objects["/credentials"] = json.dumps(given).encode()
+    for _ in range(2):
+        assert call(handler, event())[0] == 200
+    (_, asked, _), (_, first, _), (_, second, _) = runtime.calls
+    assert asked["authorization"] == "a-token"
+    assert "AKIASNAP" in first["authorization"]
+    assert "AKIASNAP" in second["authorization"]
+
+
+def test_given_a_trace_when_called_then_it_is_handed_on_and_logged(
+    handler: ModuleType, runtime: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-a")
+    call(handler, event())
+    assert runtime.calls[0][1]["x-amzn-trace-id"] == "Root=1-a"
+    assert json.loads(capsys.readouterr().out)["trace"] == "Root=1-a"
+
+
 def test_given_a_picture_in_the_inbox_when_called_then_it_reaches_the_endpoint(
     handler: ModuleType, runtime: Aws
 ) -> None:
@@ -324,7 +351,7 @@ def test_given_requests_when_answered_then_the_log_has_metrics_and_no_picture_or
     call(handler, event(b"PICTUREBYTES"))
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert set(first) == {
-        *("request_id", "status", "bytes", "Stage", "Requests", "Status2xx", "Latency", "EndpointLatency"),
+        *("request_id", "trace", "status", "bytes", "Stage", "Requests", "Status2xx", "Latency", "EndpointLatency"),
         *("ColdStarts", "_aws"),
     }
     named = {metric["Name"] for metric in first["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
