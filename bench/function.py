@@ -9,7 +9,6 @@ Results: bench/results/lambda.json and .md.
 """
 
 import argparse
-import base64
 import http.server
 import importlib
 import io
@@ -24,15 +23,15 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", ".")]
+sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests/unit", ".")]
 
 import boto3
 from rich.console import Console
 
+from function_calls import SETTINGS, context, request
 from kennel.local import control
 from kennel.local.settings import client_environment
 from package import processor
@@ -41,17 +40,7 @@ RESULTS = REPOSITORY / "bench" / "results"
 POWERTOOLS = ("aws-lambda-powertools==3.37.0", "aws-xray-sdk==2.15.0", "wrapt==2.5.2", "typing-extensions==4.16.0")
 PICTURE_BYTES = 100_000
 ANSWER = json.dumps({"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}).encode()
-ENVIRONMENT = {
-    "ENDPOINT_NAME": "none",
-    "ENDPOINT_TIMEOUT_S": "20",
-    "MAX_IMAGE_BYTES": "5000000",
-    "INBOX": "s3://none/inbox/",
-    "URL_SCHEMES": "https",
-    "URL_HOSTS": "",
-    "DNS_SUFFIX": "amazonaws.com",
-    "PAGE": "off",
-    "STAGE": "bench",
-}
+ENVIRONMENT = SETTINGS | {"MAX_IMAGE_BYTES": "5000000", "PAGE": "off"}
 # Imported and made with bytecode at hand, as a layer has it; prints milliseconds.
 POWERTOOLS_CODE = """
 import time
@@ -136,7 +125,7 @@ def starts(count: int) -> dict[str, list[float]]:
 
 def _invoked_ms(client: Any, name: str) -> float:
     # Answered without the endpoint.
-    event = {"requestContext": {"requestId": "r", "http": {"method": "GET", "path": "/health"}}}
+    event = request(method="GET", path="/health")
     started = time.perf_counter()
     answer = client.invoke(FunctionName=name, Payload=json.dumps(event))
     document = json.load(answer["Payload"])
@@ -183,19 +172,13 @@ def requests(count: int) -> dict[str, float]:
     sys.path.insert(0, str(REPOSITORY / "lambda"))
     handler, budget = importlib.import_module("handler"), importlib.import_module("budget")
     picture = os.urandom(PICTURE_BYTES)
-    event = {
-        "requestContext": {"requestId": "r", "http": {"method": "POST", "path": "/"}},
-        "headers": {"content-type": "image/jpeg"},
-        "body": base64.b64encode(picture).decode(),
-        "isBase64Encoded": True,
-    }
-    context = SimpleNamespace(aws_request_id="r", get_remaining_time_in_millis=lambda: 29_000)
+    event = request(picture, headers={"content-type": "image/jpeg"})
     whole, alone = [], []
     output, sys.stdout = sys.stdout, io.StringIO()
     try:
         for _ in range(count):
             started = time.perf_counter()
-            assert handler.handle(event, context)["statusCode"] == 200
+            assert handler.handle(event, context())["statusCode"] == 200
             between = time.perf_counter()
             handler._endpoint.invoke(picture, "image/jpeg", 5, budget.Budget(20))
             whole.append(1000 * (between - started))

@@ -52,13 +52,18 @@ class Pool:
         """Pictures in the queue, without those that a thread is at work on."""
         return max(0, self.unfinished - self.threads)
 
+    @property
+    def full(self) -> bool:
+        """Whether the queue has no room for another picture."""
+        return self.waiting >= self.capacity
+
     def longest_s(self) -> float:
         """For how long the slowest thread has been at work on its picture; 0 if all are free."""
         return max((time.monotonic() - begun for begun in list(self._begun.values())), default=0.0)
 
     async def predict(self, data: bytes, top_k: int, deadline_s: float) -> Answer:
         """Waits for a thread and for its answer. Raises Full, Expired, or what the predictor raises."""
-        if self.waiting >= self.capacity:
+        if self.full:
             raise Full
         arrived = time.monotonic()
         with self._lock:

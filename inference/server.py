@@ -209,7 +209,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
         pool = serving.pool
-        if scope["type"] != "http" or scope["method"] != "POST" or pool is None or pool.waiting < pool.capacity:
+        if scope["type"] != "http" or scope["method"] != "POST" or pool is None or not pool.full:
             await self.app(scope, receive, send)
             return
         # To its end: a caller that is still sending would see a broken connection, not the refusal.

@@ -8,6 +8,35 @@ from constructs import Construct
 from infra.config import Function as FunctionSettings
 
 
+def let_in(
+    scope: Construct,
+    alias: lambda_.Alias,
+    *,
+    principal: str,
+    auth_type: str | None = None,
+    source_arn: str | None = None,
+) -> None:
+    """Gives `principal` the two permissions that calling the URL of `alias` takes."""
+    lambda_.CfnPermission(
+        scope,
+        "InvokeUrl",
+        action="lambda:InvokeFunctionUrl",
+        function_name=alias.function_arn,
+        function_url_auth_type=auth_type,
+        principal=principal,
+        source_arn=source_arn,
+    )
+    lambda_.CfnPermission(
+        scope,
+        "InvokeViaUrl",
+        action="lambda:InvokeFunction",
+        function_name=alias.function_arn,
+        invoked_via_function_url=True,
+        principal=principal,
+        source_arn=source_arn,
+    )
+
+
 class FunctionUrl(Construct):
     """The URL on the alias. Calling it takes two permissions: InvokeFunctionUrl, and InvokeFunction via the URL."""
 
@@ -27,22 +56,7 @@ class FunctionUrl(Construct):
 
         # With AWS_IAM the account may hand out the right, and each caller still needs it in a policy of its own.
         principal = "*" if settings.url_auth == "NONE" else Aws.ACCOUNT_ID
-        lambda_.CfnPermission(
-            self,
-            "InvokeUrl",
-            action="lambda:InvokeFunctionUrl",
-            function_name=alias.function_arn,
-            function_url_auth_type=settings.url_auth,
-            principal=principal,
-        )
-        lambda_.CfnPermission(
-            self,
-            "InvokeViaUrl",
-            action="lambda:InvokeFunction",
-            function_name=alias.function_arn,
-            invoked_via_function_url=True,
-            principal=principal,
-        )
+        let_in(self, alias, principal=principal, auth_type=settings.url_auth)
 
         self.callers = iam.ManagedPolicy(
             self,

@@ -6,7 +6,7 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.constructs.function_url import FunctionUrl
+from infra.constructs.function_url import FunctionUrl, let_in
 
 
 class PageDistribution(Construct):
@@ -46,16 +46,4 @@ class PageDistribution(Construct):
         # The L2 origin of function URLs wants an L2 URL, which knows one of the two permissions that calling takes.
         resource.add_property_override("DistributionConfig.Origins.0.OriginAccessControlId", access.attr_id)
 
-        for construct_id, action, via in (
-            ("InvokeUrl", "lambda:InvokeFunctionUrl", None),
-            ("InvokeViaUrl", "lambda:InvokeFunction", True),
-        ):
-            lambda_.CfnPermission(
-                self,
-                construct_id,
-                action=action,
-                function_name=alias.function_arn,
-                invoked_via_function_url=via,
-                principal="cloudfront.amazonaws.com",
-                source_arn=self.distribution.distribution_arn,
-            )
+        let_in(self, alias, principal="cloudfront.amazonaws.com", source_arn=self.distribution.distribution_arn)

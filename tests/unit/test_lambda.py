@@ -14,13 +14,14 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from function_calls import ENVIRONMENT, context, request
+
 ANSWER = {"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}
-REMAINING_MS = 29_000
 
 
 @dataclass
@@ -89,23 +90,7 @@ def runtime(aws: tuple[Aws, str]) -> Aws:
 
 @pytest.fixture
 def handler(monkeypatch: pytest.MonkeyPatch, aws: tuple[Aws, str]) -> Iterator[ModuleType]:
-    settings = {
-        "ENDPOINT_NAME": "dogs",
-        "ENDPOINT_TIMEOUT_S": "20",
-        "MAX_IMAGE_BYTES": "1000",
-        "INBOX": "s3://bucket/inbox/",
-        "URL_SCHEMES": "https",
-        "URL_HOSTS": "",
-        "DNS_SUFFIX": "amazonaws.com",
-        "PAGE": "on",
-        "STAGE": "dev",
-        "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_SESSION_TOKEN": "token",
-        "AWS_ENDPOINT_URL": aws[1],
-    }
-    for name, value in settings.items():
+    for name, value in (ENVIRONMENT | {"MAX_IMAGE_BYTES": "1000", "AWS_ENDPOINT_URL": aws[1]}).items():
         monkeypatch.setenv(name, value)
     sys.modules.pop("handler", None)
     yield importlib.import_module("handler")
@@ -121,18 +106,11 @@ def event(
     **query: str,
 ) -> dict[str, Any]:
     data = body.encode() if isinstance(body, str) else body
-    return {
-        "requestContext": {"requestId": "r-1", "http": {"method": method, "path": path}},
-        "headers": {"content-type": content_type},
-        "queryStringParameters": query,
-        "body": base64.b64encode(data).decode(),
-        "isBase64Encoded": True,
-    }
+    return request(data, method=method, path=path, headers={"content-type": content_type}, query=query)
 
 
-def call(handler: ModuleType, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    context = SimpleNamespace(aws_request_id="fallback", get_remaining_time_in_millis=lambda: REMAINING_MS)
-    answer = handler.handle(request, context)
+def call(handler: ModuleType, made: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    answer = handler.handle(made, context())
     kind = "application/json" if answer["statusCode"] == 200 else "application/problem+json"
     assert answer["headers"]["content-type"] == kind
     document = json.loads(answer["body"])
@@ -228,17 +206,15 @@ def test_given_an_overloaded_endpoint_when_called_then_the_answer_says_when_to_t
     handler: ModuleType, runtime: Aws
 ) -> None:
     runtime.fails(424, "ModelError", OriginalStatusCode=503)
-    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: REMAINING_MS)
-    assert int(handler.handle(event(), context)["headers"]["retry-after"]) > 0
+    assert int(handler.handle(event(), context())["headers"]["retry-after"]) > 0
 
 
 def test_given_a_slow_endpoint_when_called_then_the_answer_comes_before_the_functions_own_time_is_over(
     handler: ModuleType, runtime: Aws
 ) -> None:
     runtime.after_s = 3.0
-    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: 1500)
     started = time.monotonic()
-    assert handler.handle(event(), context)["statusCode"] == 504
+    assert handler.handle(event(), context(remaining_ms=1500))["statusCode"] == 504
     assert time.monotonic() - started < 1.5
 
 
@@ -366,14 +342,12 @@ def test_given_requests_when_answered_then_the_log_has_metrics_and_no_picture_or
 
 def test_given_the_other_paths_when_called_then_health_and_contract_come_back(handler: ModuleType) -> None:
     assert call(handler, event(method="GET", path="/health")) == (200, {"status": "ok", "request_id": "r-1"})
-    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: REMAINING_MS)
-    answer = handler.handle(event(method="GET", path="/openapi.json"), context)
+    answer = handler.handle(event(method="GET", path="/openapi.json"), context())
     assert json.loads(answer["body"])["openapi"] == "3.1.0"
 
 
 def test_given_a_page_when_asked_for_then_it_may_do_nothing_but_ask_the_function(handler: ModuleType) -> None:
-    context = SimpleNamespace(aws_request_id="", get_remaining_time_in_millis=lambda: REMAINING_MS)
-    answer = handler.handle(event(method="GET"), context)
+    answer = handler.handle(event(method="GET"), context())
     assert answer["headers"]["content-type"].startswith("text/html")
     policy = dict(part.split(" ", 1) for part in answer["headers"]["content-security-policy"].split("; "))
     assert (policy["default-src"], policy["connect-src"]) == ("'none'", "'self'")

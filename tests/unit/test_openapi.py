@@ -1,6 +1,5 @@
 """What openapi.json promises, held to by any request that it allows, and by any that it does not."""
 
-import base64
 import importlib
 import json
 import sys
@@ -26,22 +25,9 @@ from schemathesis.specs.openapi.checks import (
 
 import internet
 from budget import Budget
+from function_calls import ENVIRONMENT, context, request
 from problem import Problem
 
-ENVIRONMENT = {
-    "ENDPOINT_NAME": "dogs",
-    "ENDPOINT_TIMEOUT_S": "20",
-    "MAX_IMAGE_BYTES": "5000",
-    "INBOX": "s3://bucket/inbox/",
-    "URL_SCHEMES": "https http",
-    "URL_HOSTS": "",
-    "DNS_SUFFIX": "amazonaws.com",
-    "PAGE": "on",
-    "STAGE": "dev",
-    "AWS_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-}
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
@@ -74,29 +60,17 @@ def unknown(host: str, port: int) -> list[str]:
 @pytest.fixture(scope="module")
 def handle() -> Iterator[Handle]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | {"URL_SCHEMES": "https http"}).items():
             patch.setenv(name, value)
         patch.setattr(internet, "resolve", unknown)
         sys.modules.pop("handler", None)
         handler = importlib.import_module("handler")
         patch.setattr(handler._endpoint, "invoke", answered)
-        context = SimpleNamespace(aws_request_id="fallback", get_remaining_time_in_millis=lambda: 29_000)
         # The inbox of these tests is empty.
         patch.setattr("inbox.Service.call", lambda *_: SimpleNamespace(status=404))
-        HANDLE[:] = [lambda event: handler.handle(event, context)]
+        HANDLE[:] = [lambda event: handler.handle(event, context())]
         yield HANDLE[0]
         sys.modules.pop("handler", None)
-
-
-def event(method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> dict[str, Any]:
-    """What a function URL makes of a request."""
-    return {
-        "requestContext": {"requestId": "r-1", "http": {"method": method, "path": path}},
-        "headers": headers,
-        "queryStringParameters": query,
-        "body": base64.b64encode(body).decode(),
-        "isBase64Encoded": True,
-    }
 
 
 def app(environ: dict[str, Any], start: Start) -> list[bytes]:
@@ -106,7 +80,8 @@ def app(environ: dict[str, Any], start: Start) -> list[bytes]:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
     body = environ["wsgi.input"].read(length) if length else b""
-    answer = HANDLE[0](event(environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"]), query, headers, body))
+    method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
+    answer = HANDLE[0](request(body, method=method, path=path, headers=headers, query=query))
     start(f"{answer['statusCode']} x", list(answer["headers"].items()))
     return [answer["body"].encode()]
 
@@ -157,7 +132,7 @@ def test_given_any_request_when_answered_then_the_refusal_is_the_callers_and_say
     content_type: str,
     body: bytes,
 ) -> None:
-    answer = handle(event(method, path, query, {"content-type": content_type}, body))
+    answer = handle(request(body, method=method, path=path, headers={"content-type": content_type}, query=query))
     assert answer["statusCode"] in STATUSES
     assert "Traceback" not in answer["body"]
     if answer["statusCode"] == 200 and method == "POST":
