@@ -50,6 +50,10 @@ class ClassifierFunction(Construct):
             )
         )
         storage.key.grant_decrypt(self.role)
+        self.role.add_to_policy(
+            # The actions have no resource level.
+            iam.PolicyStatement(actions=["xray:PutTelemetryRecords", "xray:PutTraceSegments"], resources=["*"])
+        )
 
         self.function = lambda_.Function(
             self,
@@ -65,6 +69,7 @@ class ClassifierFunction(Construct):
             reserved_concurrent_executions=settings.reserved_concurrency,
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
+            tracing=lambda_.Tracing.ACTIVE,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,
             environment={
                 "ENDPOINT_NAME": endpoint.name,

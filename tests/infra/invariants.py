@@ -8,7 +8,12 @@ Templates = dict[str, dict[str, Any]]
 Resource = dict[str, Any]
 
 # Actions for which AWS offers no resource level.
-NO_RESOURCE_LEVEL = {"cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
+NO_RESOURCE_LEVEL = {
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
 # Written by CDK for its own custom resources.
 CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
 

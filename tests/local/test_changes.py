@@ -70,6 +70,39 @@ def test_given_a_higher_maximum_when_compared_then_the_diff_is_that_one_change_a
     assert [target["MaxCapacity"] for target in targets["ScalableTargets"]] == [4]
 
 
+def test_given_the_page_for_the_internet_when_deployed_then_only_its_distribution_is_let_in_and_it_can_go_again(
+    deployed: Environment, tmp_path: Path
+) -> None:
+    def sources() -> set[str]:
+        policy = deployed.client("lambda").get_policy(
+            FunctionName=deployed.output("Api", "FunctionName"), Qualifier="live"
+        )
+        statements = json.loads(policy["Policy"])["Statement"]
+        services = [statement for statement in statements if "Service" in statement["Principal"]]
+        return {statement["Condition"]["ArnLike"]["AWS:SourceArn"] for statement in services}
+
+    def distributions() -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = cloudfront.list_distributions()["DistributionList"].get("Items", [])
+        return listed
+
+    cloudfront = deployed.client("cloudfront")
+    project = deployed.project_copy(tmp_path / "project")
+    settings = json.loads((project / "cdk.json").read_text())
+    settings["context"]["stages"]["dev"]["function"] |= {"cloudfront": True, "public_url_reason": "for visitors"}
+    (project / "cdk.json").write_text(json.dumps(settings))
+    deployed.deploy("Api", cwd=project)
+    (distribution,) = distributions()
+    (origin,) = distribution["Origins"]["Items"]
+    access = cloudfront.get_origin_access_control(Id=origin["OriginAccessControlId"])["OriginAccessControl"]
+    assert origin["DomainName"] in deployed.output("Api", "FunctionUrl")
+    assert access["OriginAccessControlConfig"]["SigningBehavior"] == "always"
+    assert sources() == {distribution["ARN"]}
+
+    deployed.deploy("Api")
+    assert distributions() == []
+    assert sources() == set()
+
+
 def test_given_a_new_package_when_promoted_and_deployed_then_the_same_endpoint_serves_it_and_can_go_back(
     deployed: Environment,
 ) -> None:
