@@ -11,6 +11,7 @@ from constructs import Construct
 
 from infra.config import RETENTION_DAYS, Stage
 from infra.constructs.endpoint import Endpoint
+from infra.constructs.policies import allow, allow_objects
 from infra.constructs.storage import INBOX_PREFIX, Storage
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda"
@@ -35,25 +36,15 @@ class ClassifierFunction(Construct):
             removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
         )
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        log_group.grant_write(self.role)
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["sagemaker:InvokeEndpoint"],
-                resources=[
-                    Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=endpoint.name)
-                ],
-            )
+        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
+        allow(
+            self.role,
+            ["sagemaker:InvokeEndpoint"],
+            Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=endpoint.name),
         )
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["s3:GetObject"], resources=[storage.datasets.arn_for_objects(f"{INBOX_PREFIX}*")]
-            )
-        )
-        storage.key.grant_decrypt(self.role)
-        self.role.add_to_policy(
-            # The actions have no resource level.
-            iam.PolicyStatement(actions=["xray:PutTelemetryRecords", "xray:PutTraceSegments"], resources=["*"])
-        )
+        allow_objects(self.role, storage.datasets, INBOX_PREFIX)
+        # The actions have no resource level.
+        allow(self.role, ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")
 
         self.function = lambda_.Function(
             self,

@@ -12,7 +12,14 @@ from constructs import Construct
 from infra.config import RETENTION_DAYS, Stage
 from infra.constructs.code import TrainingCode
 from infra.constructs.network import Network
-from infra.constructs.policies import role_policies_of
+from infra.constructs.policies import (
+    allow,
+    allow_asset,
+    allow_listing,
+    allow_reading,
+    allow_writing,
+    role_policies_of,
+)
 from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
 USER_DATA = Path(__file__).resolve().parents[2] / "training" / "ec2_user_data.sh"
@@ -47,13 +54,21 @@ class Ec2Training(Construct):
             # Session Manager instead of SSH: no key pair, no inbound rule, every session recorded.
             managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("AmazonSSMManagedInstanceCore")],
         )
-        storage.datasets.grant_read(self.role, f"{DATASETS_PREFIX}*")
-        code.grant_read(self.role)
-        storage.models.grant_read_write(self.role, f"{PACKAGES_PREFIX}*")
-        storage.models.grant_read_write(self.role, f"{CHECKPOINTS_PREFIX}*")
-        self.log_group.grant_write(self.role)
-        self._allow(["ssm:GetParameter"], stack.format_arn(service="ssm", resource=f"parameter{run_parameter}"))
-        self._allow(
+        allow_reading(self.role, storage.datasets, DATASETS_PREFIX)
+        allow_asset(self.role, code, listing=False)
+        # The packages are listed, not read: a run that has ended is not started twice.
+        allow_listing(self.role, storage.models, PACKAGES_PREFIX)
+        allow_reading(self.role, storage.models, CHECKPOINTS_PREFIX)
+        allow_writing(self.role, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)
+        allow(self.role, ["s3:PutObjectTagging"], storage.models.arn_for_objects(f"{PACKAGES_PREFIX}*"))
+        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], self.log_group.log_group_arn)
+        allow(
+            self.role,
+            ["ssm:GetParameter"],
+            stack.format_arn(service="ssm", resource=f"parameter{run_parameter}"),
+        )
+        allow(
+            self.role,
             ["autoscaling:SetDesiredCapacity"],
             f"arn:{Aws.PARTITION}:autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}"
             f":autoScalingGroup:*:autoScalingGroupName/{group_name}",
@@ -107,6 +122,3 @@ class Ec2Training(Construct):
             max_capacity=1,
         )
         self.group.node.add_dependency(*role_policies_of(self.role))
-
-    def _allow(self, actions: list[str], resource: str) -> None:
-        self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[resource]))

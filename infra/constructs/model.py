@@ -1,13 +1,21 @@
 """The SageMaker model: the promoted package in AWS's Ray Serve container, without any network."""
 
-from aws_cdk import Aws
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.policies import container_image, pull_image, role_policies_of, service_principal
+from infra.constructs.policies import (
+    allow,
+    allow_container_logs,
+    allow_image,
+    allow_reading,
+    container_image,
+    role_policies_of,
+    sagemaker_principal,
+)
 from infra.constructs.storage import PACKAGES_PREFIX, Storage
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
@@ -21,35 +29,23 @@ class Model(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage) -> None:
         super().__init__(scope, construct_id)
 
-        self.role = iam.Role(self, "Role", assumed_by=service_principal("sagemaker.amazonaws.com"))
-        storage.models.grant_read(self.role, f"{PACKAGES_PREFIX}*")
-        pull_image(self.role, stage.region, "ray")
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
-                resources=[
-                    f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}"
-                    f":log-group:/aws/sagemaker/Endpoints/{stage.prefix.lower()}-*"
-                ],
-            )
-        )
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["cloudwatch:PutMetricData"],
-                resources=["*"],  # the action has no resource level
-                conditions={
-                    "StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]},
-                },
-            )
+        stack = Stack.of(self)
+        name = stage.prefix.lower()
+        self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
+        allow_reading(self.role, storage.models, PACKAGES_PREFIX)
+        allow_image(self.role, stage.region, "ray")
+        allow_container_logs(self.role, f"/aws/sagemaker/Endpoints/{name}-*", "*")
+        allow(
+            self.role,
+            ["cloudwatch:PutMetricData"],
+            "*",  # the action has no resource level
+            StringEquals={"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]},
         )
         # Automatic rollback reads the alarms.
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["cloudwatch:DescribeAlarms"],
-                resources=[
-                    f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:{stage.prefix.lower()}-*"
-                ],
-            )
+        allow(
+            self.role,
+            ["cloudwatch:DescribeAlarms"],
+            stack.format_arn(service="cloudwatch", resource=f"alarm:{name}-*", arn_format=ArnFormat.NO_RESOURCE_NAME),
         )
 
         package_uri = ssm.StringParameter.value_for_string_parameter(self, stage.model_parameter)

@@ -8,7 +8,14 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.policies import role_policies_of, service_principal
+from infra.constructs.policies import (
+    allow,
+    allow_reading,
+    allow_volumes,
+    allow_writing,
+    role_policies_of,
+    sagemaker_principal,
+)
 from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
@@ -24,52 +31,65 @@ class Notebook(Construct):
         name = f"{stage.prefix.lower()}-notebook"
         stack = Stack.of(self)
 
-        self.role = iam.Role(self, "Role", assumed_by=service_principal("sagemaker.amazonaws.com"))
-        storage.datasets.grant_read_write(self.role, f"{DATASETS_PREFIX}*")
-        storage.models.grant_read(self.role, f"{PACKAGES_PREFIX}*")
-        storage.models.grant_read(self.role, f"{CHECKPOINTS_PREFIX}*")
-        self._allow(
+        self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
+        allow_reading(self.role, storage.datasets, DATASETS_PREFIX)
+        allow_writing(self.role, storage.datasets, DATASETS_PREFIX)
+        allow_reading(self.role, storage.models, PACKAGES_PREFIX, CHECKPOINTS_PREFIX)
+
+        def sagemaker_arn(resource: str, name: str) -> str:
+            return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
+
+        allow(
+            self.role,
             ["sagemaker:DescribeNotebookInstance", "sagemaker:StopNotebookInstance"],
-            stack.format_arn(service="sagemaker", resource="notebook-instance", resource_name=name),
+            sagemaker_arn("notebook-instance", name),
         )
-        self._allow(
+        allow(
+            self.role,
             [
                 "sagemaker:AddTags",
                 "sagemaker:CreateTrainingJob",
                 "sagemaker:DescribeTrainingJob",
                 "sagemaker:StopTrainingJob",
             ],
-            stack.format_arn(service="sagemaker", resource="training-job", resource_name=f"{stage.prefix.lower()}-*"),
+            sagemaker_arn("training-job", f"{stage.prefix.lower()}-*"),
         )
-        self._allow(
-            ["logs:DescribeLogStreams", "logs:GetLogEvents"],
-            f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/TrainingJobs*",
+        logs = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/TrainingJobs"
+        allow(self.role, ["logs:DescribeLogStreams"], logs, f"{logs}:*")
+        allow(self.role, ["logs:GetLogEvents"], f"{logs}:log-stream:{stage.prefix.lower()}-*")
+        allow(
+            self.role,
+            ["ssm:GetParameter"],
+            stack.format_arn(service="ssm", resource=f"parameter{stage.model_parameter}"),
         )
-        self._allow(["ssm:GetParameter"], stack.format_arn(service="ssm", resource=f"parameter{stage.model_parameter}"))
-        self._allow(
+        allow(
+            self.role,
             ["cloudformation:DescribeStacks"],
             stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stage.prefix}-*/*"),
         )
-        self._allow_endpoints(stack, stage)
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["iam:PassRole"],
-                # The endpoint's role is made by the Serving stack, which is deployed after this one.
-                resources=[
-                    job_role.role_arn,
-                    f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{stage.prefix}-Serving-ModelRole*",
-                ],
-                conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+        # Endpoints of its own, by their name; those of the stage it can only look at.
+        own = f"{stage.prefix.lower()}-notebook-*"
+        for resource, noun in (("model", "Model"), ("endpoint-config", "EndpointConfig"), ("endpoint", "Endpoint")):
+            actions = [f"sagemaker:{verb}{noun}" for verb in ("Create", "Describe", "Delete")]
+            allow(self.role, actions, sagemaker_arn(resource, own))
+            # CloudFormation names the stage's models and configs: they are known by their tag.
+            allow(
+                self.role,
+                [f"sagemaker:Describe{noun}"],
+                sagemaker_arn(resource, "*"),
+                StringEquals={"aws:ResourceTag/kennel:stage": stage.name},
             )
+        allow(self.role, ["sagemaker:CreateEndpoint"], sagemaker_arn("endpoint-config", own))
+        allow(self.role, ["sagemaker:InvokeEndpoint"], sagemaker_arn("endpoint", own))
+        allow(
+            self.role,
+            ["iam:PassRole"],
+            job_role.role_arn,
+            # The endpoint's role is made by the Serving stack, which is deployed after this one.
+            f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{stage.prefix}-Serving-ModelRole*",
+            StringEquals={"iam:PassedToService": "sagemaker.amazonaws.com"},
         )
-        # SageMaker encrypts the volumes of jobs and endpoints in the name of who starts them.
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["kms:CreateGrant"],
-                resources=[storage.key.key_arn],
-                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
-            )
-        )
+        allow_volumes(self.role, storage.key.key_arn)
 
         lifecycle = sagemaker.CfnNotebookInstanceLifecycleConfig(
             self,
@@ -100,20 +120,3 @@ class Notebook(Construct):
             lifecycle_config_name=lifecycle.attr_notebook_instance_lifecycle_config_name,
         )
         self.instance.node.add_dependency(*role_policies_of(self.role))
-
-    def _allow_endpoints(self, stack: Stack, stage: Stage) -> None:
-        """Endpoints of its own, by their name; those of the stage it can only look at."""
-
-        def arn(resource: str, name: str) -> str:
-            return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
-
-        own = f"{stage.prefix.lower()}-notebook-*"
-        for resource, noun in (("model", "Model"), ("endpoint-config", "EndpointConfig"), ("endpoint", "Endpoint")):
-            self._allow([f"sagemaker:Create{noun}", f"sagemaker:Delete{noun}"], arn(resource, own))
-            # CloudFormation names the stage's models and configs.
-            self._allow([f"sagemaker:Describe{noun}"], arn(resource, "*"))
-        self._allow(["sagemaker:CreateEndpoint"], arn("endpoint-config", own))
-        self._allow(["sagemaker:InvokeEndpoint"], arn("endpoint", own))
-
-    def _allow(self, actions: list[str], resource: str) -> None:
-        self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[resource]))

@@ -1,13 +1,83 @@
-"""Statements that more than one role needs, each written once."""
+"""Statements that more than one role needs, each written once.
 
-from aws_cdk import Aws
+CDK's own grants allow families (s3:GetObject*, kms:ReEncrypt*, s3:DeleteObject*): these allow the calls that are made.
+"""
+
+from aws_cdk import Aws, Stack
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as assets
 from aws_cdk.region_info import RegionInfo
 
 
-def service_principal(service: str) -> iam.PrincipalBase:
-    """`service`, acting for this account only (the confused-deputy condition)."""
-    return iam.ServicePrincipal(service).with_conditions({"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}})
+def sagemaker_principal(stack: Stack) -> iam.PrincipalBase:
+    """SageMaker, acting for this account and region only (the confused-deputy conditions)."""
+    return iam.ServicePrincipal("sagemaker.amazonaws.com").with_conditions(
+        {
+            "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+            "ArnLike": {"aws:SourceArn": stack.format_arn(service="sagemaker", resource="*")},
+        }
+    )
+
+
+def allow(role: iam.Role, actions: list[str], *resources: str, **conditions: dict[str, object]) -> None:
+    """Adds one statement to `role`; conditions by operator, as StringEquals={key: value}."""
+    role.add_to_policy(iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions or None))
+
+
+def allow_listing(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+    """Lets `role` list what is below `prefixes` of `bucket`."""
+    allow(role, ["s3:ListBucket"], bucket.bucket_arn, StringLike={"s3:prefix": [f"{prefix}*" for prefix in prefixes]})
+
+
+def allow_objects(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+    """Lets `role` read objects below `prefixes` of `bucket`, and decrypt them, by a name that it knows."""
+    allow(role, ["s3:GetObject"], *(bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes))
+    _allow_key(role, bucket, ["kms:Decrypt"])
+
+
+def allow_reading(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+    """Lets `role` list and read what is below `prefixes` of `bucket`, and decrypt it."""
+    allow_listing(role, bucket, *prefixes)
+    allow_objects(role, bucket, *prefixes)
+
+
+def allow_asset(role: iam.Role, asset: assets.Asset, *, listing: bool) -> None:
+    """Lets `role` read one asset, not the others in CDK's bucket; SageMaker also lists what it is told to read."""
+    if listing:
+        allow(role, ["s3:ListBucket"], asset.bucket.bucket_arn, StringLike={"s3:prefix": asset.s3_object_key})
+    allow(role, ["s3:GetObject"], asset.bucket.arn_for_objects(asset.s3_object_key))
+
+
+def allow_writing(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+    """Lets `role` write below `prefixes` of `bucket`; a part of a large object is decrypted to be joined."""
+    allow(role, ["s3:PutObject"], *(bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes))
+    _allow_key(role, bucket, ["kms:Decrypt", "kms:GenerateDataKey"])
+
+
+def _allow_key(role: iam.Role, bucket: s3.IBucket, actions: list[str]) -> None:
+    if bucket.encryption_key is None:
+        return
+    allow(
+        role,
+        actions,
+        bucket.encryption_key.key_arn,
+        # S3 alone uses the key, and for this bucket: what was copied out of it stays closed.
+        StringEquals={"kms:ViaService": f"s3.{Stack.of(role).region}.{Aws.URL_SUFFIX}"},
+        StringLike={"kms:EncryptionContext:aws:s3:arn": [bucket.bucket_arn, bucket.arn_for_objects("*")]},
+    )
+
+
+def allow_volumes(role: iam.Role, key_arn: str) -> None:
+    """Lets SageMaker encrypt the volumes of what is started in the name of `role`."""
+    allow(role, ["kms:CreateGrant"], key_arn, Bool={"kms:GrantIsForAWSResource": "true"})
+
+
+def allow_container_logs(role: iam.Role, group: str, streams: str) -> None:
+    """Lets SageMaker write the log of a container: group `group`, streams by the pattern `streams`."""
+    arn = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{group}"
+    allow(role, ["logs:CreateLogGroup", "logs:DescribeLogStreams"], arn, f"{arn}:*")
+    allow(role, ["logs:CreateLogStream", "logs:PutLogEvents"], f"{arn}:log-stream:{streams}")
 
 
 def container_image(region: str, repository: str, tag: str) -> str:
@@ -16,19 +86,16 @@ def container_image(region: str, repository: str, tag: str) -> str:
     return f"{account}.dkr.ecr.{region}.{Aws.URL_SUFFIX}/{repository}:{tag}"
 
 
-def pull_image(role: iam.Role, region: str, repository: str) -> None:
+def allow_image(role: iam.Role, region: str, repository: str) -> None:
     """Lets `role` pull one of AWS's deep learning containers."""
     account = RegionInfo.get(region).dlc_repository_account
-    role.add_to_policy(
-        iam.PolicyStatement(
-            actions=["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            resources=[f"arn:{Aws.PARTITION}:ecr:{region}:{account}:repository/{repository}"],
-        )
+    allow(
+        role,
+        ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        f"arn:{Aws.PARTITION}:ecr:{region}:{account}:repository/{repository}",
     )
-    role.add_to_policy(
-        # The action has no resource level.
-        iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"])
-    )
+    # The action has no resource level.
+    allow(role, ["ecr:GetAuthorizationToken"], "*")
 
 
 def role_policies_of(role: iam.Role) -> list[iam.Policy]:

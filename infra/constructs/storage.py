@@ -1,6 +1,9 @@
 """Key and buckets: encrypted, versioned, TLS only, never public."""
 
-from aws_cdk import Duration, RemovalPolicy
+from typing import Any
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -13,6 +16,35 @@ PACKAGES_PREFIX = "packages/"
 CHECKPOINTS_PREFIX = "checkpoints/"
 # Of the datasets' bucket: pictures that callers of the URL put there.
 INBOX_PREFIX = "inbox/"
+
+# S3 itself writes the access logs.
+NO_SERVICE = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
+KEY_ADMINISTRATION = [
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RetireGrant",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+]
 
 
 class Storage(Construct):
@@ -30,6 +62,7 @@ class Storage(Construct):
             enable_key_rotation=True,
             alias=f"alias/kennel-{stage.name}",
             removal_policy=self.removal_policy,
+            policy=_key_policy(Stack.of(self)),
         )
         # Access log delivery supports no customer-managed keys.
         self.logs = self._bucket(
@@ -66,7 +99,7 @@ class Storage(Construct):
         encryption: s3.BucketEncryption = s3.BucketEncryption.KMS,
     ) -> s3.Bucket:
         customer_key = encryption == s3.BucketEncryption.KMS
-        return s3.Bucket(
+        bucket = s3.Bucket(
             self,
             name,
             encryption=encryption,
@@ -89,3 +122,45 @@ class Storage(Construct):
             removal_policy=self.removal_policy,
             auto_delete_objects=not self._stage.retain_data,
         )
+        _deny(bucket, "ForeignAccounts", {"StringNotEquals": {"aws:PrincipalAccount": Aws.ACCOUNT_ID}, **NO_SERVICE})
+        if customer_key:
+            key = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+            other = {"StringNotEquals": {key: self.key.key_arn}, "Null": {key: "false"}}
+            _deny(bucket, "OtherKeys", other, "s3:PutObject")
+            method = "s3:x-amz-server-side-encryption"
+            weaker = {"StringNotEquals": {method: "aws:kms"}, "Null": {method: "false"}}
+            _deny(bucket, "OtherEncryption", weaker, "s3:PutObject")
+        return bucket
+
+
+def _deny(bucket: s3.Bucket, sid: str, conditions: dict[str, Any], action: str = "s3:*") -> None:
+    bucket.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid=sid,
+            effect=iam.Effect.DENY,
+            principals=[iam.AnyPrincipal()],
+            actions=[action],
+            resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+            conditions=conditions,
+        )
+    )
+
+
+def _key_policy(stack: Stack) -> iam.PolicyDocument:
+    """Who may do what with the key, where a policy of their own lets them too.
+
+    Nobody can use it directly: data only through S3, volumes only through a service, by a grant.
+    """
+    account = iam.AccountRootPrincipal()
+    s3_alone = {"StringEquals": {"kms:ViaService": f"s3.{stack.region}.{Aws.URL_SUFFIX}"}}
+    statements = {
+        "Administration": (KEY_ADMINISTRATION, None),
+        "DataThroughS3": (["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], s3_alone),
+        "VolumesByGrant": (["kms:CreateGrant"], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+    }
+    return iam.PolicyDocument(
+        statements=[
+            iam.PolicyStatement(sid=sid, principals=[account], actions=actions, resources=["*"], conditions=conditions)
+            for sid, (actions, conditions) in statements.items()
+        ]
+    )
