@@ -80,8 +80,8 @@ diff: setup ## What a deploy would change
 	@cdk diff -c stage=$(STAGE) $(STACKS)
 
 .PHONY: bootstrap
-bootstrap: setup ## Prepare the AWS account and region for CDK, once
-	@cdk bootstrap -c stage=$(STAGE)
+bootstrap: setup ## Prepare the AWS account and region, once: CDK's own stack under scoped policies
+	@kennel bootstrap
 
 .PHONY: training
 training: setup ## Deploy what training needs: Data and Training

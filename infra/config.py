@@ -176,6 +176,9 @@ class Stage(_Settings):
     retain_data: bool = Field(True, description="keep key and buckets when the stack is destroyed")
     log_retention_days: int = 30
     model_packages_days: int = Field(90, ge=1, description="superseded versions of model packages are kept this long")
+    permissions_boundary: bool = Field(
+        True, description="roles under the boundary that `make bootstrap` makes; its deploys may make no others"
+    )
     notebook: Notebook = Notebook()
     ec2: Ec2Training = Ec2Training()
     endpoint: Endpoint = Endpoint()

@@ -1,12 +1,14 @@
 """The stacks of a stage, in the order in which they are deployed."""
 
 from aws_cdk import App, Environment, Stack, Tags
+from aws_cdk import aws_iam as iam
 
 from infra.api import ApiStack
 from infra.config import Stage
 from infra.data import DataStack
 from infra.serving import ServingStack
 from infra.training import TrainingStack
+from kennel.execution_policy import boundary_name
 
 
 def add_stacks(app: App, stage: Stage) -> list[Stack]:
@@ -18,5 +20,8 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
     serving = ServingStack(app, f"{stage.prefix}-Serving", stage=stage, storage=data.storage, env=env)
     api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, storage=data.storage, env=env)
 
+    if stage.permissions_boundary:
+        boundary = iam.ManagedPolicy.from_managed_policy_name(data, "Boundary", boundary_name(stage.region))
+        iam.PermissionsBoundary.of(app).apply(boundary)
     Tags.of(app).add("kennel:stage", stage.name)
     return [data, training, serving, api]

@@ -1,6 +1,7 @@
 """The command line. Each command is a few lines over the module of its name."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import calling, data_cli, demo, predicting, promotion, training_cli
+from kennel import bootstrapping, calling, data_cli, demo, predicting, promotion, training_cli
+from kennel.cdk import cdk
 from kennel.console import console, errors, step
-from kennel.deployment import Deployment
+from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
 from kennel.local.cli import local
 from kennel.options import Stage
+
+BOOTSTRAP_LOG = REPOSITORY / "build" / "bootstrap.log"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +34,15 @@ app.command()(training_cli.train)
 app.command()(training_cli.tune)
 app.command()(training_cli.report)
 app.add_typer(local, name="local")
+
+
+@app.command()
+def bootstrap(stage: Stage = "dev") -> None:
+    """Prepare the stage's account and region, once: CDK's own stack, which may deploy Kennel and nothing else."""
+    target, arguments = bootstrapping.prepare(Deployment(stage))
+    console.print(f"Policies of CloudFormation and of the roles' boundary: {', '.join(arguments[1:])}", soft_wrap=True)
+    with step("cdk bootstrap") as progress:
+        cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
 
 
 @app.command()

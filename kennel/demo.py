@@ -13,12 +13,12 @@ import boto3
 from rich.markup import escape
 from rich.table import Table
 
-from kennel import calling, data, jobs, promotion, sample
+from kennel import bootstrapping, calling, data, jobs, promotion, sample
 from kennel.cdk import cdk
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.local import control
-from kennel.local.settings import ACCOUNT, REGION, isolated_environment
+from kennel.local.settings import isolated_environment
 from kennel.local.transfer import download
 
 BUILD = REPOSITORY / "build"
@@ -81,7 +81,8 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     stacks = f"Kennel-{stage}"
     deploy = ["deploy", "--require-approval", "never", "--progress", "events", "-c", f"stage={stage}"]
     with step("cdk bootstrap", seconds) as progress:
-        cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", env=env, log=CDK_LOG, progress=progress)
+        target, arguments = bootstrapping.prepare(deployment)
+        cdk("bootstrap", target, *arguments, env=env, log=CDK_LOG, progress=progress)
     with step("cdk deploy Data, Training", seconds) as progress:
         cdk(*deploy, f"{stacks}-Data", f"{stacks}-Training", env=env, log=CDK_LOG, progress=progress)
     with step("Pictures into the dataset bucket", seconds) as progress:

@@ -51,9 +51,17 @@ class Ec2Training(Construct):
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
-            # Session Manager instead of SSH: no key pair, no inbound rule, every session recorded.
-            managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("AmazonSSMManagedInstanceCore")],
         )
+        # Session Manager instead of SSH: no key pair, no inbound rule. AWS's own policy for it would let the instance
+        # read every parameter of the account.
+        allow(
+            self.role,
+            ["ssm:UpdateInstanceInformation"],
+            stack.format_arn(service="ec2", resource="instance", resource_name="*"),
+        )
+        channels = [f"{verb}{kind}Channel" for verb in ("Create", "Open") for kind in ("Control", "Data")]
+        # The actions have no resource level.
+        allow(self.role, [f"ssmmessages:{channel}" for channel in channels], "*")
         allow_reading(self.role, storage.datasets, DATASETS_PREFIX)
         allow_asset(self.role, code, listing=False)
         # The packages are listed, not read: a run that has ended is not started twice.

@@ -31,7 +31,7 @@ def main() -> None:
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
 
-    from kennel.local import bridge, workarounds
+    from kennel.local import authorization, bridge, deploys, workarounds
     from kennel.local.fleets import Fleets
     from kennel.local.jobs import Jobs
     from kennel.local.machines import Machines
@@ -48,6 +48,9 @@ def main() -> None:
     )
     bridge.install(sagemaker, endpoint)
     workarounds.apply()
+    record = authorization.Record(folder)
+    authorization.install(record)
+    deploys.install(record)
     Machines(processes, folder / "instances", endpoint).watch()
     try:
         asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))

@@ -11,6 +11,10 @@ Resource = dict[str, Any]
 NO_RESOURCE_LEVEL = {
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }

@@ -1,0 +1,134 @@
+"""CloudFormation acts in a role here too: what the role's policies do not allow, a deploy cannot do.
+
+ministack makes resources without asking; the calls that each takes are those of kennel/execution_policy.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ministack.core import iam_evaluator
+from ministack.services import iam
+from ministack.services.cloudformation import handlers, stacks
+
+from kennel.execution_policy import TYPES
+from kennel.local.authorization import Record
+from kennel.local.settings import ACCOUNT, REGION
+
+Properties = dict[str, Any]
+SESSION = "AWSCloudFormation"
+WITH_ROLE = ("CreateStack", "UpdateStack", "CreateChangeSet", "DeleteStack")
+
+
+class Refused(Exception):
+    """The role of a deploy may not make a call."""
+
+
+def install(record: Record) -> None:
+    """Holds each stack to the role that it was last deployed with, as CloudFormation does."""
+    roles: dict[str, str] = {}
+    for action in WITH_ROLE:
+        handlers._ACTION_HANDLERS[action] = _remembering(handlers._ACTION_HANDLERS[action], roles)
+    create, update, delete = stacks._provision_resource, stacks._update_resource, stacks._delete_resource
+
+    def check(stack: str | None, kind: str, verb: str, name: str, properties: Properties) -> None:
+        if role := roles.get(stack or ""):
+            _check(record, role, kind, verb, name, properties)
+
+    def checked_create(kind: str, logical_id: str, properties: Properties, stack: str) -> Any:
+        # CloudFormation's own names begin with the stack's.
+        check(stack, kind, "create", f"{stack}-{logical_id}", properties)
+        return create(kind, logical_id, properties, stack)
+
+    def checked_update(kind: str, name: str, old: Properties, new: Properties, stack: str, *rest: Any) -> Any:
+        if old != new:
+            check(stack, kind, "update", name, new)
+        return update(kind, name, old, new, stack, *rest)
+
+    def checked_delete(kind: str, name: str, properties: Properties, stack: str | None = None, *rest: Any) -> Any:
+        check(stack, kind, "delete", name, properties)
+        return delete(kind, name, properties, stack, *rest)
+
+    stacks._provision_resource = checked_create
+    stacks._update_resource = checked_update
+    stacks._delete_resource = checked_delete
+
+
+def _remembering(handler: Callable[..., Any], roles: dict[str, str]) -> Callable[..., Any]:
+    def handle(params: Properties, *rest: Any) -> Any:
+        name, role = (_first(params.get(key)) for key in ("StackName", "RoleARN"))
+        if role:
+            # A stack is named, or given by its ARN: …:stack/NAME/ID.
+            roles[name.partition(":stack/")[2].partition("/")[0] or name] = role
+        return handler(params, *rest)
+
+    return handle
+
+
+def _check(record: Record, role: str, kind: str, verb: str, name: str, properties: Properties) -> None:
+    if kind not in TYPES:
+        raise Refused(f"{kind}: kennel/execution_policy.py does not say what it takes")
+    principal = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + f"/{SESSION}"
+    for action, resource, context in _calls(kind, verb, name, properties):
+        allowed = _allowed(role, action, resource, context)
+        record.add(principal, action, resource, context, allowed=allowed)
+        if not allowed:
+            raise Refused(f"{role.rpartition('/')[2]} is not authorized to perform {action} on {resource}")
+
+
+def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
+    """The calls that a resource takes: action, resource, condition keys."""
+    takes, resource = TYPES[kind], _arn(kind, name, properties)
+    tags = properties.get("Tags") or []
+    context: dict[str, Any] = {f"aws:resourcetag/{item['Key']}".lower(): item["Value"] for item in tags}
+    if kind == "AWS::IAM::Role":
+        context["iam:permissionsboundary"] = properties.get("PermissionsBoundary")
+    if kind == "AWS::IAM::Policy":
+        role = iam._roles.get(_first(properties.get("Roles"))) or {}
+        context["iam:permissionsboundary"] = role.get("PermissionsBoundary")
+    calls = [(action, resource, context) for action in getattr(takes, verb)]
+    if verb == "create":
+        calls += [(action, "*", context) for action in takes.anywhere]
+    if kind == "AWS::IAM::Role" and verb != "delete":
+        attached = properties.get("ManagedPolicyArns", [])
+        calls += [("iam:AttachRolePolicy", resource, {**context, "iam:policyarn": arn}) for arn in attached]
+    if takes.passes_role and verb == "create":
+        service = {"Lambda": "lambda", "SageMaker": "sagemaker"}.get(kind.split("::")[1], "ec2")
+        calls.append(("iam:PassRole", _passed(properties), {"iam:passedtoservice": f"{service}.amazonaws.com"}))
+    return calls
+
+
+def _passed(properties: Properties) -> str:
+    """The role that a resource is given; an instance profile has its name."""
+    names = ("Role", "RoleArn", "ExecutionRoleArn", "Roles")
+    role = next(_first(properties[name]) for name in names if name in properties)
+    return role if role.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{role}"
+
+
+def _arn(kind: str, name: str, properties: Properties) -> str:
+    """The ARN that a call is authorized on; `name` is used where the template gives none."""
+    named = _first(properties.get(TYPES[kind].name)) or name
+    if named.startswith("arn:"):
+        return named
+    if kind.startswith("AWS::S3::"):
+        named = named.lower()
+    return TYPES[kind].on.format(p="aws", r=f"{REGION}:{ACCOUNT}", a=ACCOUNT) + named
+
+
+def _first(value: Any) -> str:
+    return str((value[0] if isinstance(value, list) else value) or "")
+
+
+def _allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> bool:
+    name = role.rpartition("/")[2]
+    request = iam_evaluator.EvalContext(
+        principal_arn=role,
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=action,
+        resource_arn=resource,
+        region=REGION,
+        service_context=context,
+    )
+    limits = iam_evaluator._permissions_boundary(iam._roles, name, ACCOUNT)
+    policies = iam_evaluator._gather_role_policies(name, ACCOUNT)
+    return bool(iam_evaluator.evaluate(request, policies, *limits).decision == "Allow")

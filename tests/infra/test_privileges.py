@@ -1,0 +1,282 @@
+"""What each role may do, by AWS's rules, and that it is nothing else: every request of a stage, asked by every role."""
+
+import fnmatch
+import json
+from typing import Any
+
+import pytest
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+
+from invariants import Templates
+from kennel.execution_policy import boundary_policy
+from kennel.roles import ACCOUNT, Document, Role, Stacks
+from requests_of_a_stage import REGION, requests
+from simulator import Caller, Request, simulate
+
+AWS_POLICIES: dict[str, Any] = json.loads(aws_managed_policies_data)
+NOTEBOOK_PARTS = ("model", "endpoint-config", "endpoint")
+
+# What each role needs: the words of requests_of_a_stage.py. Every other request is denied to it.
+ALLOWED = {
+    "ClassifierRole": {
+        "read a picture of the inbox",
+        "decrypt a dataset through S3",
+        "invoke the stage's endpoint",
+        "begin the function's log",
+        "write the function's log",
+        "send a trace",
+        "send a trace's telemetry",
+    },
+    "ModelRole": {
+        "list the packages",
+        "read a package",
+        "decrypt a model through S3",
+        "check the serving image",
+        "pull the serving image",
+        "load the serving image",
+        "sign in to the registry",
+        "make the endpoint's log group",
+        "look through the endpoint's log",
+        "begin the endpoint's log",
+        "write the endpoint's log",
+        "write a metric of endpoints",
+        "look at the stage's alarms",
+    },
+    "JobRole": {
+        "list the datasets",
+        "read a dataset's picture",
+        "decrypt a dataset through S3",
+        "list the training code",
+        "read the training code",
+        "list the checkpoints",
+        "read a checkpoint",
+        "write a checkpoint",
+        "write a package",
+        "decrypt a model through S3",
+        "encrypt a model through S3",
+        "hand the key to a service",
+        "check the training image",
+        "pull the training image",
+        "load the training image",
+        "sign in to the registry",
+        "make the jobs' log group",
+        "look through the jobs' log group",
+        "begin a job's log",
+        "write a job's log",
+        "write a metric of jobs",
+    },
+    "Ec2Role": {
+        "list the datasets",
+        "read a dataset's picture",
+        "decrypt a dataset through S3",
+        "read the training code",
+        "list the packages",
+        "list the checkpoints",
+        "read a checkpoint",
+        "write a checkpoint",
+        "write a package",
+        "tag a package",
+        "decrypt a model through S3",
+        "encrypt a model through S3",
+        "begin the instance's log",
+        "write the instance's log",
+        "read the run's settings",
+        "size its group",
+        "register with Session Manager",
+        "make the control channel of Session Manager",
+        "make a data channel of Session Manager",
+        "open the control channel of Session Manager",
+        "open a data channel of Session Manager",
+    },
+    "NotebookRole": {
+        "list the datasets",
+        "read a dataset's picture",
+        "write a dataset's picture",
+        "decrypt a dataset through S3",
+        "encrypt a dataset through S3",
+        "list the packages",
+        "read a package",
+        "list the checkpoints",
+        "read a checkpoint",
+        "decrypt a model through S3",
+        "hand the key to a service",
+        "describe its notebook",
+        "stop its notebook",
+        "start a training job",
+        "tag a training job",
+        "describe a training job",
+        "stop a training job",
+        "look through the jobs' log group",
+        "read a job's log",
+        "read the model pointer",
+        "read the stage's outputs",
+        *(f"{verb} a notebook's {part}" for verb in ("create", "describe", "delete") for part in NOTEBOOK_PARTS),
+        *(f"describe the stage's {part}" for part in NOTEBOOK_PARTS),
+        "use a notebook's endpoint-config",
+        "invoke a notebook's endpoint",
+        "give SageMaker the job's role",
+        "give SageMaker the endpoint's role",
+    },
+}
+# The roles' boundary is the same for all.
+BOUNDARY = boundary_policy("aws", REGION, ACCOUNT)
+
+
+@pytest.fixture(scope="module")
+def stacks(matrix: dict[str, Templates]) -> Stacks:
+    return Stacks(matrix["dev"], "dev", REGION)
+
+
+def caller(role: Role, *, bounded: bool = True) -> Caller:
+    """Somebody with the credentials of a role."""
+    policies = [*role.policies.values(), *(aws_policy(arn) for arn in role.managed)]
+    return Caller(role.arn, policies, BOUNDARY if bounded else None)
+
+
+def aws_policy(arn: str) -> Document:
+    document: Document = AWS_POLICIES[arn.rpartition("/")[2]]["Document"]
+    return document
+
+
+def allowed(role: Caller, asked: dict[str, Request]) -> set[str]:
+    outcomes = simulate([(role, request) for request in asked.values()])
+    return {words for words, outcome in zip(asked, outcomes, strict=True) if outcome}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_given_a_role_when_it_asks_for_everything_then_it_gets_what_its_code_needs_and_nothing_else(
+    name: str, stacks: Stacks
+) -> None:
+    asked = requests(stacks)
+    assert len(asked) - len(ALLOWED[name]) > 15
+    assert allowed(caller(stacks.roles()[name]), asked) == ALLOWED[name]
+
+
+def test_given_a_stage_then_its_roles_are_those_of_the_table_and_those_that_cdk_makes(stacks: Stacks) -> None:
+    made_by_cdk = {name for name in stacks.roles() if name.startswith("Custom")}
+    assert set(stacks.roles()) - made_by_cdk == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_given_a_grant_then_the_table_has_a_request_for_it(name: str, stacks: Stacks) -> None:
+    asked = [requests(stacks)[words] for words in ALLOWED[name]]
+    missing = [
+        (action, resource)
+        for statement in stacks.roles()[name].statements()
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+        # CloudWatch Logs may ask for a group with :* after its name.
+        if not any(
+            item.action == action and fnmatch.fnmatchcase(form, resource)
+            for item in asked
+            for form in (item.resource, f"{item.resource}:*")
+        )
+    ]
+    assert missing == []
+
+
+def test_given_a_foreign_account_when_it_has_every_permission_then_the_buckets_and_the_key_are_closed_to_it(
+    stacks: Stacks,
+) -> None:
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    foreign = Caller("arn:aws:iam::999999999999:role/Administrator", [everything], account="999999999999")
+    asked = {
+        words: request for words, request in requests(stacks).items() if request.action.startswith(("s3:", "kms:"))
+    }
+    own = {words: request for words, request in asked.items() if request.resource_policy}
+    assert len(own) > 25
+    assert allowed(foreign, own) == set()
+
+
+def test_given_an_administrator_of_the_account_when_he_uses_the_key_by_himself_then_its_policy_says_no(
+    stacks: Stacks,
+) -> None:
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    administrator = Caller(f"arn:aws:iam::{ACCOUNT}:role/Administrator", [everything])
+    asked = {words: request for words, request in requests(stacks).items() if request.resource_policy}
+    refused = set(asked) - allowed(administrator, asked)
+    assert refused == {
+        "write one with another key",
+        "write one with S3's key",
+        "read one over plain HTTP",
+        "read one over TLS 1.1",
+        "decrypt by itself",
+        "hand the key to anyone",
+    }
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_given_the_boundary_then_it_takes_nothing_from_a_role(name: str, stacks: Stacks) -> None:
+    asked = requests(stacks)
+    role = stacks.roles()[name]
+    assert allowed(caller(role, bounded=False), asked) == allowed(caller(role), asked)
+
+
+def test_given_a_role_with_every_permission_when_bounded_then_it_cannot_widen_itself_or_leave_the_stage(
+    stacks: Stacks,
+) -> None:
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    role = Caller(stacks.roles()["JobRole"].arn, [everything], BOUNDARY)
+    for words in (
+        "widen a role",
+        "take a role's boundary off",
+        "become another role",
+        "make a user",
+        "make an access key",
+        "give SageMaker an administrator's role",
+        "change the function's code",
+        "write the model pointer",
+        "start an instance",
+        "have the key deleted",
+        "delete a bucket",
+        "delete a stack",
+    ):
+        assert allowed(role, {words: requests(stacks)[words]}) == set(), words
+
+
+# --- each of the checks above can fail ---
+
+
+def _widened(stacks: Stacks, role: str, statement: Document) -> Caller:
+    found = stacks.roles()[role]
+    found.policies["more"] = {"Version": "2012-10-17", "Statement": [statement]}
+    return caller(found)
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "resource", "words"),
+    [
+        ("ClassifierRole", "s3:GetObject", "*", "read a dataset's picture"),
+        ("ClassifierRole", "sagemaker:InvokeEndpoint", "*", "invoke the fixed endpoint"),
+        ("ModelRole", "s3:*", "arn:aws:s3:::kennel-dev-*", "write a package"),
+        ("JobRole", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/*", "give SageMaker the endpoint's role"),
+        ("NotebookRole", "logs:*", "*", "write a job's log"),
+    ],
+)
+def test_given_a_grant_that_nobody_needs_when_added_then_the_role_gets_more_than_the_table(
+    stacks: Stacks, role: str, action: str, resource: str, words: str
+) -> None:
+    wide = _widened(stacks, role, {"Effect": "Allow", "Action": action, "Resource": resource})
+    assert words in allowed(wide, requests(stacks)) - ALLOWED[role]
+
+
+@pytest.mark.parametrize("role", ALLOWED)
+def test_given_a_grant_that_is_needed_when_removed_then_the_role_gets_less_than_the_table(
+    stacks: Stacks, role: str
+) -> None:
+    found = stacks.roles()[role]
+    for document in found.policies.values():
+        del document["Statement"][0]
+    assert ALLOWED[role] - allowed(caller(found), requests(stacks))
+
+
+def test_given_a_loosened_bucket_policy_or_key_policy_when_asked_by_a_foreign_account_then_it_gets_in(
+    stacks: Stacks,
+) -> None:
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    foreign = Caller("arn:aws:iam::999999999999:role/Administrator", [everything], account="999999999999")
+    for words in ("read a package", "decrypt by itself"):
+        request = requests(stacks)[words]
+        opened = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [opened]}
+        assert allowed(foreign, {words: Request(request.action, request.resource, request.context, policy)}) == {words}
