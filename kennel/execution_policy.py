@@ -70,15 +70,18 @@ TYPES = {
     "AWS::KMS::Key": Type(
         "arn:{p}:kms:{r}:key/",
         ("*",),
-        _calls("kms", "DescribeKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags TagResource"),
+        _calls(
+            "kms",
+            "CreateAlias DescribeKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags TagResource",
+        ),
         _calls("kms", "ScheduleKeyDeletion"),
-        _calls("kms", "DisableKeyRotation PutKeyPolicy UntagResource UpdateKeyDescription"),
+        _calls("kms", "DeleteAlias DisableKeyRotation PutKeyPolicy UntagResource UpdateAlias UpdateKeyDescription"),
         anywhere=_calls("kms", "CreateKey"),
         tagged=True,
     ),
     "AWS::KMS::Alias": Type(
-        "arn:{p}:kms:{r}:alias/",
-        ("kennel-*",),
+        "arn:{p}:kms:{r}:",
+        ("alias/kennel-*",),
         _calls("kms", "CreateAlias"),
         _calls("kms", "DeleteAlias"),
         _calls("kms", "UpdateAlias"),
@@ -119,7 +122,7 @@ TYPES = {
     ),
     "AWS::Logs::LogGroup": Type(
         "arn:{p}:logs:{r}:log-group:",
-        ("/kennel/*", "Kennel-*"),
+        ("/kennel/*",),
         _calls("logs", "CreateLogGroup PutRetentionPolicy TagResource"),
         _calls("logs", "DeleteLogGroup"),
         _calls("logs", "DeleteRetentionPolicy ListTagsForResource PutRetentionPolicy UntagResource"),
@@ -445,7 +448,7 @@ BOUNDARY: list[Statement] = [
             *_calls("logs", "CreateLogGroup CreateLogStream DescribeLogStreams GetLogEvents PutLogEvents"),
         ],
         "Resource": [
-            "arn:{p}:logs:{r}:log-group:*ennel*",
+            "arn:{p}:logs:{r}:log-group:/kennel/*",
             "arn:{p}:logs:{r}:log-group:/aws/sagemaker/*",
         ],
     },

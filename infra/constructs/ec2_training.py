@@ -45,7 +45,11 @@ class Ec2Training(Construct):
         run_parameter = f"/kennel/{stage.name}/ec2-run"
 
         self.log_group = logs.LogGroup(
-            self, "Log", retention=RETENTION_DAYS[stage.log_retention_days], removal_policy=storage.removal_policy
+            self,
+            "Log",
+            log_group_name=f"/kennel/{stage.name}/ec2-training",
+            retention=RETENTION_DAYS[stage.log_retention_days],
+            removal_policy=storage.removal_policy,
         )
         self.role = iam.Role(
             self,

@@ -82,4 +82,4 @@ def _use_of_key(action: str, resource: str) -> tuple[str, str, dict[str, Any]] |
 
 def _principal(access_key_id: str) -> str:
     identity = iam_evaluator.resolve_caller_identity(access_key_id) if access_key_id else None
-    return str((identity or {}).get("Arn", "anonymous"))
+    return str((identity or {}).get("userArn", "anonymous"))

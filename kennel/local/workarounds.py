@@ -6,6 +6,7 @@ tests/local/test_workarounds.py shows each fault without its function, and so fa
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from xml.sax.saxutils import escape
 
 Properties = dict[str, Any]
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -16,6 +17,8 @@ def apply() -> None:
     reserved_concurrency_does_not_reach_the_function()
     reserved_concurrency_does_not_hold_for_versions()
     bucket_tags_do_not_reach_the_bucket()
+    bucket_encryption_does_not_reach_the_bucket()
+    the_boundary_does_not_reach_the_role()
     log_stream_actions_are_authorized_on_the_bare_group()
 
 
@@ -65,6 +68,38 @@ def bucket_tags_do_not_reach_the_bucket() -> None:
         s3._bucket_tags[name] = {item["Key"]: item["Value"] for item in properties.get("Tags", [])}
 
     _after_create_and_update("AWS::S3::Bucket", tag)
+
+
+def bucket_encryption_does_not_reach_the_bucket() -> None:
+    """ministack 1.5.33: CloudFormation drops BucketEncryption, so that no object is encrypted with the stage's key."""
+    from ministack.services import s3
+
+    def encrypt(name: str, properties: Properties) -> None:
+        rules = properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [])
+        for rule in rules:
+            default = rule["ServerSideEncryptionByDefault"]
+            if "KMSMasterKeyID" not in default:
+                # AWS's own key: CDK's asset bucket has it, and ministack refuses uploads that name no key.
+                continue
+            values = "".join(f"<{key}>{escape(str(value))}</{key}>" for key, value in sorted(default.items()))
+            s3._bucket_encryption[name] = (
+                "<ServerSideEncryptionConfiguration><Rule>"
+                f"<ApplyServerSideEncryptionByDefault>{values}</ApplyServerSideEncryptionByDefault>"
+                f"<BucketKeyEnabled>{str(rule.get('BucketKeyEnabled', False)).lower()}</BucketKeyEnabled>"
+                "</Rule></ServerSideEncryptionConfiguration>"
+            ).encode()
+
+    _after_create_and_update("AWS::S3::Bucket", encrypt)
+
+
+def the_boundary_does_not_reach_the_role() -> None:
+    """ministack 1.5.33: CloudFormation drops a role's PermissionsBoundary, so that it bounds nothing."""
+    from ministack.services import iam
+
+    def bound(name: str, properties: Properties) -> None:
+        iam._roles[name]["PermissionsBoundary"] = properties.get("PermissionsBoundary")
+
+    _after_create_and_update("AWS::IAM::Role", bound)
 
 
 def log_stream_actions_are_authorized_on_the_bare_group() -> None:

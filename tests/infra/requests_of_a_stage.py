@@ -194,8 +194,8 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "write the log of prod's endpoint": logs(
             "PutLogEvents", "/aws/sagemaker/Endpoints/kennel-prod-scaled:log-stream:a"
         ),
-        "begin the instance's log": logs("CreateLogStream", "Kennel-dev-Training-Ec2Log2EEE5108:log-stream:a"),
-        "write the instance's log": logs("PutLogEvents", "Kennel-dev-Training-Ec2Log2EEE5108:log-stream:a"),
+        "begin the instance's log": logs("CreateLogStream", "/kennel/dev/ec2-training:log-stream:a"),
+        "write the instance's log": logs("PutLogEvents", "/kennel/dev/ec2-training:log-stream:a"),
         "write a metric of jobs": metric("/aws/sagemaker/TrainingJobs"),
         "write a metric of endpoints": metric("AWS/SageMaker"),
         "write any metric": metric("Billing"),

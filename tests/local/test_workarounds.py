@@ -43,6 +43,48 @@ def test_given_the_workaround_when_a_template_reserves_concurrency_then_the_func
     assert in_ministack(RESERVED.format(apply=apply)) == "7"
 
 
+BOUNDARY = """
+    from ministack.services import iam
+    from ministack.services.cloudformation import provisioners
+    {apply}
+    create = provisioners._RESOURCE_HANDLERS["AWS::IAM::Role"]["create"]
+    trust = {{"Version": "2012-10-17", "Statement": []}}
+    name, _ = create("R", {{"AssumeRolePolicyDocument": trust, "PermissionsBoundary": "arn:boundary"}}, "stack")
+    print(iam._roles[name].get("PermissionsBoundary"))
+"""
+
+
+def test_given_ministack_when_a_template_bounds_a_role_then_the_boundary_is_still_dropped() -> None:
+    assert in_ministack(BOUNDARY.format(apply="")) == "None"
+
+
+def test_given_the_workaround_when_a_template_bounds_a_role_then_the_role_is_bounded() -> None:
+    apply = "from kennel.local import workarounds; workarounds.the_boundary_does_not_reach_the_role()"
+    assert in_ministack(BOUNDARY.format(apply=apply)) == "arn:boundary"
+
+
+ENCRYPTION = """
+    from ministack.services import s3
+    from ministack.services.cloudformation import provisioners
+    {apply}
+    create = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["create"]
+    default = {{"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "arn:key"}}
+    rules = [{{"ServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}}]
+    properties = {{"BucketEncryption": {{"ServerSideEncryptionConfiguration": rules}}}}
+    name, _ = create("B", properties, "stack")
+    print(s3._bucket_default_sse_headers(name).get("x-amz-server-side-encryption-aws-kms-key-id"))
+"""
+
+
+def test_given_ministack_when_a_template_encrypts_a_bucket_then_that_is_still_dropped() -> None:
+    assert in_ministack(ENCRYPTION.format(apply="")) == "None"
+
+
+def test_given_the_workaround_when_a_template_encrypts_a_bucket_then_its_objects_have_the_key() -> None:
+    apply = "from kennel.local import workarounds; workarounds.bucket_encryption_does_not_reach_the_bucket()"
+    assert in_ministack(ENCRYPTION.format(apply=apply)) == "arn:key"
+
+
 VERSIONS = """
     from ministack.services import lambda_svc
     {apply}
