@@ -71,6 +71,10 @@ fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
 	@$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
 	@exec python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
 
+.PHONY: docs
+docs: setup ## Write the parts of docs/security.md that the templates decide
+	@exec python docs/generate.py
+
 .PHONY: synth
 synth: setup ## Synthesize the stage's templates into cdk.out
 	@cdk synth --quiet -c stage=$(STAGE)

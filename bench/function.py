@@ -109,7 +109,7 @@ def starts(count: int) -> dict[str, list[float]]:
         for name, archive in archives.items():
             client.create_function(
                 FunctionName=f"{name}-{number}",
-                Runtime="python3.13",
+                Runtime="python3.14",
                 Handler="handler.handle",
                 Role=role,
                 Code={"ZipFile": archive},

@@ -125,7 +125,7 @@ def _first_scan(data: bytes) -> tuple[int, bool]:
 
 def _limit(width: int, height: int, limit: int = MAX_PIXELS) -> None:
     if width * height > limit:
-        raise UnreadableImage(f"{width} × {height} pixels are more than {limit:,}")
+        raise UnreadableImage(f"{width} × {height} pixels are more than {limit:,}: send a smaller picture")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The `kennel` command: signals first, so that Ctrl-C ends it cleanly even while it imports; then the command line."""
 
+import io
 import signal
 import sys
 from typing import Any
@@ -13,6 +14,10 @@ def main() -> None:
     """Runs the command line; an expected error is one line on standard error and exit status 1."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without Unicode shows question marks, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from kennel.cli import run
 

@@ -35,8 +35,9 @@ class Answer:
 class Url:
     """The stage's URL, called with the operator's credentials, or with those of another session."""
 
-    def __init__(self, deployment: Deployment, session: boto3.Session | None = None) -> None:
-        self.url = deployment.output("Api", "FunctionUrl")
+    def __init__(self, deployment: Deployment, session: boto3.Session | None = None, url: str | None = None) -> None:
+        """`url` spares reading the output of the Api stack, which not every caller may."""
+        self.url = url or deployment.output("Api", "FunctionUrl")
         self._region = deployment.region
         self._credentials = (session or deployment.session).get_credentials()
         if self._credentials is None:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from kennel import bootstrapping, calling, data_cli, demo, predicting, promotion, training_cli
 from kennel.cdk import cdk
-from kennel.console import console, errors, step
+from kennel.console import console, errors, printable, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
 from kennel.local.cli import local
@@ -79,27 +79,34 @@ def predict(
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to ask for.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture, no table.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
+    address: Annotated[
+        str | None, typer.Option("--url", help="The URL, for who may call it and not read the stage's outputs.")
+    ] = None,
     stage: Stage = "dev",
 ) -> None:
     """Call the Lambda URL with each picture, signed with your credentials; what is throttled is tried again."""
     found = predicting.sources(pictures)
-    url = calling.Url(Deployment(stage))
-    table = Table(Column("picture", overflow="fold"), "predictions")
+    url = calling.Url(Deployment(stage), url=address)
+    table = Table(Column("picture", overflow="fold"), Column("predictions", overflow="fold"))
     failed = 0
-    with step("Asked", shown=not as_json) as progress:
-        answers = predicting.predict(url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"))
-        for picture, answer in answers:
-            failed += answer.status != 200
-            if as_json:
-                print(json.dumps(predicting.document(picture, answer)), flush=True)
-            elif answer.status == 200:
-                best = [f"{item['label']} {item['probability']:.3f}" for item in answer.document["predictions"]]
-                table.add_row(escape(picture.name), escape(" · ".join(best)))
-            else:
-                table.add_row(escape(picture.name), f"[red]{escape(answer.label)}[/red]")
-    if not as_json:
-        console.print(url.url, soft_wrap=True)
-        console.print(table)
+    try:
+        with step("Asked", shown=not as_json) as progress:
+            answers = predicting.predict(url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"))
+            for picture, answer in answers:
+                failed += answer.status != 200
+                name = escape(printable(picture.name))
+                if as_json:
+                    print(json.dumps(predicting.document(picture, answer)), flush=True)
+                elif answer.status == 200:
+                    best = [f"{item['label']} {item['probability']:.3f}" for item in answer.document["predictions"]]
+                    table.add_row(name, escape(" · ".join(best)))
+                else:
+                    table.add_row(name, f"[red]{escape(answer.label)}[/red]")
+    finally:
+        # On Ctrl-C too: what was answered was paid for.
+        if not as_json:
+            console.print(url.url, soft_wrap=True)
+            console.print(table)
     if failed:
         raise KennelError(f"{failed} of {len(found)} picture(s) got no prediction.")
 

@@ -14,6 +14,11 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: file names may have it."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 @contextmanager
 def step(name: str, timings: dict[str, float] | None = None, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
     """Shows `name` with a running clock, then a tick and the seconds it took; gives a function that says how far it is.

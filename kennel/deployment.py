@@ -38,7 +38,10 @@ class Deployment:
 
     def client(self, service: str) -> Any:
         """A client of an AWS service in the stage's region."""
-        return self.session.client(service)
+        try:
+            return self.session.client(service)
+        except ValueError as error:  # of AWS_ENDPOINT_URL, as botocore says it
+            raise KennelError(f"{error}: set AWS_ENDPOINT_URL to an address, or unset it.") from None
 
     def output(self, stack: str, key: str) -> str:
         """The output `key` of the stack `stack` ("Data", "Training", …); raises KennelError if it is not deployed."""

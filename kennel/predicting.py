@@ -12,12 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from kennel.calling import CONTENT_TYPES, Answer
+from kennel.calling import Answer
 from kennel.data import EXTENSIONS
 from kennel.errors import KennelError
 
 # What passes by itself: too many callers, an endpoint that is overloaded or being replaced.
 PASSING = (429, 503)
+# What a picture's bytes begin with, and its type: names are missing, or wrong.
+BEGINNINGS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+NO_PICTURE = Answer(415, {"detail": "This is no JPEG, PNG or WebP picture: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 PATIENCE_S = 120.0
 
@@ -31,30 +34,36 @@ class Calls(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """One picture: what the operator called it, and how it is sent."""
+    """One picture: what the operator called it, and its bytes, or the JSON that says where it is."""
 
     name: str
     read: Callable[[], bytes]
-    content_type: str
+    is_json: bool = False
 
 
 def sources(given: Iterable[str]) -> list[Source]:
     """The pictures that are meant; raises KennelError with everything that is none."""
     found, wrong = [], []
     for name in given:
-        path = Path(name)
+        path, scheme = Path(name), name.partition("://")[0].lower()
         if name == "-":
-            found.append(Source("standard input", sys.stdin.buffer.read, "application/octet-stream"))
-        elif name.startswith(("https://", "http://", "s3://")):
-            form = "s3" if name.startswith("s3://") else "url"
-            found.append(Source(name, partial(_json, form, name), "application/json"))
+            # Nothing may be connected to it.
+            found.append(Source("standard input", sys.stdin.buffer.read if sys.stdin else bytes))
+        elif scheme in ("https", "http", "s3") and "://" in name:
+            form = "s3" if scheme == "s3" else "url"
+            found.append(Source(name, partial(_json, form, f"{scheme}{name[len(scheme) :]}"), is_json=True))
+        elif not name:
+            # Path("") would be this folder.
+            wrong.append("An empty argument names no picture: is a variable not set?")
         elif path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+            files = sorted(_pictures_below(path))
             if not files:
                 wrong.append(f"{name} has no pictures ({', '.join(sorted(EXTENSIONS))})")
-            found += [_of_file(file) for file in files]
+            found += [Source(str(file), file.read_bytes) for file in files]
         elif path.is_file():
-            found.append(_of_file(path))
+            found.append(Source(name, path.read_bytes))
+        elif path.exists():
+            wrong.append(f"{name} is neither a regular file nor a folder")
         else:
             wrong.append(f"{name} is no file, folder, https:// or s3:// address")
     if wrong:
@@ -62,12 +71,23 @@ def sources(given: Iterable[str]) -> list[Source]:
     return found
 
 
+def _pictures_below(folder: Path) -> Iterator[Path]:
+    """The files with a picture's ending, without hidden ones and what is in hidden folders."""
+    for file in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if not hidden and file.suffix.lower() in EXTENSIONS and file.is_file():
+            yield file
+
+
 def _json(form: str, value: str) -> bytes:
     return json.dumps({form: value}).encode()
 
 
-def _of_file(path: Path) -> Source:
-    return Source(str(path), path.read_bytes, CONTENT_TYPES.get(path.suffix.lower(), "application/octet-stream"))
+def _content_type(body: bytes) -> str | None:
+    """The type of a picture by its first bytes; none if it is no picture that the URL takes."""
+    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for beginning, kind in BEGINNINGS.items() if body.startswith(beginning)), None)
 
 
 def predict(
@@ -92,8 +112,11 @@ def predict(
 def _patiently(url: Calls, picture: Source, top_k: int) -> Answer:
     """The answer; what passes is tried again, later and later, and not by all callers at the same moment."""
     body, ends, wait_s = picture.read(), time.monotonic() + PATIENCE_S, FIRST_WAIT_S
+    content_type = "application/json" if picture.is_json else _content_type(body)
+    if content_type is None:
+        return NO_PICTURE
     while True:
-        answer = url.call(body, picture.content_type, top_k=top_k)
+        answer = url.call(body, content_type, top_k=top_k)
         if answer.status not in PASSING or time.monotonic() > ends:
             return answer
         time.sleep(random.uniform(wait_s / 2, wait_s))

@@ -21,8 +21,10 @@ class Inbox:
 
     def fetch(self, uri: str, max_bytes: int, budget: Budget) -> bytes:
         """The object; raises Problem 400 for one elsewhere, 413, and 424 for one that cannot be read."""
-        if not uri.startswith(self._place) or uri == self._place:
+        if not uri.startswith(self._place):
             raise Problem(400, f"'s3' must begin with {self._place}: put the picture there first")
+        if uri == self._place:
+            raise Problem(400, f"'s3' must name an object below {self._place}")
         _, _, bucket, key = uri.split("/", 3)
         if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
             raise Problem(400, f"The key of an object has at most {MAX_KEY_BYTES} bytes")

@@ -65,8 +65,10 @@ class Internet:
         raise Problem(424, f"The URL redirects more than {MAX_REDIRECTS} times")
 
     def _checked(self, url: str) -> urllib.parse.SplitResult:
-        if len(url) > MAX_URL_CHARACTERS or not URL.fullmatch(url):
-            raise Problem(400, f"The URL must be at most {MAX_URL_CHARACTERS} characters of ASCII, percent-encoded")
+        if len(url) > MAX_URL_CHARACTERS:
+            raise Problem(400, f"The URL must have at most {MAX_URL_CHARACTERS} characters")
+        if not URL.fullmatch(url):
+            raise Problem(400, "The URL must be ASCII: a host in Punycode, the rest percent-encoded")
         try:
             target = urllib.parse.urlsplit(url)
             port, host = target.port, target.hostname

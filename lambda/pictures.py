@@ -60,7 +60,7 @@ class Pictures:
 
     def _bounded(self, data: bytes) -> bytes:
         if not data:
-            raise Problem(400, "The request carries no picture: send its bytes as the body")
+            raise Problem(400, "The picture is empty: send one with bytes")
         if len(data) > self._max_bytes:
             raise Problem(413, f"The picture has more than {self._max_bytes:,} bytes: send a smaller one")
         return data
@@ -83,4 +83,4 @@ def _base64(value: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise Problem(400, "'image' is not valid base64") from None
+        raise Problem(400, "'image' must be base64 and nothing else: no line breaks, no data: before it") from None

@@ -12,6 +12,7 @@ from constructs import Construct
 from infra.config import RETENTION_DAYS, Stage
 from infra.constructs.endpoint import Endpoint
 from infra.constructs.policies import allow, allow_objects
+from infra.constructs.rules import acknowledge
 from infra.constructs.storage import INBOX_PREFIX, Storage
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda"
@@ -50,7 +51,7 @@ class ClassifierFunction(Construct):
             self,
             "Function",
             description="Kennel: a picture in, labelled probabilities out",
-            runtime=lambda_.Runtime.PYTHON_3_13,
+            runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(str(SOURCE), exclude=["__pycache__", "*.pyc"]),
             handler="handler.handle",
@@ -74,6 +75,11 @@ class ClassifierFunction(Construct):
                 "STAGE": stage.name,
             },
         )
+        if settings.snap_start:
+            acknowledge(
+                self.function,
+                {"Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish": "the alias is on a published version"},
+            )
         self.alias = lambda_.Alias(
             self,
             "Live",

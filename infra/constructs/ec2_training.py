@@ -20,6 +20,7 @@ from infra.constructs.policies import (
     allow_writing,
     role_policies_of,
 )
+from infra.constructs.rules import acknowledge
 from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
 USER_DATA = Path(__file__).resolve().parents[2] / "training" / "ec2_user_data.sh"
@@ -132,5 +133,9 @@ class Ec2Training(Construct):
             launch_template=template,
             min_capacity=0,
             max_capacity=1,
+        )
+        acknowledge(
+            self.group,
+            {"AwsSolutions-AS3": "the one instance of a run says itself, in its log and in S3, how it went"},
         )
         self.group.node.add_dependency(*role_policies_of(self.role))

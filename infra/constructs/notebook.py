@@ -16,6 +16,7 @@ from infra.constructs.policies import (
     role_policies_of,
     sagemaker_principal,
 )
+from infra.constructs.rules import acknowledge
 from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
@@ -118,5 +119,12 @@ class Notebook(Construct):
                 minimum_instance_metadata_service_version="2"
             ),
             lifecycle_config_name=lifecycle.attr_notebook_instance_lifecycle_config_name,
+        )
+        acknowledge(
+            self.instance,
+            {
+                "AwsSolutions-SM1": "a private subnet needs interface endpoints or a NAT gateway: both cost at rest",
+                "AwsSolutions-SM3": "it needs the package index; its role can reach this stage's data only",
+            },
         )
         self.instance.node.add_dependency(*role_policies_of(self.role))

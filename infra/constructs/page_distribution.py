@@ -7,6 +7,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.function_url import FunctionUrl, let_in
+from infra.constructs.rules import acknowledge
 
 
 class PageDistribution(Construct):
@@ -46,4 +47,13 @@ class PageDistribution(Construct):
         # The L2 origin of function URLs wants an L2 URL, which knows one of the two permissions that calling takes.
         resource.add_property_override("DistributionConfig.Origins.0.OriginAccessControlId", access.attr_id)
 
+        acknowledge(
+            self.distribution,
+            {
+                "AwsSolutions-CFR1": "the page is for people anywhere",
+                "AwsSolutions-CFR2": "a firewall costs more than it would save: reserved concurrency is the cap",
+                "AwsSolutions-CFR3": "the function logs every call; a second log would hold addresses of visitors",
+                "AwsSolutions-CFR4": "CloudFront's own domain name leaves no choice; with one of yours, set TLS 1.2",
+            },
+        )
         let_in(self, alias, principal="cloudfront.amazonaws.com", source_arn=self.distribution.distribution_arn)

@@ -9,6 +9,8 @@ from ministack.core import router
 from ministack.core.concurrency import run_reentrant
 from ministack.services.cloudformation import provisioners as cloudformation
 from ministack.services.cloudformation import stacks
+from moto.core.exceptions import ServiceException
+from moto.sagemaker.models import sagemaker_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 
@@ -107,7 +109,7 @@ def _denied(
 ) -> Answer | None:
     """The refusal of a call that the caller's policies do not allow, iam:PassRole included."""
     checks: list[tuple[str, str, dict[str, str]]] = [
-        (f"{service}:{operation}", _resource(service, operation, parameters), {})
+        (f"{service}:{operation}", _resource(service, parameters), _tags(parameters))
     ]
     definition = parameters.get("TrainingJobDefinition", {})
     role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn") or definition.get("RoleArn")
@@ -122,16 +124,32 @@ def _denied(
     return None
 
 
-def _resource(service: str, operation: str, parameters: dict[str, Any]) -> str:
+def _resource(service: str, parameters: dict[str, Any]) -> str:
     """The ARN that a call is authorized on: the resource it names, or every one."""
     if arn := parameters.get("ResourceArn") or parameters.get("ResourceARN"):
         return str(arn)
+    kind, name = _named(parameters)
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind}/{name.lower()}" if kind else "*"
+
+
+def _named(parameters: dict[str, Any]) -> tuple[str, str]:
+    """Kind and name of the resource that a call of SageMaker is about; empty if it is about none."""
     for noun in ("TrainingJob", "EndpointConfig", "Endpoint", "Model", "NotebookInstanceLifecycleConfig",
                  "NotebookInstance", "HyperParameterTuningJob"):  # fmt: skip
         if name := parameters.get(f"{noun}Name"):
             kind = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in noun).lstrip("-")
-            return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind}/{name.lower()}"
-    return "*"
+            return kind, str(name)
+    return "", ""
+
+
+def _tags(parameters: dict[str, Any]) -> dict[str, str]:
+    """The condition keys of the tags that the resource of a call has."""
+    kind, name = _named(parameters)
+    try:
+        tags, _ = sagemaker_backends[ACCOUNT][REGION].list_tags(f"{kind}/{name}")
+    except (AttributeError, ServiceException):  # moto knows no such resource
+        return {}
+    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags}
 
 
 def _json(status: int, document: Any, headers: dict[str, str] | None = None) -> Answer:

