@@ -1,0 +1,93 @@
+"""Published rules: cdk-nag's AwsSolutions over every stage and option, and cfn-lint over every template."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from aws_cdk import App, Validations
+from cdk_nag import AwsSolutionsChecks
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+
+from infra.config import parse_stage
+from infra.stage import add_stacks
+from synthesis import FLAGS, MATRIX
+
+# cdk-nag wants every resource with a wildcard looked at. These are all there are, by what they end with.
+WILDCARDS = {
+    r"^\*$": "AWS offers no resource level: tests/infra/invariants.py knows the actions",
+    r"/(datasets|inbox|packages|checkpoints)/\*$": "a prefix of a bucket: names of objects are not known before",
+    r":log-group:/aws/sagemaker/TrainingJobs:(\*|log-stream:kennel-[a-z]+-\*)$": "streams of the stage's jobs",
+    r":log-group:/aws/sagemaker/Endpoints/kennel-[a-z]+-\*(:\*|:log-stream:\*)?$": "groups of the stage's endpoints",
+    r":(training-job|alarm)[:/]kennel-[a-z]+-\*$": "jobs and alarms of the stage, by their names' beginning",
+    r":(model|endpoint|endpoint-config)/kennel-[a-z]+-notebook-\*$": "what a notebook makes, by its names' beginning",
+    r":(model|endpoint|endpoint-config)/\*$": "only with the stage's tag: CloudFormation makes the names",
+    r":stack/Kennel-[a-z]+-\*/\*$": "the stage's stacks: the last part is an id",
+    r":role/Kennel-[a-z]+-Serving-ModelRole\*$": "the role of a stack that is deployed later",
+    r":instance/\*$": "an instance registers itself under an id that it gets at its start",
+    r":autoScalingGroup:\*:autoScalingGroupName/Kennel-[a-z]+-ec2-training$": "one group: the first part is an id",
+}
+# cfn-lint's findings that stay.
+LINT = {"W3005": "CDK names dependencies that references imply"}
+
+
+def findings(name: str, folder: Path) -> list[tuple[str, str]]:
+    """What AwsSolutions finds in a stage: rule and construct."""
+    app = App(context=FLAGS, outdir=str(folder))
+    add_stacks(app, parse_stage(name, MATRIX[name]))
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    # Findings are an error of the synthesis; the report has them.
+    with contextlib.suppress(RuntimeError):
+        app.synth()
+    reports = json.loads((folder / "validation-report.json").read_text())["pluginReports"]
+    return [
+        (violation["ruleName"], place["constructPath"])
+        for report in reports
+        for violation in report["violations"]
+        for place in violation["violatingConstructs"]
+    ]
+
+
+def unknown(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The findings that neither a construct nor WILDCARDS has a reason for."""
+
+    def known(rule: str) -> bool:
+        resource = re.fullmatch(r"AwsSolutions-IAM5\[Resource::(.*)\]", rule)
+        return resource is not None and any(re.search(pattern, resource[1]) for pattern in WILDCARDS)
+
+    return [item for item in found if not known(item[0])]
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_given_a_stage_when_checked_by_cdk_nag_then_each_finding_has_a_reason(name: str, tmp_path: Path) -> None:
+    found = findings(name, tmp_path)
+    assert found, "the rules were not asked"
+    assert unknown(found) == []
+
+
+def test_given_a_wildcard_that_nobody_looked_at_when_checked_then_it_is_a_finding() -> None:
+    resources = ("arn:aws:s3:::bucket/*", "arn:aws:sagemaker:us-east-1:<AWS::AccountId>:*")
+    added = [(f"AwsSolutions-IAM5[Resource::{resource}]", "Role") for resource in resources]
+    added += [("AwsSolutions-IAM5[Action::s3:*]", "Role"), ("AwsSolutions-S1", "Bucket")]
+    assert unknown(added) == added
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_given_a_stage_when_checked_by_cfn_lint_then_nothing_is_found(name: str, tmp_path: Path) -> None:
+    app = App(context=FLAGS, outdir=str(tmp_path))
+    add_stacks(app, parse_stage(name, MATRIX[name]))
+    app.synth()
+    region = MATRIX[name]["region"]
+    found = [
+        (match.rule.id, match.message)
+        for file in sorted(tmp_path.glob("*.template.json"))
+        for match in lint(file.read_text(), config=ManualArgs(regions=[region], ignore_checks=list(LINT)))
+    ]
+    assert found == []
+
+
+def test_given_a_template_with_a_mistake_when_checked_by_cfn_lint_then_it_is_found() -> None:
+    template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketNam": "a"}}}}
+    assert lint(json.dumps(template), config=ManualArgs(regions=["us-east-1"]))
