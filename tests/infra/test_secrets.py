@@ -1,0 +1,55 @@
+"""Nothing secret is in a template: not in environments, not in user data, not in a lifecycle script."""
+
+import json
+
+import pytest
+from detect_secrets.core.scan import scan_line
+from detect_secrets.settings import transient_settings
+
+from invariants import Templates
+
+PLUGINS = ("AWSKeyDetector", "BasicAuthDetector", "GitHubTokenDetector", "JwtTokenDetector", "KeywordDetector",
+           "PrivateKeyDetector", "SlackDetector")  # fmt: skip
+PLANTED = (
+    "aws_access_key_id = AKIAIOSFODNN7EXAMPLE",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "password = 'correct-horse-battery'",
+    "https://user:correct-horse@example.com/",
+)
+
+
+def secrets(text: str) -> list[str]:
+    """The lines in which a secret was found, by its kind."""
+    with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}):
+        return [f"{found.type}: {line.strip()[:80]}" for line in text.splitlines() for found in scan_line(line)]
+
+
+def texts(templates: Templates) -> str:
+    """All that the templates say, what is base64 in them as what it is."""
+    said = json.dumps(templates, indent=1)
+    for template in templates.values():
+        for resource in template["Resources"].values():
+            said += _decoded(resource)
+    return said
+
+
+def _decoded(node: object) -> str:
+    """The text below every Fn::Base64."""
+    if isinstance(node, dict):
+        inner = node.get("Fn::Base64", "")
+        return (json.dumps(inner).replace("\\n", "\n") if inner else "") + "".join(map(_decoded, node.values()))
+    return "".join(map(_decoded, node)) if isinstance(node, list) else ""
+
+
+def test_given_a_stage_when_its_templates_are_searched_then_no_secret_is_in_them(templates: Templates) -> None:
+    text = texts(templates)
+    assert "kennel: " in text, "the user data was not searched"
+    assert secrets(text) == []
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_given_a_secret_when_planted_in_user_data_then_it_is_found(planted: str, matrix: dict[str, Templates]) -> None:
+    templates = json.loads(json.dumps(matrix["dev"]))
+    script = {"Fn::Base64": f"#!/bin/bash\n{planted}\n"}
+    templates["Training"]["Resources"]["Planted"] = {"Type": "X", "Properties": {"UserData": script}}
+    assert secrets(texts(templates)) != []
