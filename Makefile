@@ -11,7 +11,9 @@ KEEP ?=
 STACKS ?=
 
 REQUIREMENTS := requirements.txt requirements-ml.txt requirements-dev.txt
+AUDIT := $(VENV)/audit
 VENV_READY := $(VENV)/.kennel-ready
+AUDIT_READY := $(AUDIT)/.kennel-ready
 NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
 export PATH := $(abspath $(VENV))/bin:$(CURDIR)/node_modules/.bin:$(PATH)
@@ -71,6 +73,25 @@ fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
 	@$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
 	@exec python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
 
+.PHONY: lock
+lock: setup ## Pin anew all that the requirements need, by hash
+	@$(LOCK) $(REQUIREMENTS) --output-file requirements.lock
+	@$(LOCK) requirements-audit.txt --output-file requirements-audit.lock
+LOCK = $(AUDIT)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --custom-compile-command "make lock"
+
+.PHONY: audit
+audit: setup ## Known vulnerabilities of what is pinned, by PyPI's and npm's advisories
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
+	@npm audit
+
+.PHONY: sbom
+sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
+	@mkdir -p build/sbom
+	@$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-file build/sbom/python.json
+	@npm sbom --sbom-format cyclonedx > build/sbom/npm.json
+	@ls -l build/sbom/*.json
+
 .PHONY: docs
 docs: setup ## Write the parts of docs/security.md that the templates decide
 	@exec python docs/generate.py
@@ -103,20 +124,25 @@ destroy: setup ## Remove the stage's stacks; prod keeps its key and its buckets
 # --- set-up: done once, done again when what it depends on changes ---
 
 .PHONY: setup
-setup: $(VENV_READY) $(NODE_READY) $(WHEELS_READY)
+setup: $(VENV_READY) $(AUDIT_READY) $(NODE_READY) $(WHEELS_READY)
 
 .PHONY: wheels
 wheels: $(WHEELS_READY)
 
-$(VENV_READY): $(REQUIREMENTS)
+$(VENV_READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Kennel needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Set-up: virtual environment in $(VENV) (some minutes and 7 GB, once)"
 	@start=$$SECONDS; $(PYTHON) -m venv $(VENV); \
-	$(VENV)/bin/python -m pip install --progress-bar off $(addprefix -r ,$(REQUIREMENTS)) \
+	$(VENV)/bin/python -m pip install --progress-bar off --require-hashes -r requirements.lock \
 	  | awk '/^Collecting/ {if (++n % 25 == 0) print "  " n " packages found"} /^Installing/ {print "  installing them"} {fflush()}'; \
 	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .; \
 	touch $@; echo "Set-up: virtual environment took $$((SECONDS - start)) s"
+
+$(AUDIT_READY): requirements-audit.lock | $(VENV_READY)
+	@start=$$SECONDS; $(PYTHON) -m venv $(AUDIT); \
+	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements-audit.lock; \
+	touch $@; echo "Set-up: checkov and the audit took $$((SECONDS - start)) s"
 
 $(NODE_READY): package.json package-lock.json | $(VENV_READY)
 	@start=$$SECONDS; npm ci --silent; touch $@; echo "Set-up: the CDK command line took $$((SECONDS - start)) s"

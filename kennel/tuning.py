@@ -195,7 +195,8 @@ def _upload_source(deployment: Deployment, bucket: str, name: str) -> str:
             entry = tarfile.TarInfo(member.filename)
             entry.size = member.file_size
             tar.addfile(entry, files.open(member))
-    prefix = f"{PACKAGES_PREFIX}{name}/source/"
+    # A job reads no packages; what is below runs/ is removed after a month.
+    prefix = f"{CHECKPOINTS_PREFIX}runs/{name}/source/"
     deployment.client("s3").put_object(Bucket=bucket, Key=f"{prefix}{SOURCE}", Body=archive.getvalue())
     return f"s3://{bucket}/{prefix}"
 

@@ -146,10 +146,11 @@ def _tags(parameters: dict[str, Any]) -> dict[str, str]:
     """The condition keys of the tags that the resource of a call has."""
     kind, name = _named(parameters)
     try:
-        tags, _ = sagemaker_backends[ACCOUNT][REGION].list_tags(f"{kind}/{name}")
-    except (AttributeError, ServiceException):  # moto knows no such resource
+        resource = sagemaker_backends[ACCOUNT][REGION]._get_resource_from_arn(f"{kind}/{name}")
+    except (AttributeError, ServiceException):  # moto knows no such kind of resource
         return {}
-    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in tags}
+    # There is no such resource, or it was made without tags.
+    return {f"aws:ResourceTag/{tag['Key']}": tag["Value"] for tag in getattr(resource, "tags", None) or []}
 
 
 def _json(status: int, document: Any, headers: dict[str, str] | None = None) -> Answer:

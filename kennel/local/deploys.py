@@ -111,11 +111,14 @@ def _passed(properties: Properties) -> str:
 def _arn(kind: str, name: str, properties: Properties) -> str:
     """The ARN that a call is authorized on; `name` is used where the template gives none."""
     named = _first(properties.get(TYPES[kind].name)) or name
+    on = TYPES[kind].on.format(p="aws", r=f"{REGION}:{ACCOUNT}", a=ACCOUNT)
     if named.startswith("arn:"):
-        return named
+        # The id of a scaling policy is an ARN of another service than the one whose calls change it.
+        same_service = named.split(":")[2] == on.split(":")[2]
+        return named if same_service else on + named.rpartition("/")[2]
     if kind.startswith("AWS::S3::"):
         named = named.lower()
-    return TYPES[kind].on.format(p="aws", r=f"{REGION}:{ACCOUNT}", a=ACCOUNT) + named
+    return on + named
 
 
 def _first(value: Any) -> str:

@@ -1,8 +1,13 @@
-"""What holds in every stage. Each invariant gives its violations, as sentences."""
+"""What holds in every stage. Each invariant gives its violations, as sentences.
+
+In brackets: the control of AWS Security Hub that asks for it, or the rule of AWS Config where there is no control.
+"""
 
 import json
 from collections.abc import Iterator
 from typing import Any
+
+from infra.constructs.endpoint import INSTANCE_STORE
 
 Templates = dict[str, dict[str, Any]]
 Resource = dict[str, Any]
@@ -44,20 +49,20 @@ def no_action_is_a_wildcard(templates: Templates) -> Iterator[str]:
     for name, statement in statements(templates):
         for action in as_list(statement["Action"]):
             if "*" in action:
-                yield f"{name} allows {action}"
+                yield f"{name} allows {action} (IAM.21)"
 
 
 def every_resource_is_named_where_aws_offers_it(templates: Templates) -> Iterator[str]:
     for name, statement in statements(templates):
         if "*" in as_list(statement["Resource"]) and not set(as_list(statement["Action"])) <= NO_RESOURCE_LEVEL:
-            yield f"{name} allows {statement['Action']} on every resource"
+            yield f"{name} allows {statement['Action']} on every resource (AwsSolutions-IAM5)"
 
 
 def no_full_access_policy_is_attached(templates: Templates) -> Iterator[str]:
     for name, role in resources(templates, "AWS::IAM::Role"):
         for policy in role.get("ManagedPolicyArns", []):
             if "FullAccess" in json.dumps(policy) or "PowerUser" in json.dumps(policy):
-                yield f"{name} has {json.dumps(policy)}"
+                yield f"{name} has {json.dumps(policy)} (iam-policy-blacklisted-check)"
 
 
 def a_role_is_passed_to_one_service_only(templates: Templates) -> Iterator[str]:
@@ -69,41 +74,108 @@ def a_role_is_passed_to_one_service_only(templates: Templates) -> Iterator[str]:
 def sagemaker_roles_trust_this_account_only(templates: Templates) -> Iterator[str]:
     for name, role in resources(templates, "AWS::IAM::Role"):
         for statement in role["AssumeRolePolicyDocument"]["Statement"]:
-            if "sagemaker" in json.dumps(statement["Principal"]) and "aws:SourceAccount" not in json.dumps(statement):
+            asked = statement.get("Condition", {})
+            by_sagemaker = "sagemaker" in json.dumps(statement["Principal"])
+            if by_sagemaker and "aws:SourceAccount" not in asked.get("StringEquals", {}):
                 yield f"{name} can be assumed on behalf of any account"
+            if by_sagemaker and "aws:SourceArn" not in asked.get("ArnLike", {}):
+                yield f"{name} can be assumed on behalf of what is not SageMaker's"
 
 
 def buckets_are_private_versioned_and_encrypted(templates: Templates) -> Iterator[str]:
     for name, bucket in resources(templates, "AWS::S3::Bucket"):
         if set(bucket.get("PublicAccessBlockConfiguration", {}).values()) != {True}:
-            yield f"{name} is not closed to the public"
+            yield f"{name} is not closed to the public (S3.8)"
         if bucket.get("VersioningConfiguration", {}).get("Status") != "Enabled":
-            yield f"{name} is not versioned"
+            yield f"{name} is not versioned (S3.14)"
         if "BucketEncryption" not in bucket:
-            yield f"{name} is not encrypted"
+            yield f"{name} is not encrypted (S3.17)"
 
 
-def buckets_refuse_plain_http(templates: Templates) -> Iterator[str]:
-    refused = set()
-    for _, policy in resources(templates, "AWS::S3::BucketPolicy"):
-        for statement in policy["PolicyDocument"]["Statement"]:
-            if statement["Effect"] == "Deny" and "aws:SecureTransport" in json.dumps(statement):
-                refused.add(policy["Bucket"]["Ref"])
+def buckets_refuse_plain_http_and_foreign_accounts(templates: Templates) -> Iterator[str]:
     for name, _ in resources(templates, "AWS::S3::Bucket"):
-        if name not in refused:
-            yield f"{name} takes plain HTTP"
+        refused = refusals(templates, name)
+        if {"aws:SecureTransport": "false"} not in refused:
+            yield f"{name} takes plain HTTP (S3.5)"
+        if {"s3:TlsVersion": 1.2} not in refused:
+            yield f"{name} takes TLS older than 1.2"
+        if not any("aws:PrincipalAccount" in asked for asked in refused):
+            yield f"{name} would let in other accounts (S3.6)"
+
+
+def buckets_refuse_other_keys(templates: Templates) -> Iterator[str]:
+    for name, bucket in resources(templates, "AWS::S3::Bucket"):
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        if "KMSMasterKeyID" in rule["ServerSideEncryptionByDefault"]:
+            for key in ("s3:x-amz-server-side-encryption-aws-kms-key-id", "s3:x-amz-server-side-encryption"):
+                if not any(key in asked for asked in refusals(templates, name)):
+                    yield f"{name} takes objects with another {key} (s3-default-encryption-kms)"
+
+
+def refusals(templates: Templates, bucket: str) -> list[dict[str, Any]]:
+    """The conditions under which a bucket refuses everybody."""
+    return [
+        asked
+        for _, policy in resources(templates, "AWS::S3::BucketPolicy")
+        if policy["Bucket"]["Ref"] == bucket
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny" and statement["Principal"] in ("*", {"AWS": "*"})
+        for asked in statement["Condition"].values()
+    ]
+
+
+def no_resource_lets_everyone_in(templates: Templates) -> Iterator[str]:
+    for kind, document in (("AWS::S3::BucketPolicy", "PolicyDocument"), ("AWS::KMS::Key", "KeyPolicy")):
+        for name, resource in resources(templates, kind):
+            for statement in resource[document]["Statement"]:
+                if statement["Effect"] == "Allow" and statement["Principal"] in ("*", {"AWS": "*"}):
+                    yield f"{name} allows {statement['Action']} to everyone (S3.2, KMS.5)"
+
+
+def the_key_is_used_through_services_only(templates: Templates) -> Iterator[str]:
+    for name, key in resources(templates, "AWS::KMS::Key"):
+        for statement in key["KeyPolicy"]["Statement"]:
+            asked = json.dumps(statement.get("Condition", {}))
+            for action in as_list(statement["Action"]):
+                if action in ("kms:*", "kms:Decrypt", "kms:GenerateDataKey") and "kms:ViaService" not in asked:
+                    yield f"{name} can be used directly: {action}"
+                if action == "kms:CreateGrant" and "kms:GrantIsForAWSResource" not in asked:
+                    yield f"{name} can be granted to anyone"
 
 
 def the_key_rotates(templates: Templates) -> Iterator[str]:
     for name, key in resources(templates, "AWS::KMS::Key"):
         if not key.get("EnableKeyRotation"):
-            yield f"{name} does not rotate"
+            yield f"{name} does not rotate (KMS.4)"
 
 
 def models_have_no_network(templates: Templates) -> Iterator[str]:
     for name, model in resources(templates, "AWS::SageMaker::Model"):
         if not model.get("EnableNetworkIsolation"):
-            yield f"{name} has a network"
+            yield f"{name} has a network (SageMaker.5)"
+
+
+def endpoints_are_encrypted_with_the_stages_key(templates: Templates) -> Iterator[str]:
+    for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
+        families = {variant["InstanceType"].split(".")[1] for variant in config["ProductionVariants"]}
+        # Disks that are part of the instance have a key of the hardware, and SageMaker refuses another.
+        if "KmsKeyId" not in config and not all(family.startswith(INSTANCE_STORE) for family in families):
+            yield f"{name} has volumes of another key (sagemaker-endpoint-configuration-kms-key-configured)"
+        if "KmsKeyId" not in config.get("DataCaptureConfig", {"KmsKeyId": "none is captured"}):
+            yield f"{name} captures under another key"
+
+
+def stages_that_keep_their_data_have_two_instances(templates: Templates) -> Iterator[str]:
+    data = templates["Data"]["Resources"].values()
+    if not any(item["Type"] == "AWS::KMS::Key" and item["DeletionPolicy"] == "Retain" for item in data):
+        return
+    for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
+        for variant in config["ProductionVariants"]:
+            if variant["InitialInstanceCount"] < 2:
+                yield f"{name} has one instance, in one zone (SageMaker.4)"
+    for name, target in resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget"):
+        if target["ServiceNamespace"] == "sagemaker" and target["MinCapacity"] < 2:
+            yield f"{name} scales in to one instance (SageMaker.4)"
 
 
 def only_endpoints_and_variants_are_named(templates: Templates) -> Iterator[str]:
@@ -150,16 +222,16 @@ def scaling_waits_for_its_endpoint(templates: Templates) -> Iterator[str]:
 def nothing_reaches_the_training_instance(templates: Templates) -> Iterator[str]:
     for name, group in resources(templates, "AWS::EC2::SecurityGroup"):
         if group.get("SecurityGroupIngress"):
-            yield f"{name} has inbound rules"
+            yield f"{name} has inbound rules (EC2.13, EC2.18)"
     for name, template in resources(templates, "AWS::EC2::LaunchTemplate"):
         data = template["LaunchTemplateData"]
         if data.get("MetadataOptions", {}).get("HttpTokens") != "required":
-            yield f"{name} allows IMDSv1"
+            yield f"{name} allows IMDSv1 (EC2.170)"
         if "KeyName" in data:
             yield f"{name} has an SSH key"
         for device in data["BlockDeviceMappings"]:
             if not device["Ebs"].get("Encrypted"):
-                yield f"{name} has an unencrypted volume"
+                yield f"{name} has an unencrypted volume (EC2.3)"
 
 
 def ec2_training_is_empty_at_rest(templates: Templates) -> Iterator[str]:
@@ -173,15 +245,15 @@ def notebooks_stop_when_idle_and_have_no_root(templates: Templates) -> Iterator[
         if "LifecycleConfigName" not in notebook:
             yield f"{name} never stops"
         if notebook.get("RootAccess") != "Disabled":
-            yield f"{name} gives root"
+            yield f"{name} gives root (SageMaker.3)"
         if "KmsKeyId" not in notebook:
-            yield f"{name} is not encrypted with the stage's key"
+            yield f"{name} is not encrypted with the stage's key (sagemaker-notebook-instance-kms-key-configured)"
 
 
 def logs_are_not_kept_for_ever(templates: Templates) -> Iterator[str]:
     for name, group in resources(templates, "AWS::Logs::LogGroup"):
         if "RetentionInDays" not in group:
-            yield f"{name} is kept for ever"
+            yield f"{name} is kept for ever (CloudWatch.16)"
 
 
 def provisioned_fits_into_reserved_concurrency(templates: Templates) -> Iterator[str]:
@@ -199,13 +271,13 @@ def the_url_takes_both_permissions(templates: Templates) -> Iterator[str]:
         if not any(p["Action"] == "lambda:InvokeFunction" and p.get("InvokedViaFunctionUrl") for p in granted):
             yield f"{name} grants no InvokeFunction via the URL"
         if url["AuthType"] == "AWS_IAM" and any(p["Principal"] == "*" for p in granted):
-            yield f"{name} is open to everyone"
+            yield f"{name} is open to everyone (Lambda.1)"
 
 
 def a_service_calls_the_function_for_one_resource_only(templates: Templates) -> Iterator[str]:
     for name, permission in resources(templates, "AWS::Lambda::Permission"):
         if permission["Principal"] == "cloudfront.amazonaws.com" and "SourceArn" not in permission:
-            yield f"{name} lets in every distribution of every account"
+            yield f"{name} lets in every distribution of every account (Lambda.1)"
 
 
 INVARIANTS = [

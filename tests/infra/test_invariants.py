@@ -30,6 +30,12 @@ def _target_without_dependency(templates: Templates) -> None:
         resource.pop("DependsOn", None)
 
 
+def _retained(templates: Templates) -> None:
+    for resource in templates["Data"]["Resources"].values():
+        if resource["Type"] == "AWS::KMS::Key":
+            resource["DeletionPolicy"] = "Retain"
+
+
 # One change for each invariant that violates it.
 BREAKS: dict[str, Callable[[Templates], Any]] = {
     "no_action_is_a_wildcard": lambda t: statement(t, "ssm:GetParameter").update(Action="ssm:*"),
@@ -42,7 +48,20 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
         "Statement"
     ][0].pop("Condition"),
     "buckets_are_private_versioned_and_encrypted": lambda t: first(t, "AWS::S3::Bucket").pop("VersioningConfiguration"),
-    "buckets_refuse_plain_http": lambda t: first(t, "AWS::S3::BucketPolicy")["PolicyDocument"].update(Statement=[]),
+    "buckets_refuse_plain_http_and_foreign_accounts": lambda t: first(t, "AWS::S3::BucketPolicy")[
+        "PolicyDocument"
+    ].update(Statement=[]),
+    "buckets_refuse_other_keys": lambda t: [
+        policy["PolicyDocument"].update(Statement=[]) for _, policy in invariants.resources(t, "AWS::S3::BucketPolicy")
+    ],
+    "no_resource_lets_everyone_in": lambda t: first(t, "AWS::KMS::Key")["KeyPolicy"]["Statement"][1].update(
+        Principal={"AWS": "*"}
+    ),
+    "the_key_is_used_through_services_only": lambda t: first(t, "AWS::KMS::Key")["KeyPolicy"]["Statement"][1].pop(
+        "Condition"
+    ),
+    "endpoints_are_encrypted_with_the_stages_key": lambda t: first(t, "AWS::SageMaker::EndpointConfig").pop("KmsKeyId"),
+    "stages_that_keep_their_data_have_two_instances": _retained,
     "the_key_rotates": lambda t: first(t, "AWS::KMS::Key").pop("EnableKeyRotation"),
     "models_have_no_network": lambda t: first(t, "AWS::SageMaker::Model").pop("EnableNetworkIsolation"),
     "only_endpoints_and_variants_are_named": lambda t: first(t, "AWS::SageMaker::Model").update(ModelName="model"),

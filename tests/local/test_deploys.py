@@ -29,7 +29,9 @@ def outcome(deployed: Environment, name: str, resource: dict[str, Any]) -> str:
     """The reason why a stack with one resource failed, or its status; the stack is removed."""
     client = deployed.client("cloudformation")
     template = {"Resources": {"It": resource}}
-    client.create_stack(StackName=name, TemplateBody=json.dumps(template), RoleARN=ROLE)
+    client.create_stack(
+        StackName=name, TemplateBody=json.dumps(template), RoleARN=ROLE, Capabilities=["CAPABILITY_NAMED_IAM"]
+    )
     with contextlib.suppress(Exception):  # the waiter's own words say less than the events
         client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     events = client.describe_stack_events(StackName=name)["StackEvents"]
