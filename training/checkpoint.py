@@ -30,8 +30,7 @@ class Checkpoint:
         if not self._file.is_file():
             return None
         try:
-            # Our own file: it holds random states of numpy, which the restricted loader refuses.
-            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=False)
+            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
         except Exception as error:
             print(f"kennel: {self._file} cannot be read ({error}): training starts from the beginning", flush=True)
             return None

@@ -223,7 +223,7 @@ class Finetuning:
                     "schedule": self._schedule.state_dict(),
                     "position": asdict(self._position),
                     "history": [asdict(epoch) for epoch in self.history],
-                    "random": {"torch": torch.get_rng_state(), "numpy": np.random.get_state()},
+                    "random": {"torch": torch.get_rng_state(), "numpy": _numpy_state()},
                 }
             )
 
@@ -244,6 +244,12 @@ class Finetuning:
                 f"kennel: resumed in epoch {self._position.epoch} after step {self._position.step} of {self._steps}",
                 flush=True,
             )
+
+
+def _numpy_state() -> dict[str, Any]:
+    """numpy's random state without its array, which the restricted loader of checkpoints refuses."""
+    state = np.random.get_state(legacy=False)
+    return {**state, "state": {**state["state"], "key": state["state"]["key"].tolist()}}
 
 
 def has_bf16(device: str) -> bool:

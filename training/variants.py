@@ -97,11 +97,13 @@ def export(served: Served, size_px: int, calibration: Sequence[Pixels], folder: 
     example = torch.zeros(BATCH, size_px, size_px, 3, dtype=torch.uint8)
     with torch.no_grad(), quiet():
         program = torch.export.export(served.eval(), (example,))
-        torch.export.save(program, folder / TORCH)
         torch.onnx.export(
             program, (example,), folder / ONNX, dynamo=True, input_names=["pixels"], output_names=["logits"],
             external_data=False, verbose=False,
         )  # fmt: skip
+        # The one thing that torch would pickle.
+        program.example_inputs = None
+        torch.export.save(program, folder / TORCH)
         quantise(folder / ONNX, calibration, folder / INT8)
 
 

@@ -36,6 +36,7 @@ class ClassifierFunction(Construct):
             retention=RETENTION_DAYS[stage.log_retention_days],
             removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
         )
+        acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
         allow(
@@ -75,11 +76,15 @@ class ClassifierFunction(Construct):
                 "STAGE": stage.name,
             },
         )
+        reasons = {
+            "CKV_AWS_116": "callers wait for the answer: there are no failed calls to keep",
+            "CKV_AWS_117": "it calls AWS and public hosts; a private network needs a NAT gateway, which costs at rest",
+            "CKV_AWS_173": "the environment has names and limits, nothing secret",
+        }
         if settings.snap_start:
-            acknowledge(
-                self.function,
-                {"Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish": "the alias is on a published version"},
-            )
+            publishes = "Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish"
+            reasons[publishes] = "the alias is on a published version"
+        acknowledge(self.function, reasons)
         self.alias = lambda_.Alias(
             self,
             "Live",

@@ -52,6 +52,9 @@ class Ec2Training(Construct):
             retention=RETENTION_DAYS[stage.log_retention_days],
             removal_policy=storage.removal_policy,
         )
+        acknowledge(
+            self.log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"}
+        )
         self.role = iam.Role(
             self,
             "Role",
@@ -123,6 +126,10 @@ class Ec2Training(Construct):
                 )
             ],
             spot_options=ec2.LaunchTemplateSpotOptions() if stage.ec2.spot else None,
+        )
+        acknowledge(
+            template,
+            {"CKV_AWS_88": "it needs the package index; nothing reaches it, and a NAT gateway costs at rest"},
         )
         self.group = autoscaling.AutoScalingGroup(
             self,

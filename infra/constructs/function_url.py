@@ -6,6 +6,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import Function as FunctionSettings
+from infra.constructs.rules import acknowledge
 
 
 def let_in(
@@ -53,6 +54,8 @@ class FunctionUrl(Construct):
             invoke_mode="BUFFERED",
         )
         self.resource.node.add_dependency(alias)
+        if settings.url_auth == "NONE":
+            acknowledge(self.resource, {"CKV_AWS_258": settings.public_url_reason})
 
         # With AWS_IAM the account may hand out the right, and each caller still needs it in a policy of its own.
         principal = "*" if settings.url_auth == "NONE" else Aws.ACCOUNT_ID

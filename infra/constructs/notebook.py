@@ -10,6 +10,7 @@ from constructs import Construct
 from infra.config import Stage
 from infra.constructs.policies import (
     allow,
+    allow_listing,
     allow_reading,
     allow_volumes,
     allow_writing,
@@ -33,7 +34,7 @@ class Notebook(Construct):
         stack = Stack.of(self)
 
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
-        allow_reading(self.role, storage.datasets, DATASETS_PREFIX)
+        allow_listing(self.role, storage.datasets, DATASETS_PREFIX)
         allow_writing(self.role, storage.datasets, DATASETS_PREFIX)
         allow_reading(self.role, storage.models, PACKAGES_PREFIX, CHECKPOINTS_PREFIX)
 
@@ -58,11 +59,6 @@ class Notebook(Construct):
         logs = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/TrainingJobs"
         allow(self.role, ["logs:DescribeLogStreams"], logs, f"{logs}:*")
         allow(self.role, ["logs:GetLogEvents"], f"{logs}:log-stream:{stage.prefix.lower()}-*")
-        allow(
-            self.role,
-            ["ssm:GetParameter"],
-            stack.format_arn(service="ssm", resource=f"parameter{stage.model_parameter}"),
-        )
         allow(
             self.role,
             ["cloudformation:DescribeStacks"],

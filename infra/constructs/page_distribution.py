@@ -54,6 +54,9 @@ class PageDistribution(Construct):
                 "AwsSolutions-CFR2": "a firewall costs more than it would save: reserved concurrency is the cap",
                 "AwsSolutions-CFR3": "the function logs every call; a second log would hold addresses of visitors",
                 "AwsSolutions-CFR4": "CloudFront's own domain name leaves no choice; with one of yours, set TLS 1.2",
+                "CKV_AWS_68": "a firewall costs more than it would save: reserved concurrency is the cap",
+                "CKV_AWS_86": "the function logs every call; a second log would hold addresses of visitors",
+                "CKV_AWS_174": "CloudFront's own domain name leaves no choice; with one of yours, set TLS 1.2",
             },
         )
         let_in(self, alias, principal="cloudfront.amazonaws.com", source_arn=self.distribution.distribution_arn)

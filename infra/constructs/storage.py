@@ -9,6 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra.config import Stage
+from infra.constructs.rules import acknowledge
 
 # The layout of the buckets; the operator's command line and the roles share it.
 DATASETS_PREFIX = "datasets/"
@@ -70,6 +71,7 @@ class Storage(Construct):
             encryption=s3.BucketEncryption.S3_MANAGED,
             lifecycle=[s3.LifecycleRule(expiration=Duration.days(stage.log_retention_days))],
         )
+        acknowledge(self.logs, {"CKV_AWS_18": "it holds the access logs of the others"})
         self.datasets = self._bucket(
             "Datasets",
             lifecycle=[

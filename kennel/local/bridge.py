@@ -108,9 +108,13 @@ def _denied(
     query: dict[str, list[str]],
 ) -> Answer | None:
     """The refusal of a call that the caller's policies do not allow, iam:PassRole included."""
-    checks: list[tuple[str, str, dict[str, str]]] = [
-        (f"{service}:{operation}", _resource(service, parameters), _tags(parameters))
-    ]
+    resource, tags = _resource(service, parameters), _tags(parameters)
+    checks: list[tuple[str, str, dict[str, str]]] = [(f"{service}:{operation}", resource, tags)]
+    if operation in ("CreateEndpoint", "UpdateEndpoint"):
+        endpoint = _resource(service, {"EndpointName": parameters["EndpointName"]})
+        checks.append((f"{service}:{operation}", endpoint, tags))
+    if operation.startswith("Create") and parameters.get("Tags"):
+        checks.append((f"{service}:AddTags", resource, tags))
     definition = parameters.get("TrainingJobDefinition", {})
     role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn") or definition.get("RoleArn")
     if role and operation.startswith("Create"):

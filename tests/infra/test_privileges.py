@@ -90,7 +90,6 @@ ALLOWED = {
     },
     "NotebookRole": {
         "list the datasets",
-        "read a dataset's picture",
         "write a dataset's picture",
         "decrypt a dataset through S3",
         "encrypt a dataset through S3",
@@ -108,7 +107,6 @@ ALLOWED = {
         "stop a training job",
         "look through the jobs' log group",
         "read a job's log",
-        "read the model pointer",
         "read the stage's outputs",
         *(f"{verb} a notebook's {part}" for verb in ("create", "describe", "delete") for part in NOTEBOOK_PARTS),
         *(f"describe the stage's {part}" for part in NOTEBOOK_PARTS),

@@ -1,9 +1,12 @@
-"""Published rules: cdk-nag's AwsSolutions over every stage and option, and cfn-lint over every template."""
+"""Published rules over every stage and option: cdk-nag's AwsSolutions, cfn-lint, and checkov."""
 
 import contextlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aws_cdk import App, Validations
@@ -13,6 +16,7 @@ from cfnlint.config import ManualArgs
 
 from infra.config import parse_stage
 from infra.stage import add_stacks
+from invariants import CDK_OWNED, Templates
 from synthesis import FLAGS, MATRIX
 
 # cdk-nag wants every resource with a wildcard looked at. These are all there are, by what they end with.
@@ -29,6 +33,10 @@ WILDCARDS = {
     r":instance/\*$": "an instance registers itself under an id that it gets at its start",
     r":autoScalingGroup:\*:autoScalingGroupName/Kennel-[a-z]+-ec2-training$": "one group: the first part is an id",
 }
+# checkov wants another boto3 than Kennel, so that it has an environment of its own (make setup).
+CHECKOV = Path(sys.prefix) / "audit" / "bin" / "checkov"
+# CDK's own functions empty a bucket or close a security group, once: they need no queue, no limit and no network.
+CDK_FUNCTIONS = {"CKV_AWS_115", "CKV_AWS_116", "CKV_AWS_117"}
 # cfn-lint's findings that stay.
 LINT = {"W3005": "CDK names dependencies that references imply"}
 
@@ -91,3 +99,38 @@ def test_given_a_stage_when_checked_by_cfn_lint_then_nothing_is_found(name: str,
 def test_given_a_template_with_a_mistake_when_checked_by_cfn_lint_then_it_is_found() -> None:
     template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketNam": "a"}}}}
     assert lint(json.dumps(template), config=ManualArgs(regions=["us-east-1"]))
+
+
+def checkov(folder: Path, templates: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """What checkov finds in templates, each a file in `folder` by its name: rule and resource."""
+    for name, template in templates.items():
+        (folder / f"{name}.template.json").write_text(json.dumps(template))
+    assert CHECKOV.exists(), f"{CHECKOV} is missing: run `make setup`"
+    command = [CHECKOV, "--directory", folder, "--framework", "cloudformation", "--output", "json", "--quiet"]
+    # Nothing is asked of Prisma Cloud.
+    result = subprocess.run([*command, "--skip-download"], capture_output=True, text=True, check=False)
+    report = json.loads(result.stdout)
+    assert report["summary"]["parsing_errors"] == 0
+    assert report["summary"]["passed"] + report["summary"]["failed"] > 0, result.stderr
+    return [
+        (found["check_id"], f"{found['file_path']} {found['resource']}") for found in report["results"]["failed_checks"]
+    ]
+
+
+def test_given_the_stages_when_checked_by_checkov_then_each_finding_has_a_reason(
+    matrix: dict[str, Templates], tmp_path: Path
+) -> None:
+    templates = {f"{stage}-{stack}": template for stage, all_ in matrix.items() for stack, template in all_.items()}
+    found = checkov(tmp_path, templates)
+    owned = [item for item in found if any(f".{name}" in item[1] for name in CDK_OWNED)]
+    assert {rule for rule, _ in owned} == CDK_FUNCTIONS
+    assert [item for item in found if item not in owned] == []
+
+
+def test_given_an_open_security_group_when_checked_by_checkov_then_it_is_found(tmp_path: Path) -> None:
+    ingress = [{"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}]
+    group = {
+        "Type": "AWS::EC2::SecurityGroup",
+        "Properties": {"GroupDescription": "a", "SecurityGroupIngress": ingress},
+    }
+    assert "CKV_AWS_24" in {rule for rule, _ in checkov(tmp_path, {"open": {"Resources": {"Open": group}}})}

@@ -3,25 +3,16 @@
 import json
 
 import pytest
-from detect_secrets.core.scan import scan_line
-from detect_secrets.settings import transient_settings
 
 from invariants import Templates
+from secret_search import secrets
 
-PLUGINS = ("AWSKeyDetector", "BasicAuthDetector", "GitHubTokenDetector", "JwtTokenDetector", "KeywordDetector",
-           "PrivateKeyDetector", "SlackDetector")  # fmt: skip
 PLANTED = (
     "aws_access_key_id = AKIAIOSFODNN7EXAMPLE",
     "-----BEGIN RSA PRIVATE KEY-----",
     "password = 'correct-horse-battery'",
     "https://user:correct-horse@example.com/",
 )
-
-
-def secrets(text: str) -> list[str]:
-    """The lines in which a secret was found, by its kind."""
-    with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}):
-        return [f"{found.type}: {line.strip()[:80]}" for line in text.splitlines() for found in scan_line(line)]
 
 
 def texts(templates: Templates) -> str:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import pytest
 
 from environment import PROBES, Environment
 from kennel.local.authorization import FILE
+from kennel.local.control import log_file
 from kennel.local.settings import state_dir
 from kennel.roles import listed
+from secret_search import secrets
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +24,6 @@ VOLUMES = "there are no volumes here: AWS's documentation asks for it where a jo
 LAMBDA_LOGS = "Lambda writes the log itself here"
 LISTING = "SageMaker looks for the log stream before it writes: AWS's documentation asks for it"
 SESSIONS = "an operator's session on the instance: nobody opens one here"
-JOIN = "S3 decrypts the parts of a large object to join them; each object here is one part"
 
 # What no call of the run used, and why it is granted all the same.
 UNUSED = {
@@ -77,16 +78,7 @@ def record(deployed: Environment) -> list[dict[str, Any]]:
 def test_given_a_role_when_the_run_is_over_then_each_of_its_grants_was_used_or_has_a_reason(
     deployed: Environment, record: list[dict[str, Any]], role: str
 ) -> None:
-    used = [
-        line
-        for line in record
-        if line["outcome"] == "allowed" and f":assumed-role/Kennel-dev-{role}" in line["principal"]
-    ]
-    unused = {
-        (action, resource)
-        for action, resource in grants(deployed, role)
-        if not any(line["action"] == action and matches(line["resource"], resource) for line in used)
-    }
+    unused = unused_of(grants(deployed, role), record, role)
     assert {item for item in unused if item[0] not in UNUSED[role]} == set()
     assert {action for action, _ in unused} == set(UNUSED[role]), "a reason for a grant that is used, or not there"
 
@@ -103,12 +95,57 @@ def test_given_a_role_when_the_run_is_over_then_nothing_that_its_code_asked_for_
     assert refused == set()
 
 
+def test_given_a_grant_that_nothing_uses_when_the_run_is_over_then_it_is_found(record: list[dict[str, Any]]) -> None:
+    used = ("sagemaker:InvokeEndpoint", "arn:aws:sagemaker:us-east-1:000000000000:endpoint/kennel-dev-scaled")
+    more = [("s3:DeleteObject", "arn:aws:s3:::*"), ("sagemaker:InvokeEndpoint", used[1].replace("scaled", "fixed"))]
+    assert unused_of([used, *more], record, "Api-ClassifierRole") == set(more)
+
+
+def unused_of(granted: Iterable[tuple[str, str]], record: list[dict[str, Any]], role: str) -> set[tuple[str, str]]:
+    """The grants of a role that no call of the record used."""
+    used = [
+        line
+        for line in record
+        if line["outcome"] == "allowed" and f":assumed-role/Kennel-dev-{role}" in line["principal"]
+    ]
+    return {
+        (action, resource)
+        for action, resource in granted
+        if not any(line["action"] == action and matches(line["resource"], resource) for line in used)
+    }
+
+
 def test_given_the_deploys_when_the_run_is_over_then_each_was_made_in_its_role(record: list[dict[str, Any]]) -> None:
     deploys = [line for line in record if "/AWSCloudFormation" in line["principal"]]
     assert {line["principal"].split("/")[1] for line in deploys} == {
         "cdk-hnb659fds-cfn-exec-role-000000000000-us-east-1"
     }
     assert len({line["action"] for line in deploys}) > 100
+
+
+def test_given_the_logs_when_the_run_is_over_then_neither_a_secret_nor_a_picture_is_in_them(
+    deployed: Environment,
+) -> None:
+    lines = set(logged(deployed))
+    assert len(lines) > 1000
+    assert secrets("\n".join(lines)) == []
+    # JPEG and PNG, in base64.
+    assert [line for line in lines if "/9j/4AAQ" in line or "iVBORw0KGgo" in line] == []
+
+
+def logged(deployed: Environment) -> Iterator[str]:
+    """What functions, jobs, instances and endpoints wrote, and the embedded AWS itself."""
+    logs = deployed.client("logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    assert {group.rsplit("/", 1)[0] for group in groups} >= {
+        "/kennel/dev",
+        "/aws/sagemaker",
+        "/aws/sagemaker/Endpoints",
+    }
+    for group in groups:
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group):
+            yield from (event["message"] for event in page["events"])
+    yield from log_file().read_text().splitlines()
 
 
 def grants(deployed: Environment, role: str) -> Iterator[tuple[str, str]]:

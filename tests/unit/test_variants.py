@@ -1,6 +1,9 @@
 """Which variant of a model is served: the fastest that holds its accuracy, and is worth its runtime's size."""
 
-from collections.abc import Callable
+import io
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +78,27 @@ def test_given_a_network_when_measured_then_every_variant_answers_as_it_does(
         assert not one.verdict.startswith("rejected"), runtime
         assert precision != "fp32" or one.max_logit_difference < 1e-2, runtime
         assert 0 < one.ms_quartiles[0] <= one.ms <= one.ms_quartiles[1]
+
+
+def test_given_a_network_when_exported_then_nothing_that_is_written_is_a_pickle(tmp_path: Path) -> None:
+    variants.export(trained(), SIZE_PX, [pixels.astype(np.uint8) for pixels, _ in pictures(3)], tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {variants.TORCH, variants.ONNX, variants.INT8}
+    assert [found for file in tmp_path.iterdir() for found in pickles(file.name, file.read_bytes())] == []
+
+
+def test_given_what_torch_pickles_when_looked_for_then_it_is_found(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
+    assert list(pickles("a.pt", (tmp_path / "a.pt").read_bytes())) == ["a.pt/a/data.pkl"]
+
+
+def pickles(name: str, data: bytes) -> Iterator[str]:
+    """The pickles in a file, and in the archives in it."""
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in archive.namelist():
+                yield from pickles(f"{name}/{member}", archive.read(member))
+    elif name.endswith(".pkl") or (data[:1] == pickle.PROTO and data.endswith(pickle.STOP)):
+        yield name
 
 
 def test_given_a_sabotaged_calibration_when_measured_then_int8_is_rejected_and_not_served(

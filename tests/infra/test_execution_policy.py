@@ -1,0 +1,41 @@
+"""The policies of the deploy: they name what the stages have, and AWS takes them."""
+
+import json
+
+import pytest
+
+from invariants import Templates
+from kennel.execution_policy import MAX_CHARACTERS, TYPES, boundary_policy, execution_policies
+from kennel.roles import ACCOUNT
+
+PARTITIONS = {"us-east-1": "aws", "eu-central-1": "aws", "cn-northwest-1": "aws-cn", "ap-southeast-2": "aws"}
+# A role has room for ten managed policies; CDK attaches none of its own to this one.
+MAX_POLICIES = 10
+CDK_METADATA = "AWS::CDK::Metadata"
+
+
+def test_given_the_matrix_when_synthesized_then_each_resource_type_has_its_calls(matrix: dict[str, Templates]) -> None:
+    used = {
+        resource["Type"]
+        for templates in matrix.values()
+        for template in templates.values()
+        for resource in template["Resources"].values()
+    }
+    assert used - {CDK_METADATA} == set(TYPES), "add what a type takes, or remove what no stage has"
+
+
+@pytest.mark.parametrize("region", PARTITIONS)
+def test_given_a_region_when_the_policies_are_written_then_aws_takes_their_size(region: str) -> None:
+    partition = PARTITIONS[region]
+    documents = [*execution_policies(partition, region, ACCOUNT), boundary_policy(partition, region, ACCOUNT)]
+    assert len(documents) <= MAX_POLICIES
+    assert max(len(json.dumps(document, separators=(",", ":"))) for document in documents) <= MAX_CHARACTERS
+
+
+@pytest.mark.parametrize("document", [*execution_policies("aws", "us-east-1", ACCOUNT)])
+def test_given_the_policies_of_the_deploy_then_no_action_is_a_wildcard(
+    document: dict[str, list[dict[str, object]]],
+) -> None:
+    actions = [action for statement in document["Statement"] for action in statement["Action"]]
+    assert [action for action in actions if "*" in action] == []
+    assert "iam:CreateUser" not in actions
