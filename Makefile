@@ -88,7 +88,7 @@ audit: setup ## Known vulnerabilities of what is pinned, by PyPI's and npm's adv
 .PHONY: sbom
 sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
 	@mkdir -p build/sbom
-	@$(AUDIT)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-file build/sbom/python.json
+	@$(AUDIT)/bin/cyclonedx-py environment --outfile build/sbom/python.json $(VENV)/bin/python
 	@npm sbom --sbom-format cyclonedx > build/sbom/npm.json
 	@ls -l build/sbom/*.json
 
