@@ -5,31 +5,26 @@ What AWS would refuse at deploy is refused here, at synth: every error at once, 
 
 import json
 import re
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import available_timezones
 
-from aws_cdk import aws_logs as logs
-from aws_cdk.region_info import RegionInfo
-from constructs import Node
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-RETENTION_DAYS = {
-    1: logs.RetentionDays.ONE_DAY,
-    3: logs.RetentionDays.THREE_DAYS,
-    7: logs.RetentionDays.ONE_WEEK,
-    14: logs.RetentionDays.TWO_WEEKS,
-    30: logs.RetentionDays.ONE_MONTH,
-    90: logs.RetentionDays.THREE_MONTHS,
-    180: logs.RetentionDays.SIX_MONTHS,
-    365: logs.RetentionDays.ONE_YEAR,
-    731: logs.RetentionDays.TWO_YEARS,
-    3653: logs.RetentionDays.TEN_YEARS,
-}
+# `kennel plan` reads the settings without CDK, which takes seconds to load.
+if TYPE_CHECKING:
+    from constructs import Node
+
+# What CloudWatch Logs can keep a log for.
+RETENTION_DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 731, 3653)
 
 HOST = re.compile(r"(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+")
 
+# Of every endpoint: alarms and scaling name it, so that it is constant.
+VARIANT = "primary"
 # CloudWatch delivers SageMaker's one-minute metrics up to this much later.
 METRIC_DELAY_S = 60
+# Families whose instances have a GPU or an accelerator of AWS's.
+ACCELERATED = ("g", "inf", "p", "trn")
 
 
 class ConfigurationError(Exception):
@@ -38,6 +33,18 @@ class ConfigurationError(Exception):
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Hours(_Settings):
+    cron: str = Field(pattern=r"^\S+( \S+){5}$", description="AWS's six fields, as 0 7 ? * MON-FRI *")
+    time_zone: str = Field("UTC", description="of the IANA database, as Europe/Zurich")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name!r} is no time zone of the IANA database: give one, as Europe/Zurich")
+        return name
 
 
 class Notebook(_Settings):
@@ -53,15 +60,28 @@ class Ec2Training(_Settings):
     max_run_h: int = Field(12, ge=1, le=168, description="a run that takes longer is ended as failed")
 
 
+class InstanceHours(_Hours):
+    """From a moment on, for example office hours, the scaling stays within other bounds."""
+
+    min_instances: int = Field(ge=1)
+    max_instances: int = Field(ge=1)
+
+
 class Endpoint(_Settings):
     """The fixed and the autoscaled endpoint; both run the same model on the same instance type."""
 
     instance_type: str = Field("ml.m5.large", pattern=r"^ml\.")
     fixed: bool = Field(False, description="whether the fixed endpoint is deployed beside the autoscaled one")
-    fixed_instances: int = Field(1, ge=1)
-    min_instances: int = Field(1, ge=1)
+    fixed_instances: int = Field(2, ge=1)
+    min_instances: int = Field(2, ge=1)
     max_instances: int = Field(4, ge=1)
-    invocations_per_instance_per_min: int = Field(10, ge=1, description="what target tracking keeps each instance at")
+    instance_hours: tuple[InstanceHours, ...] = Field((), description="when the least and most instances change")
+    requests_per_s: float = Field(199, gt=0, description="what one instance computes, measured: make bench-serving")
+    scaling_safety: float = Field(0.7, gt=0, le=1, description="the share of it that target tracking keeps in use")
+    invocations_per_instance_per_min: int | None = Field(None, ge=1, description="that share as a number of your own")
+    concurrent_requests_per_instance: float | None = Field(
+        None, gt=0, description="a second policy, on a ten-second metric that accelerated instances have"
+    )
     scale_out_cooldown_s: int = Field(60, ge=0)
     scale_in_cooldown_s: int = Field(300, ge=0)
     model_threads: int | None = Field(None, ge=1, description="of each instance; none takes one more than cores")
@@ -81,6 +101,17 @@ class Endpoint(_Settings):
             errors.append(
                 f"max_instances ({self.max_instances}) is under min_instances ({self.min_instances}): raise it"
             )
+        for hours in self.instance_hours:
+            if hours.max_instances < hours.min_instances:
+                errors.append(
+                    f"instance_hours {hours.cron}: max_instances ({hours.max_instances}) is under min_instances "
+                    f"({hours.min_instances}): raise it"
+                )
+        if self.concurrent_requests_per_instance and not self.accelerated:
+            errors.append(
+                f"concurrent_requests_per_instance: {self.instance_type} has no ten-second metric; leave it out, or "
+                f"choose an accelerated family ({', '.join(ACCELERATED)})"
+            )
         alarm_s = METRIC_DELAY_S + self.alarm_period_s * self.alarm_datapoints
         if self.bake_time_s < alarm_s:
             errors.append(
@@ -88,7 +119,7 @@ class Endpoint(_Settings):
                 f"(metric delay {METRIC_DELAY_S} s + {self.alarm_datapoints} × {self.alarm_period_s} s): "
                 f"set at least {alarm_s}"
             )
-        smallest = min([self.min_instances, *([self.fixed_instances] if self.fixed else [])])
+        smallest = self.fewest_instances
         if self.canary_percent is not None and smallest * self.canary_percent < 100:
             errors.append(
                 f"canary_percent ({self.canary_percent}) of {smallest} instance(s) is less than one instance: "
@@ -98,20 +129,27 @@ class Endpoint(_Settings):
             raise ValueError("\n".join(errors))
         return self
 
+    @property
+    def fewest_instances(self) -> int:
+        """The least that one of the endpoints ever has."""
+        hours = [hours.min_instances for hours in self.instance_hours]
+        return min([self.min_instances, *hours, *([self.fixed_instances] if self.fixed else [])])
 
-class ProvisionedHours(_Settings):
+    @property
+    def accelerated(self) -> bool:
+        """Whether the instances have a GPU or an accelerator of AWS's."""
+        return self.instance_type.removeprefix("ml.").startswith(ACCELERATED)
+
+    @property
+    def target_per_min(self) -> int:
+        """The invocations per instance and minute that target tracking keeps."""
+        return self.invocations_per_instance_per_min or round(self.requests_per_s * self.scaling_safety * 60)
+
+
+class ProvisionedHours(_Hours):
     """From a moment on, for example office hours, at least so much concurrency is kept ready."""
 
-    cron: str = Field(pattern=r"^\S+( \S+){5}$", description="AWS's six fields, as 0 7 ? * MON-FRI *")
-    time_zone: str = Field("UTC", description="of the IANA database, as Europe/Zurich")
     provisioned_min: int = Field(ge=0)
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError(f"{name!r} is no time zone of the IANA database: give one, as Europe/Zurich")
-        return name
 
 
 class Function(_Settings):
@@ -187,6 +225,8 @@ class Stage(_Settings):
     @field_validator("region")
     @classmethod
     def _known_region(cls, region: str) -> str:
+        from aws_cdk.region_info import RegionInfo
+
         if RegionInfo.get(region).dlc_repository_account is None:
             raise ValueError(f"AWS publishes no deep learning containers for {region!r}: choose another region")
         return region
@@ -197,6 +237,15 @@ class Stage(_Settings):
         if days not in RETENTION_DAYS:
             raise ValueError(f"CloudWatch Logs keeps {', '.join(map(str, sorted(RETENTION_DAYS)))} days: choose one")
         return days
+
+    @model_validator(mode="after")
+    def _survives_a_zone(self) -> Self:
+        if self.retain_data and self.endpoint.fewest_instances < 2:
+            raise ValueError(
+                f"endpoint: {self.endpoint.fewest_instances} instance is in one zone, a stage with retain_data must "
+                "outlive one (SageMaker.4): take at least 2 instances, or retain_data false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _deadlines_nest(self) -> Self:
@@ -219,7 +268,7 @@ class Stage(_Settings):
         return f"/kennel/{self.name}/model"
 
 
-def load_stage(node: Node) -> Stage:
+def load_stage(node: "Node") -> Stage:
     """The stage named by the context value `stage`, out of the context value `stages`.
 
     Raises ConfigurationError with every error of the stage.

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import bootstrapping, calling, data_cli, demo, predicting, promotion, training_cli
+from kennel import bootstrapping, calling, capacity_cli, data_cli, demo, predicting, promotion, training_cli
 from kennel.cdk import cdk
 from kennel.console import console, errors, printable, step
 from kennel.deployment import REPOSITORY, Deployment
@@ -33,6 +33,8 @@ app.add_typer(data_cli.app, name="data")
 app.command()(training_cli.train)
 app.command()(training_cli.tune)
 app.command()(training_cli.report)
+app.command()(capacity_cli.plan)
+app.add_typer(capacity_cli.app, name="prices")
 app.add_typer(local, name="local")
 
 

@@ -9,9 +9,10 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.config import RETENTION_DAYS, Stage
+from infra.config import Stage
 from infra.constructs.endpoint import Endpoint
 from infra.constructs.policies import allow, allow_objects
+from infra.constructs.retention import RETENTION
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import INBOX_PREFIX, Storage
 
@@ -33,7 +34,7 @@ class ClassifierFunction(Construct):
             self,
             "Log",
             log_group_name=f"/kennel/{stage.name}/classifier",
-            retention=RETENTION_DAYS[stage.log_retention_days],
+            retention=RETENTION[stage.log_retention_days],
             removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
         )
         acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})

@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.config import RETENTION_DAYS, Stage
+from infra.config import Stage
 from infra.constructs.code import TrainingCode
 from infra.constructs.network import Network
 from infra.constructs.policies import (
@@ -20,6 +20,7 @@ from infra.constructs.policies import (
     allow_writing,
     role_policies_of,
 )
+from infra.constructs.retention import RETENTION
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
@@ -49,7 +50,7 @@ class Ec2Training(Construct):
             self,
             "Log",
             log_group_name=f"/kennel/{stage.name}/ec2-training",
-            retention=RETENTION_DAYS[stage.log_retention_days],
+            retention=RETENTION[stage.log_retention_days],
             removal_policy=storage.removal_policy,
         )
         acknowledge(

@@ -6,10 +6,10 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from infra.config import VARIANT
 from infra.config import Endpoint as EndpointSettings
 from infra.constructs.model import Model
 
-VARIANT = "primary"
 # Families with instance storage refuse a KMS key of ours: their disks are encrypted by the hardware.
 INSTANCE_STORE = ("c5d", "c6id", "g4dn", "g5", "g6", "inf", "m5d", "m6id", "p3dn", "p4d", "p5", "r5d", "trn")
 

@@ -3,12 +3,17 @@
 from aws_cdk import aws_applicationautoscaling as scaling
 from constructs import Construct
 
+from infra.config import VARIANT
 from infra.config import Endpoint as EndpointSettings
-from infra.constructs.endpoint import VARIANT, Endpoint
+from infra.constructs.endpoint import Endpoint
+
+# AWS's names: a metric of one minute, and one of ten seconds. With both, the policy that wants more instances wins.
+INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
+CONCURRENCY = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
 
 
 class EndpointScaling(Construct):
-    """A scalable target on the endpoint's variant, and target tracking on invocations per instance and minute."""
+    """A scalable target on the endpoint's variant, its hours, and target tracking on what each instance has to do."""
 
     def __init__(self, scope: Construct, construct_id: str, *, endpoint: Endpoint, settings: EndpointSettings) -> None:
         super().__init__(scope, construct_id)
@@ -21,20 +26,40 @@ class EndpointScaling(Construct):
             resource_id=f"endpoint/{endpoint.name}/variant/{VARIANT}",
             min_capacity=settings.min_instances,
             max_capacity=settings.max_instances,
+            scheduled_actions=[
+                scaling.CfnScalableTarget.ScheduledActionProperty(
+                    scheduled_action_name=f"{endpoint.name}-hours-{number}",
+                    schedule=f"cron({hours.cron})",
+                    timezone=hours.time_zone,
+                    scalable_target_action=scaling.CfnScalableTarget.ScalableTargetActionProperty(
+                        min_capacity=hours.min_instances, max_capacity=hours.max_instances
+                    ),
+                )
+                for number, hours in enumerate(settings.instance_hours)
+            ]
+            or None,
         )
         target.node.add_dependency(endpoint.resource)
 
+        self._track(target, f"{endpoint.name}-invocations", INVOCATIONS, settings.target_per_min, settings)
+        if settings.concurrent_requests_per_instance:
+            wanted = settings.concurrent_requests_per_instance
+            self._track(target, f"{endpoint.name}-concurrency", CONCURRENCY, wanted, settings)
+
+    def _track(
+        self, target: scaling.CfnScalableTarget, name: str, metric: str, value: float, settings: EndpointSettings
+    ) -> None:
         scaling.CfnScalingPolicy(
             self,
-            "Invocations",
-            policy_name=f"{endpoint.name}-invocations",
+            "Invocations" if metric == INVOCATIONS else "Concurrency",
+            policy_name=name,
             policy_type="TargetTrackingScaling",
             scaling_target_id=target.ref,
             target_tracking_scaling_policy_configuration=scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
                 predefined_metric_specification=scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
-                    predefined_metric_type="SageMakerVariantInvocationsPerInstance"
+                    predefined_metric_type=metric
                 ),
-                target_value=settings.invocations_per_instance_per_min,
+                target_value=value,
                 scale_out_cooldown=settings.scale_out_cooldown_s,
                 scale_in_cooldown=settings.scale_in_cooldown_s,
             ),

@@ -22,7 +22,18 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "gpu": {
         **CONTEXT["stages"]["dev"],
-        "endpoint": {"instance_type": "ml.g5.xlarge", "fixed": True, "model_threads": 2},
+        "endpoint": {
+            "instance_type": "ml.g5.xlarge",
+            "fixed": True,
+            "fixed_instances": 1,
+            "min_instances": 1,
+            "model_threads": 2,
+            "concurrent_requests_per_instance": 4,
+            "instance_hours": [
+                {"cron": "0 7 ? * MON-FRI *", "time_zone": "Europe/Zurich", "min_instances": 2, "max_instances": 4},
+                {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "min_instances": 1, "max_instances": 2},
+            ],
+        },
     },
     "page": {
         **CONTEXT["stages"]["dev"],

@@ -115,6 +115,29 @@ def test_given_dev_when_synthesized_then_target_tracking_follows_invocations(mat
     assert policies == {"SageMakerVariantInvocationsPerInstance", "LambdaProvisionedConcurrencyUtilization"}
 
 
+def test_given_accelerated_instances_when_synthesized_then_both_policies_scale_them_within_their_hours(
+    matrix: dict[str, Templates],
+) -> None:
+    tracked = {
+        p["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]: p[
+            "TargetTrackingScalingPolicyConfiguration"
+        ]["TargetValue"]
+        for _, p in resources({"Serving": matrix["gpu"]["Serving"]}, "AWS::ApplicationAutoScaling::ScalingPolicy")
+    }
+    assert tracked == {
+        "SageMakerVariantInvocationsPerInstance": 8358,
+        "SageMakerVariantConcurrentRequestsPerModelHighResolution": 4,
+    }
+    ((_, target),) = resources({"Serving": matrix["gpu"]["Serving"]}, "AWS::ApplicationAutoScaling::ScalableTarget")
+    assert [
+        (action["Schedule"], action["Timezone"], action["ScalableTargetAction"])
+        for action in target["ScheduledActions"]
+    ] == [
+        ("cron(0 7 ? * MON-FRI *)", "Europe/Zurich", {"MinCapacity": 2, "MaxCapacity": 4}),
+        ("cron(0 19 ? * MON-FRI *)", "Europe/Zurich", {"MinCapacity": 1, "MaxCapacity": 2}),
+    ]
+
+
 def test_given_a_page_when_synthesized_then_cloudfront_signs_its_calls_and_caches_nothing(
     matrix: dict[str, Templates],
 ) -> None:

@@ -31,6 +31,18 @@ def test_given_the_dev_stage_when_parsed_then_it_has_the_sizes_of_the_course_pro
     ("settings", "remedy"),
     [
         ({"endpoint": {"min_instances": 3, "max_instances": 2}}, "raise it"),
+        ({"endpoint": {"min_instances": 1}}, "outlive one"),
+        ({"endpoint": {"fixed": True, "fixed_instances": 1}}, "outlive one"),
+        (
+            {"endpoint": {"instance_hours": [{"cron": "0 7 ? * * *", "min_instances": 1, "max_instances": 2}]}},
+            "outlive one",
+        ),
+        (
+            {"endpoint": {"instance_hours": [{"cron": "0 7 ? * * *", "min_instances": 3, "max_instances": 2}]}},
+            "raise it",
+        ),
+        ({"endpoint": {"concurrent_requests_per_instance": 4}}, "accelerated family"),
+        ({"endpoint": {"scaling_safety": 1.5}}, "less than or equal to 1"),
         ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
         ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),
         ({"endpoint": {"canary_percent": 60, "min_instances": 4}}, "less than or equal to 50"),
@@ -100,3 +112,17 @@ def test_given_a_stage_when_changed_then_it_refuses() -> None:
     stage = Stage(name="dev", region="us-east-1")
     with pytest.raises(ValueError, match="frozen"):
         stage.region = "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "target"),
+    [
+        ({}, round(199 * 0.7 * 60)),
+        ({"requests_per_s": 50, "scaling_safety": 0.5}, 1500),
+        ({"requests_per_s": 50, "invocations_per_instance_per_min": 10}, 10),
+    ],
+)
+def test_given_what_an_instance_computes_when_parsed_then_the_target_of_scaling_follows_unless_it_is_given(
+    settings: dict[str, Any], target: int
+) -> None:
+    assert parse_stage("try", {"region": "us-east-1", "endpoint": settings}).endpoint.target_per_min == target

@@ -1,0 +1,341 @@
+"""What a stage would do under a traffic, and what it would cost: settings side by side, and the one to take."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from infra.config import Endpoint as EndpointSettings
+from infra.config import Function as FunctionSettings
+from kennel.capacity import aggregate, exact
+from kennel.capacity.prices import Prices
+from kennel.capacity.system import Endpoint, Environments, Instance, Outcome
+from kennel.capacity.tracking import Policy
+from kennel.capacity.traffic import DAY_S, Profile
+
+# More requests than this are not followed one by one.
+EXACT_REQUESTS = 3_000_000
+# The server's own queue (inference/server.py).
+QUEUE = 64
+# Of executions at the same time, in an account that has not asked for more.
+ACCOUNT_LIMIT = 1000
+# Of a serverless endpoint's requests at the same time.
+SERVERLESS_LIMIT = 200
+# Concurrent requests arrive in ten-second datapoints, sooner than the one-minute ones.
+CONCURRENT_PERIOD_S, CONCURRENT_DELAY_S = 10, 10.0
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What is measured, or known from nobody; the report lists all of it."""
+
+    # Of one instance, at saturation; a request takes workers / requests_per_s.
+    requests_per_s: float
+    workers: int = 2
+    variation: float = 0.3
+    instance_start_s: float = 181.0
+    # Function to endpoint and back, TLS, SageMaker's own part.
+    network_s: float = 0.010
+    function_own_s: float = 0.001
+    function_cold_start_s: float = 0.19
+    # Of Lambda restoring a snapshot, which the embedded AWS cannot show.
+    snap_start_s: float = 0.10
+    serverless_cold_start_s: float = 10.0
+    serverless_memory_gb: float = 4.0
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`share` of the requests are answered within `latency_s`, and at most `failed` of them not at all."""
+
+    latency_s: float
+    share: float = 0.95
+    failed: float = 0.001
+
+    def met(self, outcome: Outcome) -> bool:
+        """Whether an outcome is good enough."""
+        return outcome.latency_s(self.share) <= self.latency_s and outcome.failed <= self.failed
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to run a part of the stage; `settings` are what to write into the stage, none if it cannot be."""
+
+    name: str
+    settings: dict[str, Any] | None
+    endpoint: Endpoint
+    function: Environments | None
+    hourly_usd: float = 0.0
+    function_mode: str = "on-demand"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An option, what became of the requests under it, and its cost over the traffic's time in USD."""
+
+    option: Option
+    outcome: Outcome
+    endpoint_usd: float
+    function_usd: float
+    duration_s: float
+
+    @property
+    def usd_per_day(self) -> float:
+        """The whole cost of a day of this traffic."""
+        return (self.endpoint_usd + self.function_usd) * DAY_S / self.duration_s
+
+    @property
+    def usd_per_million(self) -> float:
+        """The whole cost of a million answers."""
+        total = self.endpoint_usd + self.function_usd
+        return total / self.outcome.answered * 1e6 if self.outcome.answered else math.inf
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows of both tables, and the cheapest endpoint option that meets the goal, if one does."""
+
+    profile: Profile
+    goal: Goal
+    assumptions: Assumptions
+    prices: Prices
+    instance_type: str
+    endpoints: list[Row]
+    functions: list[Row]
+    chosen: Row | None
+
+
+def plan(
+    profile: Profile,
+    goal: Goal,
+    endpoint: EndpointSettings,
+    function: FunctionSettings,
+    assumptions: Assumptions,
+    prices: Prices,
+    fewest: int = 1,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Plan:
+    """Simulates every option on `profile`; one with fewer than `fewest` instances is not recommended.
+
+    Raises KennelError for an instance type without a price.
+    """
+    hourly = prices.instance(endpoint.instance_type)
+    instance = Instance(
+        assumptions.workers / assumptions.requests_per_s,
+        assumptions.workers,
+        assumptions.variation,
+        QUEUE,
+        assumptions.instance_start_s,
+    )
+    # The endpoints are compared behind a function that throttles nobody before the account's limit does.
+    called = replace(_environments(function, assumptions), limit=ACCOUNT_LIMIT)
+    rows = [
+        _row(option, profile, endpoint, function, assumptions, prices, progress)
+        for option in endpoint_options(profile, endpoint, instance, called, hourly, assumptions, fewest)
+    ]
+    usable = [row for row in rows if goal.met(row.outcome) and row.option.settings is not None]
+    chosen = min(usable, key=lambda row: row.usd_per_day, default=None)
+    base = chosen or min((row for row in rows if row.option.hourly_usd), key=lambda row: row.outcome.failed)
+    functions = [
+        _row(option, profile, endpoint, function, assumptions, prices, progress)
+        for option in function_options(base, function, assumptions)
+    ]
+    return Plan(profile, goal, assumptions, prices, endpoint.instance_type, rows, functions, chosen)
+
+
+def endpoint_options(
+    profile: Profile,
+    settings: EndpointSettings,
+    instance: Instance,
+    function: Environments,
+    hourly_usd: float,
+    assumptions: Assumptions,
+    fewest: int = 1,
+) -> list[Option]:
+    """Fixed counts, the stage as it is, autoscaling by each policy from sensible minimums, and serverless.
+
+    Options with fewer than `fewest` instances are there to compare with.
+    """
+    safe = instance.requests_per_s * settings.scaling_safety
+    peak = max(1, math.ceil(profile.peak / safe))
+    quiet = max(1, math.ceil(float(profile.rates.min()) / safe))
+    most = max(settings.max_instances, peak + 1)
+
+    def option(name: str, endpoint: Endpoint, wanted: dict[str, Any], note: str = "") -> Option:
+        if endpoint.instances < fewest:
+            note = f"the stage needs {fewest}: one is in one zone"
+        return Option(name, None if note else {"endpoint": wanted}, endpoint, function, hourly_usd, note=note)
+
+    def scaled(words: str, policy: Policy, wanted: dict[str, Any], note: str = "") -> Option:
+        bounds = {"min_instances": policy.minimum, "max_instances": policy.maximum}
+        name = f"{policy.minimum} to {policy.maximum}, {words}"
+        return option(name, Endpoint(instance, policy.minimum, policy), {**bounds, **wanted}, note)
+
+    def fixed(count: int, why: str) -> Option:
+        wanted = {"min_instances": count, "max_instances": count}
+        return option(f"{count} fixed, {why}", Endpoint(instance, count), wanted)
+
+    as_it_is = Policy(
+        settings.target_per_min,
+        settings.min_instances,
+        settings.max_instances,
+        scale_out_cooldown_s=settings.scale_out_cooldown_s,
+        scale_in_cooldown_s=settings.scale_in_cooldown_s,
+    )
+    # Where queueing begins: a request for each worker, by the share that is safe.
+    at_once = settings.concurrent_requests_per_instance or instance.workers * settings.scaling_safety
+    measured = {"requests_per_s": instance.requests_per_s}
+    options = [fixed(1, "one instance")]
+    options += [fixed(peak, "for the peak")] if peak > 1 else []
+    options.append(scaled("as the stage is", as_it_is, {}))
+    for least in sorted({max(quiet, fewest), max(math.ceil((quiet + peak) / 2), fewest)}):
+        by_minute = replace(as_it_is, target=round(safe * 60), minimum=least, maximum=most)
+        options.append(scaled("by invocations", by_minute, measured))
+        by_concurrency = replace(
+            by_minute, target=at_once, concurrent=True, period_s=CONCURRENT_PERIOD_S, delay_s=CONCURRENT_DELAY_S
+        )
+        note = "" if settings.accelerated else "only accelerated instances have this metric"
+        options.append(
+            scaled("by concurrency", by_concurrency, {**measured, "concurrent_requests_per_instance": at_once}, note)
+        )
+    environments = Environments(
+        assumptions.function_own_s, assumptions.serverless_cold_start_s, min(SERVERLESS_LIMIT, function.limit)
+    )
+    options.append(
+        Option(
+            f"serverless, {assumptions.serverless_memory_gb:g} GB",
+            None,
+            # Each environment is an instance of one worker that is there when it is asked for.
+            Endpoint(replace(instance, workers=SERVERLESS_LIMIT, queue=None), 1),
+            environments,
+            note="no GPU, no capture, no canary watched by alarms: the stage does not declare it",
+        )
+    )
+    return options
+
+
+def function_options(base: Row, settings: FunctionSettings, assumptions: Assumptions) -> list[Option]:
+    """The ways of the function's concurrency, in front of the endpoint of `base`."""
+    enough = enough_concurrency(base)
+    environments = _environments(settings, assumptions)
+    bare = replace(environments, provisioned=0, provisioned_max=0)
+    kept = settings.provisioned_min or 1
+    most = max(kept, settings.provisioned_max or 4)
+
+    def option(name: str, wanted: dict[str, Any] | None, function: Environments, mode: str, note: str = "") -> Option:
+        return replace(
+            base.option,
+            name=name,
+            settings={"function": wanted} if wanted else None,
+            function=function,
+            function_mode=mode,
+            note=note,
+        )
+
+    reserved = {"reserved_concurrency": enough}
+    bare = replace(bare, limit=enough)
+    return [
+        option(
+            "on demand, nothing reserved",
+            None,
+            replace(bare, limit=ACCOUNT_LIMIT),
+            "on-demand",
+            "the stage always reserves",
+        ),
+        option(
+            f"{settings.reserved_concurrency} reserved, as now",
+            {"reserved_concurrency": settings.reserved_concurrency},
+            replace(bare, limit=settings.reserved_concurrency),
+            "on-demand",
+        ),
+        option(f"{enough} reserved", reserved, bare, "on-demand"),
+        option(
+            f"{enough} reserved, {kept} to {most} provisioned",
+            {**reserved, "provisioned_min": kept, "provisioned_max": most},
+            replace(bare, provisioned=kept, provisioned_max=most),
+            "provisioned",
+        ),
+        option(
+            f"{enough} reserved, SnapStart",
+            {**reserved, "snap_start": True},
+            replace(bare, cold_start_s=assumptions.snap_start_s),
+            "snapstart",
+        ),
+    ]
+
+
+def enough_concurrency(row: Row) -> int:
+    """A fifth more than were ever at work at the same time, rounded up to tens."""
+    return max(10, math.ceil(row.outcome.peak_concurrency * 1.2 / 10) * 10)
+
+
+def _environments(settings: FunctionSettings, assumptions: Assumptions) -> Environments:
+    return Environments(
+        assumptions.function_own_s,
+        assumptions.snap_start_s if settings.snap_start else assumptions.function_cold_start_s,
+        settings.reserved_concurrency,
+        settings.provisioned_min or 0,
+        settings.provisioned_max or 0,
+        settings.provisioned_utilization,
+    )
+
+
+def _row(
+    option: Option,
+    profile: Profile,
+    endpoint: EndpointSettings,
+    function: FunctionSettings,
+    assumptions: Assumptions,
+    prices: Prices,
+    progress: Callable[[str], None],
+) -> Row:
+    progress(option.name)
+    network, timeout = assumptions.network_s, float(endpoint.timeout_s)
+
+    def said(share: float) -> None:
+        progress(f"{option.name}: {share:.0%}")
+
+    if profile.requests <= EXACT_REQUESTS:
+        outcome = exact.simulate(
+            profile,
+            option.endpoint,
+            option.function,
+            network_s=network,
+            timeout_s=timeout,
+            seed=assumptions.seed,
+            progress=said,
+        )
+    else:
+        outcome = aggregate.simulate(
+            profile, option.endpoint, option.function, network_s=network, timeout_s=timeout, progress=said
+        )
+    endpoint_usd = outcome.instance_s / 3600 * option.hourly_usd
+    if not option.hourly_usd:
+        endpoint_usd = outcome.busy_s * assumptions.serverless_memory_gb * prices.serverless_usd_gb_s
+    return Row(
+        option,
+        outcome,
+        endpoint_usd,
+        _function_usd(option, outcome, function, prices, profile.duration_s),
+        profile.duration_s,
+    )
+
+
+def _function_usd(
+    option: Option, outcome: Outcome, settings: FunctionSettings, prices: Prices, duration_s: float
+) -> float:
+    usd, gb = prices.lambda_usd, settings.memory_mib / 1024
+    # A throttled call is not billed.
+    asked = (outcome.requests - outcome.throttled) * usd["request"]
+    if option.function_mode == "provisioned" or outcome.provisioned_s:
+        # As if all ran on those that are kept ready: what spills over costs more, and is rare where it is planned.
+        return asked + gb * (
+            outcome.provisioned_s * usd["provisioned_gb_s"] + outcome.busy_s * usd["provisioned_busy_gb_s"]
+        )
+    computed = outcome.busy_s * gb * usd["gb_s"]
+    if option.function_mode == "snapstart":
+        cached = duration_s * gb * usd["snapstart_cache_gb_s"]
+        return asked + computed + cached + outcome.cold_starts * gb * usd["snapstart_restore_gb"]
+    return asked + computed

@@ -1,0 +1,128 @@
+"""What is simulated: the function, the endpoint's instances, and what became of the requests. Times in seconds."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kennel.capacity.tracking import Policy
+
+Floats = npt.NDArray[np.float64]
+
+# AWS published 181 s for instance and image of a scale-out.
+START_S = 181.0
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance: `workers` requests are computed at the same time, `queue` more wait, the next is refused (503)."""
+
+    service_s: float
+    workers: int = 1
+    # Standard deviation of the service time by its mean: 0 is always the same, 1 exponential.
+    variation: float = 0.0
+    queue: int | None = None
+    start_s: float = START_S
+
+    @property
+    def requests_per_s(self) -> float:
+        """What it computes at most."""
+        return self.workers / self.service_s
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Instances behind one name: as many as the policy wants, or `instances` always."""
+
+    instance: Instance
+    instances: int
+    policy: Policy | None = None
+    # (second of the day, least instances) from when on a scheduled action keeps so many.
+    schedule: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Environments:
+    """Lambda's execution environments, or a serverless endpoint's: one request each."""
+
+    # Beside the waiting for what it calls.
+    own_s: float
+    cold_start_s: float
+    # More at the same time are throttled (429).
+    limit: int
+    # Kept ready; with a maximum above it, target tracking keeps `utilization` of them in use.
+    provisioned: int = 0
+    provisioned_max: int = 0
+    utilization: float = 0.7
+    # Lambda keeps an idle one for some minutes; how many, it does not say.
+    idle_s: float = 300.0
+    # New ones in ten seconds.
+    burst: int = 1000
+
+    @property
+    def scales(self) -> bool:
+        """Whether the number of those that are kept ready follows their use."""
+        return self.provisioned_max > self.provisioned
+
+    @property
+    def policy(self) -> Policy:
+        """How it follows: the policy counts environments, and its metric is the share of them at work."""
+        return Policy(
+            self.utilization,
+            self.provisioned,
+            self.provisioned_max,
+            scale_out_cooldown_s=0,
+            scale_in_cooldown_s=0,
+            delay_s=0,
+        )
+
+
+@dataclass
+class Outcome:
+    """What became of the requests. Shares are of all that came."""
+
+    requests: float
+    answered: float
+    throttled: float
+    refused: float
+    late: float
+    cold_starts: float
+    # Upper ends of the latencies' bins in seconds, and how many answers are in each.
+    bins: Floats
+    counts: Floats
+    # Of all answers.
+    mean_s: float
+    # One row for each step of the report: second, requests/s, p50, p95, p99 in s, instances in service, failed share.
+    timeline: list[dict[str, float]] = field(default_factory=list)
+    instance_s: float = 0.0
+    # What the function and a serverless endpoint are billed for, beside the requests.
+    busy_s: float = 0.0
+    provisioned_s: float = 0.0
+    peak_concurrency: float = 0.0
+    exact: bool = True
+
+    def latency_s(self, share: float) -> float:
+        """The latency that `share` of the answers stay within, in s; nan without an answer."""
+        return quantile(self.bins, self.counts, share)
+
+    @property
+    def failed(self) -> float:
+        """The share of the requests that got no answer in time."""
+        return (self.throttled + self.refused + self.late) / self.requests if self.requests else 0.0
+
+
+def quantile(bins: Floats, counts: Floats, share: float) -> float:
+    """The value that `share` of what is counted in `bins` stays within, linear within a bin."""
+    total = counts.sum()
+    if total <= 0:
+        return float("nan")
+    below = np.cumsum(counts)
+    index = int(np.searchsorted(below, share * total))
+    index = min(index, len(bins) - 1)
+    low = bins[index - 1] if index else 0.0
+    inside = (share * total - (below[index] - counts[index])) / counts[index] if counts[index] else 1.0
+    return float(low + (bins[index] - low) * inside)
+
+
+# From 0.1 ms to an hour, each 1.5 % wider than the one before: what is read off them is as precise.
+BINS: Floats = np.geomspace(1e-4, 3600, 1170)

@@ -1,0 +1,91 @@
+"""Target tracking as Application Auto Scaling does it: an alarm for each direction, proportional steps, cooldowns.
+
+The simulator of `kennel plan` and the embedded AWS decide with it, so that what is planned is what is deployed.
+Source: AWS's documentation of target tracking for SageMaker variants; the alarms' datapoints are those that it creates.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A target tracking policy on a metric per instance; times in seconds."""
+
+    # Of what is counted for each instance: requests in a datapoint's time, or requests at the same time.
+    target: float
+    minimum: int
+    maximum: int
+    concurrent: bool = False
+    # Of one datapoint: 60 for invocations, 10 for concurrent requests, whose metric is of high resolution.
+    period_s: int = 60
+    # CloudWatch delivers a datapoint up to this much later.
+    delay_s: float = 60.0
+    scale_out_cooldown_s: int = 300
+    scale_in_cooldown_s: int = 300
+    datapoints_out: int = 3
+    datapoints_in: int = 15
+    # In is asked for under this share of the target, so that capacity does not swing around it.
+    in_share: float = 0.9
+
+
+class Tracker:
+    """Decides after each datapoint how many instances there should be."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._recent: deque[float | None] = deque(maxlen=max(policy.datapoints_out, policy.datapoints_in))
+        self._last_out_s = self._last_in_s = -math.inf
+        self._before_out = 0
+
+    def observe(self, time_s: float, value: float | None, instances: int, *, busy: bool = False) -> int:
+        """Takes the datapoint that ends at `time_s`, None where nothing was published; returns the wanted count.
+
+        `instances` is the count that was asked for last; while it is being made (`busy`), nothing else can be asked
+        for. Without data neither alarm changes: nothing is scaled in on an endpoint that nobody calls.
+        """
+        policy = self.policy
+        self._recent.append(value)
+        if busy:
+            return instances
+        bounded = min(max(instances, policy.minimum), policy.maximum)
+        if bounded != instances:
+            return bounded
+        if value is None:
+            return instances
+        if self._breached(policy.datapoints_out, above=True):
+            # During the cooldown what the last step added counts as part of the next: only a larger step is taken.
+            cooling = time_s < self._last_out_s + policy.scale_out_cooldown_s
+            base = self._before_out if cooling else instances
+            wanted = min(_proportional(base, value, policy), policy.maximum)
+            if wanted > instances:
+                self._last_out_s, self._before_out = time_s, base
+                # A step out ends the wait of a step in.
+                self._last_in_s = -math.inf
+                return wanted
+        elif self._breached(policy.datapoints_in, above=False):
+            wanted = max(_proportional(instances, value, policy), policy.minimum)
+            cooling = time_s < max(self._last_in_s, self._last_out_s) + policy.scale_in_cooldown_s
+            if wanted < instances and not cooling:
+                self._last_in_s = time_s
+                return wanted
+        return instances
+
+    def bound(self, minimum: int, maximum: int) -> None:
+        """Changes the bounds, as a scheduled action does."""
+        self.policy = replace(self.policy, minimum=minimum, maximum=maximum)
+
+    def _breached(self, datapoints: int, *, above: bool) -> bool:
+        """Whether as many datapoints as an alarm takes, one after the other, lie beyond its threshold."""
+        if len(self._recent) < datapoints:
+            return False
+        last = list(self._recent)[-datapoints:]
+        if above:
+            return all(value is not None and value > self.policy.target for value in last)
+        return all(value is not None and value < self.policy.target * self.policy.in_share for value in last)
+
+
+def _proportional(instances: int, value: float, policy: Policy) -> int:
+    # Rounded first: 3 × 0.1 / 0.1 is more than 3.
+    return math.ceil(round(instances * value / policy.target, 9))

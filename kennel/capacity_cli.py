@@ -1,0 +1,121 @@
+"""The commands about capacity: plan, prices."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from infra.config import Endpoint, Function
+from kennel.capacity import planning, prices, recorded, report, traffic
+from kennel.console import console, step
+from kennel.deployment import REPOSITORY, Deployment
+from kennel.errors import KennelError
+from kennel.options import Stage
+
+REPORTS = REPOSITORY / "build" / "reports"
+CLOUDWATCH = "cloudwatch"
+
+app = typer.Typer(no_args_is_help=True, help="What AWS asks for: the dated table that plans and reviews use.")
+
+
+def plan(
+    shape: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRAFFIC",
+            help="constant, step, daily, spike; a CSV file with `time` and `requests`; or cloudwatch: what the "
+            "deployed endpoint was asked in the last --hours.",
+        ),
+    ] = "step",
+    low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times.")] = 1.0,
+    high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
+    hours: Annotated[float | None, typer.Option(help="How long; by default as the shape needs.")] = None,
+    goal_ms: Annotated[float, typer.Option(min=1, help="What an answer may take.")] = 500.0,
+    goal_share: Annotated[float, typer.Option(min=0.01, max=0.999, help="How many of the answers.")] = 0.95,
+    goal_failed: Annotated[float, typer.Option(min=0, max=1, help="The share that may go without one.")] = 0.001,
+    requests_per_s: Annotated[
+        float | None, typer.Option(min=0.01, help="Of one instance, measured; the stage's by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Requests that an instance computes at the same time.")] = 2,
+    start_s: Annotated[float, typer.Option(min=0, help="From a scale-out to an instance in service.")] = 181.0,
+    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The report; build/reports/plan-….html by default.")] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Simulate the stage under a traffic: latency, failures and cost of each way to run it, and which to take."""
+    settings = _settings(stage)
+    endpoint, function = Endpoint(**settings.get("endpoint", {})), Function(**settings.get("function", {}))
+    profile = _profile(shape, low, high, hours, stage)
+    assumptions = planning.Assumptions(
+        requests_per_s=requests_per_s or endpoint.requests_per_s, workers=workers, instance_start_s=start_s, seed=seed
+    )
+    goal = planning.Goal(goal_ms / 1000, goal_share, goal_failed)
+    fewest = 2 if settings.get("retain_data", True) else 1
+    with step(f"Simulating {profile.requests:,.0f} requests", shown=not as_json) as progress:
+        found = planning.plan(profile, goal, endpoint, function, assumptions, prices.load(), fewest, progress)
+    file = output or REPORTS / f"plan-{stage}-{Path(shape).stem}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(report.html(found))
+    if as_json:
+        typer.echo(json.dumps({**report.numbers(found), "report": str(file)}, indent=2))
+        return
+    console.print(_table("Endpoint", found.endpoints, found))
+    console.print(_table("Function", found.functions, found))
+    console.print(report.advice(found))
+    if wanted := report.settings(found):
+        console.print_json(json.dumps(wanted))
+    console.print(f"Report: {file}", soft_wrap=True)
+
+
+@app.command("show")
+def show() -> None:
+    """The table: instances by the hour, Lambda, storage."""
+    table = prices.load()
+    shown = Table(Column("what"), Column("USD", justify="right"), Column("per"), box=None)
+    for usage in ("hosting", "training", "notebook", "ec2"):
+        for name, usd in getattr(table, f"{usage}_usd_h").items():
+            shown.add_row(f"{name}, {usage}", f"{usd:g}", "hour")
+    for name, usd in table.lambda_usd.items():
+        shown.add_row(f"Lambda, {name.replace('_', ' ')}", f"{usd:.3g}", "request" if name == "request" else "unit")
+    for name, usd in table.storage_usd_gb_month.items():
+        shown.add_row(name.replace("_", " "), f"{usd:g}", "GB and month")
+    console.print(shown)
+    console.print(f"{table.region}, {table.date}: {table.source}.", soft_wrap=True)
+
+
+def _settings(stage: str) -> dict[str, Any]:
+    Deployment(stage).region  # noqa: B018  # says which stages there are
+    stages: dict[str, dict[str, Any]] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
+    return stages[stage]
+
+
+def _profile(shape: str, low: float, high: float, hours: float | None, stage: str) -> traffic.Profile:
+    if shape == CLOUDWATCH:
+        return recorded.invocations(Deployment(stage), hours or 24)
+    if shape not in traffic.SHAPES and (Path(shape).suffix or Path(shape).exists()):
+        if hours is not None:
+            raise KennelError("--hours is for a drawn traffic: a CSV file has its own times.")
+        return traffic.from_csv(Path(shape))
+    return traffic.shaped(shape, low, high, hours)
+
+
+def _table(title: str, rows: list[planning.Row], plan: planning.Plan) -> Table:
+    names = ("p50", "p95", "p99 ms", "failed", "most", "USD a day")
+    table = Table(
+        Column(title, no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in names), box=None
+    )
+    for row in rows:
+        outcome = row.outcome
+        most = max(moment["instances"] for moment in outcome.timeline)
+        cells = (
+            row.option.name,
+            *(f"{1000 * outcome.latency_s(share):,.0f}" for share in (0.5, 0.95, 0.99)),
+            f"{outcome.failed:.2%}",
+            f"{most:.0f}" if row.option.hourly_usd else "",
+            f"{row.usd_per_day:,.2f}",
+        )
+        table.add_row(*cells, style="bold" if row is plan.chosen else "" if plan.goal.met(outcome) else "dim")
+    return table
