@@ -68,6 +68,10 @@ bench-serving: setup ## The course's endpoint against ours: speed, memory, overl
 bench-lambda: setup ## The function's cold start and its own part of a warm request, five minutes
 	@exec python bench/function.py
 
+.PHONY: bench-scaling
+bench-scaling: setup ## The simulator of `kennel plan` against closed forms and our server, twenty minutes
+	@exec python bench/scaling.py
+
 .PHONY: fuzz
 fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
 	@$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
@@ -116,6 +120,7 @@ training: setup ## Deploy what training needs: Data and Training
 deploy: setup ## Deploy the whole stage; a model must be promoted
 	@kennel promote --check
 	@cdk deploy -c stage=$(STAGE) $(or $(STACKS),"Kennel-$(STAGE)-*")
+	@$(if $(STACKS),true,kennel status)
 
 .PHONY: destroy
 destroy: setup ## Remove the stage's stacks; prod keeps its key and its buckets

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import boto3
 import typer
 from rich.table import Column, Table
 
@@ -84,6 +85,28 @@ def show() -> None:
         shown.add_row(name.replace("_", " "), f"{usd:g}", "GB and month")
     console.print(shown)
     console.print(f"{table.region}, {table.date}: {table.source}.", soft_wrap=True)
+
+
+@app.command()
+def refresh(
+    types: Annotated[
+        list[str] | None, typer.Argument(help="More instance types: ml.… for endpoints, others for EC2.")
+    ] = None,
+) -> None:
+    """Ask AWS's price list API for the instances of the table, and write it anew. Takes your credentials."""
+    with step("Asking the price list API"):
+        client = boto3.client("pricing", region_name=prices.API_REGION)
+        before = prices.load()
+        table, missing = prices.refreshed(client, before, types or [])
+    if missing:
+        raise KennelError("Nothing was changed: the price list has no one price of " + ", ".join(missing) + ".")
+    prices.save(table)
+    for usage in prices.USAGES:
+        old, new = (getattr(one, f"{usage}_usd_h") for one in (before, table))
+        for name in new:
+            if old.get(name) != new[name]:
+                console.print(f"{name}, {usage}: {old.get(name, 'new')} → {new[name]}")
+    console.print(f"{prices.TABLE.relative_to(REPOSITORY)} is of {table.date}.", soft_wrap=True)
 
 
 def _settings(stage: str) -> dict[str, Any]:

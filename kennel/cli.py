@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from kennel import bootstrapping, calling, capacity_cli, data_cli, demo, predicting, promotion, training_cli
+from kennel import status as health
 from kennel.cdk import cdk
 from kennel.console import console, errors, printable, step
 from kennel.deployment import REPOSITORY, Deployment
@@ -45,6 +46,20 @@ def bootstrap(stage: Stage = "dev") -> None:
     console.print(f"Policies of CloudFormation and of the roles' boundary: {', '.join(arguments[1:])}", soft_wrap=True)
     with step("cdk bootstrap") as progress:
         cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
+
+
+@app.command()
+def status(stage: Stage = "dev") -> None:
+    """Whether the stage runs what was deployed: endpoints, model, alarms, function. Fails where it does not."""
+    found = health.check(Deployment(stage))
+    table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
+    for finding in found:
+        table.add_row(escape(finding.part), escape(finding.state), style="bold red" if finding.remedy else "")
+        if finding.remedy:
+            table.add_row("", escape(f"→ {finding.remedy}"))
+    console.print(table)
+    if any(finding.remedy for finding in found):
+        raise typer.Exit(1)
 
 
 @app.command()

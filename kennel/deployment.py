@@ -51,12 +51,30 @@ class Deployment:
         except ClientError as error:
             if "does not exist" not in str(error):
                 raise
-            target = "training" if stack in ("Data", "Training") else "deploy"
-            raise KennelError(f"The stack {name} is not deployed: run `make {target} STAGE={self.stage}`.") from None
+            raise self._not_deployed(stack) from None
         for output in described["Stacks"][0].get("Outputs", []):
             if output["OutputKey"] == key:
                 return str(output["OutputValue"])
         raise KennelError(f"The stack {name} has no output {key}: deploy it again with this version.")
+
+    def resources(self, stack: str) -> dict[str, dict[str, str]]:
+        """The physical ids of a stack's resources by type and logical id; raises KennelError if it is not deployed."""
+        try:
+            described = self.client("cloudformation").describe_stack_resources(StackName=f"Kennel-{self.stage}-{stack}")
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            raise self._not_deployed(stack) from None
+        found: dict[str, dict[str, str]] = {}
+        for item in described["StackResources"]:
+            found.setdefault(item["ResourceType"], {})[item["LogicalResourceId"]] = item["PhysicalResourceId"]
+        return found
+
+    def _not_deployed(self, stack: str) -> KennelError:
+        target = "training" if stack in ("Data", "Training") else "deploy"
+        return KennelError(
+            f"The stack Kennel-{self.stage}-{stack} is not deployed: run `make {target} STAGE={self.stage}`."
+        )
 
     @property
     def model_parameter(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from kennel.capacity.exact import STEPS
 from kennel.capacity.system import BINS, Endpoint, Environments, Floats, Instance, Outcome, quantile
@@ -172,6 +173,7 @@ def simulate(
         bins=BINS,
         counts=total,
         mean_s=latency_sum / answered if answered else float("nan"),
+        mean_wait_s=latency_sum / answered - extra_s - instance.service_s if answered else float("nan"),
         timeline=[step.row(place * step_s, step_s) for place, step in enumerate(steps)],
         instance_s=control.billed_s,
         busy_s=busy_s,
@@ -221,7 +223,7 @@ def _queue(instance: Instance, rate: float, backlog: float, room: float) -> tupl
     """
     capacity = instance.requests_per_s
     if rate <= SETTLES * capacity and backlog <= 0:
-        shares, mean_s, refused = _settled(instance, round(rate / capacity, 4))
+        shares, mean_s, refused = _settled(instance, round(rate / capacity, 3))
         return shares, mean_s, refused, 0.0
     free = backlog + (rate - capacity) * SLICE_S
     after = min(max(free, 0.0), room)
@@ -259,9 +261,15 @@ def _shifted(shares: Floats, by_s: float) -> Floats:
     """The shares of what takes `by_s` more."""
     if by_s <= 0:
         return shares.copy()
-    where = np.minimum(np.searchsorted(BINS, BINS + by_s - BINS * 0.0075), len(BINS) - 1)
-    shifted: Floats = np.bincount(where, weights=shares, minlength=len(BINS)).astype(np.float64)
+    shifted: Floats = np.bincount(_places(by_s), weights=shares, minlength=len(BINS)).astype(np.float64)
     return shifted
+
+
+@lru_cache
+def _places(by_s: float) -> npt.NDArray[np.intp]:
+    """The bin of the middle of each bin, `by_s` later."""
+    middles = BINS - np.diff(BINS, prepend=0.0) / 2
+    return np.minimum(np.searchsorted(BINS, middles + by_s), len(BINS) - 1)
 
 
 @lru_cache(maxsize=20_000)

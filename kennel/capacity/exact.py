@@ -242,17 +242,18 @@ def simulate(
     # Behind a cold start: when it reaches the endpoint, its number, when it came, whether on one kept ready.
     delayed: list[tuple[float, int, float, bool]] = []
     own_s = function.own_s if function else 0.0
-    busy_s = 0.0
+    busy_s = waited_s = 0.0
     peek, step = env.peek, env.step
 
     def serve(now: float, number: int, came: float, ready: bool) -> None:
-        nonlocal busy_s
+        nonlocal busy_s, waited_s
         done = fleet.take(now, services[number])
         if done is None:
             refused[number] = True
             done = now
         else:
             latencies[number] = done - came + network_s + own_s
+            waited_s += done - now - services[number]
         if pool:
             busy_s += done - now + network_s + own_s
             pool.end(done + network_s + own_s, ready=ready)
@@ -299,6 +300,7 @@ def simulate(
         bins=BINS,
         counts=histogram(answered),
         mean_s=float(answered.mean()) if len(answered) else float("nan"),
+        mean_wait_s=waited_s / len(answered) if len(answered) else float("nan"),
         timeline=_timeline(profile, arrivals, latencies, fleet.history),
         instance_s=fleet.billed_s,
         busy_s=busy_s,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 from kennel.errors import KennelError
 
 TABLE = Path(__file__).parent / "prices.json"
-MONTH_H = 730
+# The price list API is in few regions, whichever region is asked about.
+API_REGION = "us-east-1"
+# What the price list calls the use of an instance of SageMaker.
+COMPONENTS = {"hosting": "Hosting", "training": "Training", "notebook": "Notebook"}
+USAGES = (*COMPONENTS, "ec2")
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,65 @@ def load(file: Path = TABLE) -> Prices:
     return Prices(**json.loads(file.read_text()))
 
 
+def refreshed(client: Any, prices: Prices, more: list[str], today: date | None = None) -> tuple[Prices, list[str]]:
+    """The instances' prices of today, by a client of the price list API, and what it has no one price of.
+
+    `more` are instance types to add, with ml. before them for hosting. The prices of Lambda and storage stay.
+    """
+    tables: dict[str, dict[str, float]] = {}
+    missing = []
+    for usage in USAGES:
+        table = dict(getattr(prices, f"{usage}_usd_h"))
+        wanted = [*table, *(name for name in more if usage == ("hosting" if name.startswith("ml.") else "ec2"))]
+        for name in dict.fromkeys(wanted):
+            found = _asked(client, prices.region, name, usage)
+            if len(found) == 1:
+                table[name] = found.pop()
+            else:
+                missing.append(f"{name} for {usage}: {len(found)} prices")
+        tables[f"{usage}_usd_h"] = dict(sorted(table.items()))
+    told = {
+        "date": str(today or datetime.now(UTC).date()),
+        "source": "AWS's price list API; Lambda and storage as before",
+    }
+    return Prices(**{**vars(prices), **tables, **told}), missing
+
+
 def save(prices: Prices, file: Path = TABLE) -> None:
     """Writes the table, and forgets the one that was read."""
-    document: dict[str, Any] = vars(prices)
-    file.write_text(json.dumps(document, indent=2) + "\n")
+    file.write_text(json.dumps(vars(prices), indent=2) + "\n")
     load.cache_clear()
+
+
+def _asked(client: Any, region: str, name: str, usage: str) -> set[float]:
+    """The on-demand prices of an instance in USD an hour: one, if the filters leave one product."""
+    if usage == "ec2":
+        service = "AmazonEC2"
+        wanted = {
+            "instanceType": name,
+            "operatingSystem": "Linux",
+            "tenancy": "Shared",
+            "preInstalledSw": "NA",
+            "capacitystatus": "Used",
+        }
+    else:
+        service, wanted = "AmazonSageMaker", {"instanceName": name}
+    pages = client.get_paginator("get_products").paginate(
+        ServiceCode=service,
+        Filters=[
+            {"Type": "TERM_MATCH", "Field": field, "Value": value}
+            for field, value in {"regionCode": region, **wanted}.items()
+        ],
+    )
+    products = [json.loads(item) for page in pages for item in page["PriceList"]]
+    return {
+        float(dimension["pricePerUnit"]["USD"])
+        for product in products
+        # Its name has changed over time.
+        if usage == "ec2"
+        or COMPONENTS[usage]
+        in (product["product"]["attributes"].get(field) for field in ("component", "platoinstancetype"))
+        for term in product["terms"].get("OnDemand", {}).values()
+        for dimension in term["priceDimensions"].values()
+        if dimension["unit"] == "Hrs" and float(dimension["pricePerUnit"].get("USD", 0)) > 0
+    }

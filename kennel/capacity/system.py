@@ -90,8 +90,9 @@ class Outcome:
     # Upper ends of the latencies' bins in seconds, and how many answers are in each.
     bins: Floats
     counts: Floats
-    # Of all answers.
+    # Of all answers, and of what they waited at an instance.
     mean_s: float
+    mean_wait_s: float
     # One row for each step of the report: second, requests/s, p50, p95, p99 in s, instances in service, failed share.
     timeline: list[dict[str, float]] = field(default_factory=list)
     instance_s: float = 0.0

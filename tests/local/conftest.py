@@ -19,6 +19,7 @@ ORDER = [
     "existence",
     "identity",
     "calls",
+    "status",
     "page",
     "jobs",
     "tuning",

@@ -14,6 +14,9 @@ def test_given_a_deleted_endpoint_when_the_url_is_called_then_it_is_a_bad_gatewa
     answer = deployed.url().call(deployed.picture(), "image/jpeg")
     assert answer.status == 502
     assert deployed.servers() == []
+    result = deployed.run("kennel", "status", check=False)
+    assert result.returncode == 1
+    assert "somebody deleted it" in result.stdout
 
 
 def test_given_prod_data_when_destroyed_then_key_and_buckets_are_kept(deployed: Environment) -> None:

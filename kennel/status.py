@@ -1,0 +1,115 @@
+"""Whether a stage runs what it was told to: after a deploy, and on any day.
+
+CloudFormation can say that all went well while an endpoint was rolled back to its old config; this asks the endpoint.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from kennel import promotion
+from kennel.deployment import Deployment
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what it is, how it is, and what to do, empty where nothing is to be done."""
+
+    part: str
+    state: str
+    remedy: str = ""
+
+
+def check(deployment: Deployment) -> list[Finding]:
+    """Everything about the stage's endpoints, their model, alarms and function.
+
+    Raises KennelError where the stage is not deployed.
+    """
+    serving, api = deployment.resources("Serving"), deployment.resources("Api")
+    client = deployment.client("sagemaker")
+    found: list[Finding] = []
+    for logical, name in sorted(serving["AWS::SageMaker::Endpoint"].items()):
+        found += _endpoint(client, name, _config_of(logical, serving))
+    found += _model(deployment, serving)
+    found += _alarms(deployment, [*serving["AWS::CloudWatch::Alarm"].values(), *api["AWS::CloudWatch::Alarm"].values()])
+    found += _function(deployment)
+    return found
+
+
+def _config_of(endpoint: str, resources: dict[str, dict[str, str]]) -> str:
+    """The config that the stack made for an endpoint: their constructs have one name."""
+    kind = "Scaled" if endpoint.startswith("Scaled") else "Fixed"
+    configs = resources["AWS::SageMaker::EndpointConfig"]
+    return next(name for logical, name in configs.items() if logical.startswith(kind)).rpartition("/")[2]
+
+
+def _endpoint(client: Any, name: str, config: str) -> Iterator[Finding]:
+    name = name.rpartition("/")[2]
+    part = f"endpoint {name}"
+    try:
+        endpoint = client.describe_endpoint(EndpointName=name)
+    except ClientError as error:
+        if "Could not find" not in str(error):
+            raise
+        yield Finding(part, "missing", "somebody deleted it: cdk destroy the Serving and Api stacks, then make deploy")
+        return
+    status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason", "")
+    variants = endpoint.get("ProductionVariants", [])
+    counts = ", ".join(
+        f"{item['CurrentInstanceCount']} of {item['DesiredInstanceCount']} instances" for item in variants
+    )
+    if status == "InService":
+        yield Finding(part, f"in service, {counts}")
+    elif status in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
+        yield Finding(part, f"{status}: {counts or 'no instance yet'}", "ask again when it has ended")
+    else:
+        yield Finding(part, f"{status}: {reason}", "its log group says more; mend it, then make deploy")
+    if reason and status == "InService":
+        yield Finding(
+            part, f"the last update failed: {reason}", "it serves what it did before; mend it, then make deploy"
+        )
+    if endpoint["EndpointConfigName"].lower() != config.lower():
+        yield Finding(
+            part,
+            f"runs {endpoint['EndpointConfigName']}, not {config}, which was deployed",
+            "it was rolled back, or changed by hand: see its alarms, then make deploy",
+        )
+
+
+def _model(deployment: Deployment, resources: dict[str, dict[str, str]]) -> Iterator[Finding]:
+    (name,) = resources["AWS::SageMaker::Model"].values()
+    model = deployment.client("sagemaker").describe_model(ModelName=name.rpartition("/")[2])
+    served = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"]
+    promoted = promotion.promoted(deployment)
+    if served == promoted:
+        yield Finding("model", served)
+    else:
+        yield Finding(
+            "model", f"deployed is {served}, promoted is {promoted}", "make deploy, or kennel promote --previous"
+        )
+
+
+def _alarms(deployment: Deployment, names: list[str]) -> Iterator[Finding]:
+    alarms = deployment.client("cloudwatch").describe_alarms(AlarmNames=names, MaxRecords=100)["MetricAlarms"]
+    for name in sorted({*names} - {alarm["AlarmName"] for alarm in alarms}):
+        yield Finding(f"alarm {name}", "missing", "somebody deleted it: change its name in the stack, then make deploy")
+    firing = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
+    for alarm in firing:
+        yield Finding(
+            f"alarm {alarm['AlarmName']}", f"fires: {alarm['StateReason']}", "docs/operations.md has what to do"
+        )
+    if not firing:
+        yield Finding("alarms", f"{len(alarms)}, none fires")
+
+
+def _function(deployment: Deployment) -> Iterator[Finding]:
+    name = deployment.output("Api", "FunctionName")
+    function = deployment.client("lambda").get_function_configuration(FunctionName=name, Qualifier="live")
+    if function.get("State", "Active") == "Active":
+        yield Finding(f"function {name}", f"active, version {function['Version']}")
+    else:
+        yield Finding(
+            f"function {name}", f"{function['State']}: {function.get('StateReason', '')}", "ask again in a minute"
+        )

@@ -1,0 +1,130 @@
+"""What `kennel plan` compares, recommends and prints."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.config import Endpoint, Function
+from kennel.capacity import planning, report
+from kennel.capacity.planning import Assumptions, Goal, Plan, plan
+from kennel.capacity.prices import load
+from kennel.capacity.traffic import shaped
+from kennel.cli import app
+from kennel.errors import KennelError
+
+STEP = shaped("step", 1, 20)
+
+
+def planned(goal: Goal, fewest: int = 1, endpoint: Endpoint | None = None) -> Plan:
+    settings = endpoint or Endpoint(min_instances=1, invocations_per_instance_per_min=10)
+    return plan(STEP, goal, settings, Function(), Assumptions(requests_per_s=12), load(), fewest)
+
+
+@pytest.fixture(scope="module")
+def usual() -> Plan:
+    return planned(Goal(0.5))
+
+
+def test_given_a_step_when_planned_then_one_instance_fails_and_the_cheapest_of_what_meets_the_goal_is_chosen(
+    usual: Plan,
+) -> None:
+    rows = {row.option.name: row for row in usual.endpoints}
+    assert rows["1 fixed, one instance"].outcome.failed > 0.2
+    assert usual.chosen is not None
+    good = [row for row in usual.endpoints if usual.goal.met(row.outcome) and row.option.settings]
+    assert usual.chosen in good
+    assert usual.chosen.usd_per_day == min(row.usd_per_day for row in good)
+    assert usual.chosen.option.endpoint.policy is not None
+    assert rows["3 fixed, for the peak"].usd_per_day > usual.chosen.usd_per_day
+
+
+def test_given_what_is_recommended_when_written_into_a_stage_then_it_is_valid(usual: Plan) -> None:
+    settings = report.settings(usual)
+    assert settings is not None
+    endpoint = Endpoint(**settings["endpoint"])
+    assert endpoint.target_per_min == round(12 * 0.7 * 60)
+    assert Function(**settings["function"]).reserved_concurrency >= 10
+
+
+def test_given_a_stage_that_must_outlive_a_zone_when_planned_then_nothing_with_one_instance_is_recommended() -> None:
+    found = planned(Goal(60.0, failed=1.0), fewest=2)
+    assert found.chosen is not None
+    assert found.chosen.option.endpoint.instances >= 2
+    alone = next(row for row in found.endpoints if row.option.name == "1 fixed, one instance")
+    assert alone.option.settings is None
+    assert "one is in one zone" in alone.option.note
+
+
+def test_given_a_goal_that_nothing_meets_when_planned_then_it_says_what_comes_closest() -> None:
+    found = planned(Goal(0.001))
+    assert found.chosen is None
+    assert report.settings(found) is None
+    assert "Nothing here answers 95% within 1 ms" in report.advice(found)
+
+
+def test_given_an_instance_without_a_metric_of_ten_seconds_when_planned_then_that_policy_is_not_recommended() -> None:
+    names = {
+        row.option.name: row.option.settings for row in planned(Goal(0.5)).endpoints if "concurrency" in row.option.name
+    }
+    assert names
+    assert set(names.values()) == {None}
+    gpu = planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.g5.xlarge", min_instances=1))
+    assert all(row.option.settings for row in gpu.endpoints if "concurrency" in row.option.name)
+
+
+def test_given_less_reserved_than_is_needed_when_planned_then_the_function_throttles_and_more_is_recommended(
+    usual: Plan,
+) -> None:
+    rows = {row.option.name: row.outcome for row in usual.functions}
+    assert rows["10 reserved, as now"].throttled > 0
+    enough = planning.enough_concurrency(usual.chosen or usual.endpoints[0])
+    assert rows[f"{enough} reserved"].throttled == 0
+    assert rows[f"{enough} reserved, 1 to 4 provisioned"].cold_starts < rows[f"{enough} reserved"].cold_starts
+
+
+def test_given_a_type_without_a_price_when_planned_then_it_is_an_error() -> None:
+    with pytest.raises(KennelError, match=r"has no price of ml\.x1\.large"):
+        planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.x1.large"))
+
+
+def test_given_a_plan_when_reported_then_the_page_needs_nothing_else_and_has_every_row(usual: Plan) -> None:
+    page = report.html(usual)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "<script" not in page
+    for row in (*usual.endpoints, *usual.functions):
+        assert row.option.name in page
+    assert page.count("<svg") == 4
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_given_the_command_when_run_then_tables_numbers_and_the_report_agree(tmp_path: Path) -> None:
+    file = tmp_path / "plan.html"
+    arguments = ["plan", "step", "--requests-per-s", "12", "--hours", "0.5", "--output", str(file)]
+    said = CliRunner().invoke(app, [*arguments, "--json"])
+    assert said.exit_code == 0, said.output
+    numbers = json.loads(said.output)
+    assert numbers["report"] == str(file)
+    assert numbers["traffic"]["peak_per_s"] == 20
+    assert {row["name"] for row in numbers["endpoints"]} >= {"1 fixed, one instance", "1 to 4, as the stage is"}
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0, told.output
+    assert "1 fixed, one instance" in told.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.csv"], "There is no file"),
+        (["wave"], "give one of constant"),
+        (["step", "--low", "30"], "low one comes first"),
+        (["step", "--stage", "moon"], "known: dev, prod"),
+        (["counts.csv", "--hours", "2"], "its own times"),
+    ],
+)
+def test_given_wrong_arguments_when_planned_then_the_error_says_what_to_do(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["plan", *arguments])
+    assert result.exit_code != 0
+    assert said in f"{result.output} {result.exception}"
