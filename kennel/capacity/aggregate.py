@@ -114,14 +114,14 @@ def simulate(
     slices = math.ceil(profile.duration_s / SLICE_S)
     total = np.zeros(len(BINS))
     steps = [_Step() for _ in range(min(STEPS, slices))]
-    throttled = refused = late = cold_starts = latency_sum = busy_s = provisioned_s = peak = 0.0
+    throttled = refused = late = cold_starts = latency_sum = busy_s = ready_busy_s = provisioned_s = peak = 0.0
     backlog = invocations = 0.0
     response_s = instance.service_s
     for number in range(slices):
         now = number * SLICE_S
         control.advance(now)
         came = _requests(profile, now)
-        taken, cold = came, 0.0
+        taken, cold, ready_share = came, 0.0, 0.0
         if warm and function:
             running = min(came / SLICE_S, control.active * instance.requests_per_s) * (extra_s + response_s)
             lost, cold = warm.take(running, came)
@@ -130,6 +130,7 @@ def simulate(
             cold_starts += taken * cold
             peak = max(peak, min(function.limit, running + DEVIATIONS * math.sqrt(running)))
             provisioned_s += warm.ready * SLICE_S
+            ready_share = min(1.0, warm.ready / running) if running else 0.0
         # Who waits at an instance is at work in the function: its limit holds there too.
         callers = function.limit / control.active - instance.workers if function else math.inf
         room = max(0.0, min(math.inf if instance.queue is None else instance.queue, callers))
@@ -149,6 +150,7 @@ def simulate(
         refused += turned_away
         latency_sum += answered * (mean_s + extra_s + cold * (function.cold_start_s if function else 0.0))
         busy_s += answered * (mean_s + extra_s)
+        ready_busy_s += ready_share * answered * (mean_s + extra_s)
         total += counts
         steps[number * len(steps) // slices].add(counts, came, control.active)
         invocations += taken / control.active
@@ -177,6 +179,7 @@ def simulate(
         timeline=[step.row(place * step_s, step_s) for place, step in enumerate(steps)],
         instance_s=control.billed_s,
         busy_s=busy_s,
+        ready_busy_s=ready_busy_s,
         provisioned_s=provisioned_s,
         peak_concurrency=peak,
         exact=False,

@@ -242,11 +242,11 @@ def simulate(
     # Behind a cold start: when it reaches the endpoint, its number, when it came, whether on one kept ready.
     delayed: list[tuple[float, int, float, bool]] = []
     own_s = function.own_s if function else 0.0
-    busy_s = waited_s = 0.0
+    busy_s = ready_busy_s = waited_s = 0.0
     peek, step = env.peek, env.step
 
     def serve(now: float, number: int, came: float, ready: bool) -> None:
-        nonlocal busy_s, waited_s
+        nonlocal busy_s, ready_busy_s, waited_s
         done = fleet.take(now, services[number])
         if done is None:
             refused[number] = True
@@ -255,7 +255,9 @@ def simulate(
             latencies[number] = done - came + network_s + own_s
             waited_s += done - now - services[number]
         if pool:
-            busy_s += done - now + network_s + own_s
+            took_s = done - now + network_s + own_s
+            busy_s += took_s
+            ready_busy_s += took_s if ready else 0.0
             pool.end(done + network_s + own_s, ready=ready)
 
     every = max(1, len(arrivals) // 50)
@@ -304,6 +306,7 @@ def simulate(
         timeline=_timeline(profile, arrivals, latencies, fleet.history),
         instance_s=fleet.billed_s,
         busy_s=busy_s,
+        ready_busy_s=ready_busy_s,
         provisioned_s=pool.provisioned_s if pool else 0.0,
         peak_concurrency=pool.peak if pool else 0,
     )

@@ -67,7 +67,7 @@ class Option:
     endpoint: Endpoint
     function: Environments | None
     hourly_usd: float = 0.0
-    function_mode: str = "on-demand"
+    snap_start: bool = False
     note: str = ""
 
 
@@ -132,7 +132,9 @@ def plan(
     # The endpoints are compared behind a function that throttles nobody before the account's limit does.
     called = replace(_environments(function, assumptions), limit=ACCOUNT_LIMIT)
     rows = [
-        _row(option, profile, endpoint, function, assumptions, prices, progress)
+        _row(
+            replace(option, snap_start=function.snap_start), profile, endpoint, function, assumptions, prices, progress
+        )
         for option in endpoint_options(profile, endpoint, instance, called, hourly, assumptions, fewest)
     ]
     usable = [row for row in rows if goal.met(row.outcome) and row.option.settings is not None]
@@ -219,50 +221,35 @@ def endpoint_options(
 def function_options(base: Row, settings: FunctionSettings, assumptions: Assumptions) -> list[Option]:
     """The ways of the function's concurrency, in front of the endpoint of `base`."""
     enough = enough_concurrency(base)
-    environments = _environments(settings, assumptions)
-    bare = replace(environments, provisioned=0, provisioned_max=0)
+    as_now = _environments(settings, assumptions)
+    cold = replace(
+        as_now, cold_start_s=assumptions.function_cold_start_s, limit=enough, provisioned=0, provisioned_max=0
+    )
     kept = settings.provisioned_min or 1
     most = max(kept, settings.provisioned_max or 4)
-
-    def option(name: str, wanted: dict[str, Any] | None, function: Environments, mode: str, note: str = "") -> Option:
-        return replace(
-            base.option,
-            name=name,
-            settings={"function": wanted} if wanted else None,
-            function=function,
-            function_mode=mode,
-            note=note,
-        )
-
     reserved = {"reserved_concurrency": enough}
-    bare = replace(bare, limit=enough)
+
+    def option(name: str, function: Environments, *, snap_start: bool = False, **wanted: Any) -> Option:
+        chosen = {"function": {**reserved, **wanted}}
+        return replace(base.option, name=name, settings=chosen, function=function, snap_start=snap_start, note="")
+
+    unreserved = option("on demand, nothing reserved", replace(cold, limit=ACCOUNT_LIMIT))
     return [
+        replace(unreserved, settings=None, note="the stage always reserves"),
         option(
-            "on demand, nothing reserved",
-            None,
-            replace(bare, limit=ACCOUNT_LIMIT),
-            "on-demand",
-            "the stage always reserves",
+            f"as the stage is: {settings.reserved_concurrency} reserved",
+            as_now,
+            snap_start=settings.snap_start,
+            reserved_concurrency=settings.reserved_concurrency,
         ),
-        option(
-            f"{settings.reserved_concurrency} reserved, as now",
-            {"reserved_concurrency": settings.reserved_concurrency},
-            replace(bare, limit=settings.reserved_concurrency),
-            "on-demand",
-        ),
-        option(f"{enough} reserved", reserved, bare, "on-demand"),
+        option(f"{enough} reserved", cold),
         option(
             f"{enough} reserved, {kept} to {most} provisioned",
-            {**reserved, "provisioned_min": kept, "provisioned_max": most},
-            replace(bare, provisioned=kept, provisioned_max=most),
-            "provisioned",
+            replace(cold, provisioned=kept, provisioned_max=most),
+            provisioned_min=kept,
+            provisioned_max=most,
         ),
-        option(
-            f"{enough} reserved, SnapStart",
-            {**reserved, "snap_start": True},
-            replace(bare, cold_start_s=assumptions.snap_start_s),
-            "snapstart",
-        ),
+        option(f"{enough} reserved, SnapStart", replace(cold, cold_start_s=assumptions.snap_start_s), snap_start=True),
     ]
 
 
@@ -329,13 +316,10 @@ def _function_usd(
     usd, gb = prices.lambda_usd, settings.memory_mib / 1024
     # A throttled call is not billed.
     asked = (outcome.requests - outcome.throttled) * usd["request"]
-    if option.function_mode == "provisioned" or outcome.provisioned_s:
-        # As if all ran on those that are kept ready: what spills over costs more, and is rare where it is planned.
-        return asked + gb * (
-            outcome.provisioned_s * usd["provisioned_gb_s"] + outcome.busy_s * usd["provisioned_busy_gb_s"]
-        )
-    computed = outcome.busy_s * gb * usd["gb_s"]
-    if option.function_mode == "snapstart":
+    on_demand_s = outcome.busy_s - outcome.ready_busy_s
+    computed = gb * (on_demand_s * usd["gb_s"] + outcome.ready_busy_s * usd["provisioned_busy_gb_s"])
+    computed += gb * outcome.provisioned_s * usd["provisioned_gb_s"]
+    if option.snap_start:
         cached = duration_s * gb * usd["snapstart_cache_gb_s"]
         return asked + computed + cached + outcome.cold_starts * gb * usd["snapstart_restore_gb"]
     return asked + computed

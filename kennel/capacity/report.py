@@ -114,7 +114,7 @@ def html(plan: Plan) -> str:
         title=f"{plan.profile.name}: what the endpoint does, and what it costs",
         subtitle=(
             f"{plan.profile.requests:,.0f} requests in {_clock(duration)} (hours:minutes), at most "
-            f"{plan.profile.peak:,.3g} a second; {plan.instance_type}; "
+            f"{_number(plan.profile.peak)} a second; {plan.instance_type}; "
             f"prices of {plan.prices.region} of {plan.prices.date}."
         ),
         advice=advice(plan),

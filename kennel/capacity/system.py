@@ -98,6 +98,8 @@ class Outcome:
     instance_s: float = 0.0
     # What the function and a serverless endpoint are billed for, beside the requests.
     busy_s: float = 0.0
+    # Of it, in environments that are kept ready.
+    ready_busy_s: float = 0.0
     provisioned_s: float = 0.0
     peak_concurrency: float = 0.0
     exact: bool = True

@@ -78,7 +78,7 @@ def test_given_less_reserved_than_is_needed_when_planned_then_the_function_throt
     usual: Plan,
 ) -> None:
     rows = {row.option.name: row.outcome for row in usual.functions}
-    assert rows["10 reserved, as now"].throttled > 0
+    assert rows["as the stage is: 10 reserved"].throttled > 0
     enough = planning.enough_concurrency(usual.chosen or usual.endpoints[0])
     assert rows[f"{enough} reserved"].throttled == 0
     assert rows[f"{enough} reserved, 1 to 4 provisioned"].cold_starts < rows[f"{enough} reserved"].cold_starts

@@ -110,6 +110,8 @@ def test_given_environments_when_traffic_begins_then_the_first_start_cold_unless
     assert cold.cold_starts >= 1
     assert cold.latency_s(1.0) > 0.5
     assert ready.cold_starts == 0
+    assert ready.ready_busy_s == pytest.approx(ready.busy_s)
+    assert cold.ready_busy_s == 0
     assert ready.provisioned_s == pytest.approx(20 * profile.duration_s)
 
 
