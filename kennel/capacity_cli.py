@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import boto3
 import typer
@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from infra.config import Endpoint, Function
 from kennel.capacity import planning, prices, recorded, report, traffic
+from kennel.capacity.system import START_S
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
@@ -40,16 +41,17 @@ def plan(
         float | None, typer.Option(min=0.01, help="Of one instance, measured; the stage's by default.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Requests that an instance computes at the same time.")] = 2,
-    start_s: Annotated[float, typer.Option(min=0, help="From a scale-out to an instance in service.")] = 181.0,
+    start_s: Annotated[float, typer.Option(min=0, help="From a scale-out to an instance in service.")] = START_S,
     seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
     output: Annotated[Path | None, typer.Option(help="The report; build/reports/plan-….html by default.")] = None,
     stage: Stage = "dev",
 ) -> None:
     """Simulate the stage under a traffic: latency, failures and cost of each way to run it, and which to take."""
-    settings = _settings(stage)
+    deployment = Deployment(stage)
+    settings = deployment.settings
     endpoint, function = Endpoint(**settings.get("endpoint", {})), Function(**settings.get("function", {}))
-    profile = _profile(shape, low, high, hours, stage)
+    profile = _profile(shape, low, high, hours, deployment)
     assumptions = planning.Assumptions(
         requests_per_s=requests_per_s or endpoint.requests_per_s, workers=workers, instance_start_s=start_s, seed=seed
     )
@@ -76,7 +78,7 @@ def show() -> None:
     """The table: instances by the hour, Lambda, storage."""
     table = prices.load()
     shown = Table(Column("what"), Column("USD", justify="right"), Column("per"), box=None)
-    for usage in ("hosting", "training", "notebook", "ec2"):
+    for usage in prices.USAGES:
         for name, usd in getattr(table, f"{usage}_usd_h").items():
             shown.add_row(f"{name}, {usage}", f"{usd:g}", "hour")
     for name, usd in table.lambda_usd.items():
@@ -109,15 +111,9 @@ def refresh(
     console.print(f"{prices.TABLE.relative_to(REPOSITORY)} is of {table.date}.", soft_wrap=True)
 
 
-def _settings(stage: str) -> dict[str, Any]:
-    Deployment(stage).region  # noqa: B018  # says which stages there are
-    stages: dict[str, dict[str, Any]] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
-    return stages[stage]
-
-
-def _profile(shape: str, low: float, high: float, hours: float | None, stage: str) -> traffic.Profile:
+def _profile(shape: str, low: float, high: float, hours: float | None, deployment: Deployment) -> traffic.Profile:
     if shape == CLOUDWATCH:
-        return recorded.invocations(Deployment(stage), hours or 24)
+        return recorded.invocations(deployment, hours or 24)
     if shape not in traffic.SHAPES and (Path(shape).suffix or Path(shape).exists()):
         if hours is not None:
             raise KennelError("--hours is for a drawn traffic: a CSV file has its own times.")
@@ -132,12 +128,11 @@ def _table(title: str, rows: list[planning.Row], plan: planning.Plan) -> Table:
     )
     for row in rows:
         outcome = row.outcome
-        most = max(moment["instances"] for moment in outcome.timeline)
         cells = (
             row.option.name,
             *(f"{1000 * outcome.latency_s(share):,.0f}" for share in (0.5, 0.95, 0.99)),
             f"{outcome.failed:.2%}",
-            f"{most:.0f}" if row.option.hourly_usd else "",
+            str(row.most_instances) if row.option.hourly_usd else "",
             f"{row.usd_per_day:,.2f}",
         )
         table.add_row(*cells, style="bold" if row is plan.chosen else "" if plan.goal.met(outcome) else "dim")

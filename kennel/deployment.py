@@ -24,12 +24,17 @@ class Deployment:
     stage: str
 
     @cached_property
-    def region(self) -> str:
-        """The stage's region; raises KennelError for a stage that cdk.json does not have."""
-        stages: dict[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
+    def settings(self) -> dict[str, Any]:
+        """The stage as it stands in cdk.json; raises KennelError for a stage that is not there."""
+        stages: dict[str, dict[str, Any]] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
         if self.stage not in stages:
             raise KennelError(f"No stage {self.stage!r} in cdk.json (known: {', '.join(stages)}): choose with --stage.")
-        return str(stages[self.stage]["region"])
+        return stages[self.stage]
+
+    @property
+    def region(self) -> str:
+        """The stage's region; raises KennelError for a stage that cdk.json does not have."""
+        return str(self.settings["region"])
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -45,36 +50,35 @@ class Deployment:
 
     def output(self, stack: str, key: str) -> str:
         """The output `key` of the stack `stack` ("Data", "Training", …); raises KennelError if it is not deployed."""
-        name = f"Kennel-{self.stage}-{stack}"
-        try:
-            described = self.client("cloudformation").describe_stacks(StackName=name)
-        except ClientError as error:
-            if "does not exist" not in str(error):
-                raise
-            raise self._not_deployed(stack) from None
+        described = self._of_stack(stack, "describe_stacks")
         for output in described["Stacks"][0].get("Outputs", []):
             if output["OutputKey"] == key:
                 return str(output["OutputValue"])
-        raise KennelError(f"The stack {name} has no output {key}: deploy it again with this version.")
+        raise KennelError(f"The stack {self._name(stack)} has no output {key}: deploy it again with this version.")
 
     def resources(self, stack: str) -> dict[str, dict[str, str]]:
         """The physical ids of a stack's resources by type and logical id; raises KennelError if it is not deployed."""
-        try:
-            described = self.client("cloudformation").describe_stack_resources(StackName=f"Kennel-{self.stage}-{stack}")
-        except ClientError as error:
-            if "does not exist" not in str(error):
-                raise
-            raise self._not_deployed(stack) from None
+        described = self._of_stack(stack, "describe_stack_resources")
         found: dict[str, dict[str, str]] = {}
         for item in described["StackResources"]:
             found.setdefault(item["ResourceType"], {})[item["LogicalResourceId"]] = item["PhysicalResourceId"]
         return found
 
-    def _not_deployed(self, stack: str) -> KennelError:
-        target = "training" if stack in ("Data", "Training") else "deploy"
-        return KennelError(
-            f"The stack Kennel-{self.stage}-{stack} is not deployed: run `make {target} STAGE={self.stage}`."
-        )
+    def _name(self, stack: str) -> str:
+        return f"Kennel-{self.stage}-{stack}"
+
+    def _of_stack(self, stack: str, operation: str) -> dict[str, Any]:
+        """What an operation of CloudFormation says of a stack."""
+        try:
+            answer: dict[str, Any] = getattr(self.client("cloudformation"), operation)(StackName=self._name(stack))
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            target = "training" if stack in ("Data", "Training") else "deploy"
+            raise KennelError(
+                f"The stack {self._name(stack)} is not deployed: run `make {target} STAGE={self.stage}`."
+            ) from None
+        return answer
 
     @property
     def model_parameter(self) -> str:

@@ -13,8 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from kennel.capacity.exact import STEPS
-from kennel.capacity.system import BINS, Endpoint, Environments, Floats, Instance, Outcome, quantile
+from kennel.capacity.system import BINS, STEPS, Endpoint, Environments, Floats, Instance, Outcome, moment
 from kennel.capacity.tracking import Tracker
 from kennel.capacity.traffic import DAY_S, Profile
 
@@ -172,7 +171,6 @@ def simulate(
         refused=refused,
         late=late,
         cold_starts=cold_starts,
-        bins=BINS,
         counts=total,
         mean_s=latency_sum / answered if answered else float("nan"),
         mean_wait_s=latency_sum / answered - extra_s - instance.service_s if answered else float("nan"),
@@ -200,15 +198,7 @@ class _Step:
         self._instances = instances
 
     def row(self, second: float, step_s: float) -> dict[str, float]:
-        return {
-            "second": second,
-            "requests_per_s": self._came / step_s,
-            "p50": quantile(BINS, self._counts, 0.5),
-            "p95": quantile(BINS, self._counts, 0.95),
-            "p99": quantile(BINS, self._counts, 0.99),
-            "instances": float(self._instances),
-            "failed": 1 - float(self._counts.sum()) / self._came if self._came else 0.0,
-        }
+        return moment(second, step_s, self._came, self._counts, self._instances)
 
 
 def _requests(profile: Profile, now: float) -> float:

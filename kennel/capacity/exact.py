@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import simpy
 
-from kennel.capacity.system import BINS, Endpoint, Environments, Floats, Instance, Outcome, quantile
+from kennel.capacity.system import BINS, STEPS, Endpoint, Environments, Floats, Instance, Outcome, moment
 from kennel.capacity.tracking import Policy, Tracker
 from kennel.capacity.traffic import DAY_S, Profile
 
 Process = Generator[simpy.Event, Any, Any]
 
-# Of the report's timeline.
-STEPS = 180
 # Random numbers are drawn in blocks.
 BLOCK = 65_536
 
@@ -65,7 +63,6 @@ class _Fleet:
         self._updating = False
         # Invocations by the active instances: the metric of SageMaker.
         self._invocations = 0.0
-        self._in_period = False
         self._draws: Iterator[int] = iter(())
         if endpoint.policy:
             self._tracker = Tracker(endpoint.policy)
@@ -77,7 +74,6 @@ class _Fleet:
         """When one of the instances, chosen at random as SageMaker does, is done; none if it refuses."""
         servers = self.servers
         self._invocations += 1 / len(servers)
-        self._in_period = True
         if len(servers) == 1:
             return servers[0].take(now, service_s)
         number = next(self._draws, None)
@@ -93,10 +89,10 @@ class _Fleet:
     def _track(self, policy: Policy) -> Process:
         while True:
             yield self._env.timeout(policy.period_s)
-            value = self._invocations if self._in_period else None
-            if policy.concurrent and self._in_period:
+            value = self._invocations or None
+            if policy.concurrent and value:
                 value = sum(server.holds(self._env.now) for server in self.servers) / len(self.servers)
-            self._invocations, self._in_period = 0.0, False
+            self._invocations = 0.0
             self._env.process(self._decide(policy, value))
 
     def _decide(self, policy: Policy, value: float | None) -> Process:
@@ -206,7 +202,7 @@ class _Pool:
         settings = self._settings
         tracker = Tracker(settings.policy)
         while True:
-            yield self._env.timeout(60)
+            yield self._env.timeout(settings.policy.period_s)
             self._return(self._env.now)
             used = self._most_ready / self.ready if self._most_ready else None
             self._most_ready = self._ready_busy
@@ -299,7 +295,6 @@ def simulate(
         refused=int(refused.sum()),
         late=int(late.sum()),
         cold_starts=pool.cold_starts if pool else 0,
-        bins=BINS,
         counts=histogram(answered),
         mean_s=float(answered.mean()) if len(answered) else float("nan"),
         mean_wait_s=waited_s / len(answered) if len(answered) else float("nan"),
@@ -336,15 +331,6 @@ def _timeline(
     for start, end, low, high in zip(edges[:-1], edges[1:], places[:-1], places[1:], strict=True):
         part = latencies[low:high]
         counts = histogram(part[~np.isnan(part)])
-        rows.append(
-            {
-                "second": float(start),
-                "requests_per_s": (high - low) / (end - start),
-                "p50": quantile(BINS, counts, 0.5),
-                "p95": quantile(BINS, counts, 0.95),
-                "p99": quantile(BINS, counts, 0.99),
-                "instances": float(history[int(np.searchsorted(times, end, side="right")) - 1][1]),
-                "failed": float(np.isnan(part).mean()) if len(part) else 0.0,
-            }
-        )
+        instances = history[int(np.searchsorted(times, end, side="right")) - 1][1]
+        rows.append(moment(float(start), float(end - start), int(high - low), counts, instances))
     return rows

@@ -9,7 +9,7 @@ from infra.config import Endpoint as EndpointSettings
 from infra.config import Function as FunctionSettings
 from kennel.capacity import aggregate, exact
 from kennel.capacity.prices import Prices
-from kennel.capacity.system import Endpoint, Environments, Instance, Outcome
+from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
 from kennel.capacity.tracking import Policy
 from kennel.capacity.traffic import DAY_S, Profile
 
@@ -33,7 +33,7 @@ class Assumptions:
     requests_per_s: float
     workers: int = 2
     variation: float = 0.3
-    instance_start_s: float = 181.0
+    instance_start_s: float = START_S
     # Function to endpoint and back, TLS, SageMaker's own part.
     network_s: float = 0.010
     function_own_s: float = 0.001
@@ -80,6 +80,11 @@ class Row:
     endpoint_usd: float
     function_usd: float
     duration_s: float
+
+    @property
+    def most_instances(self) -> int:
+        """At any time."""
+        return int(max(moment["instances"] for moment in self.outcome.timeline))
 
     @property
     def usd_per_day(self) -> float:

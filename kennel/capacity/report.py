@@ -33,7 +33,7 @@ def numbers(plan: Plan) -> dict[str, Any]:
             "refused": outcome.refused,
             "late": outcome.late,
             "cold_starts": outcome.cold_starts,
-            "most_instances": _most(found),
+            "most_instances": found.most_instances,
             "usd_per_day": found.usd_per_day,
             "usd_per_million": _finite(found.usd_per_million),
             "exact": outcome.exact,
@@ -155,16 +155,12 @@ def _cells(row: Row, plan: Plan) -> dict[str, Any]:
         "refused": f"{outcome.refused:,.0f}",
         "late": f"{outcome.late:,.0f}",
         "cold": f"{outcome.cold_starts:,.0f}",
-        "instances": f"{_most(row):.0f}" if row.option.hourly_usd else "",
+        "instances": str(row.most_instances) if row.option.hourly_usd else "",
         "per_day": f"{row.usd_per_day:,.2f}",
         "per_million": f"{row.usd_per_million:,.2f}",
         "note": row.option.note,
         "chosen": row is plan.chosen,
     }
-
-
-def _most(row: Row) -> float:
-    return max(step["instances"] for step in row.outcome.timeline)
 
 
 def _path(values: list[float], high: float, *, stairs: bool = False) -> str:

@@ -9,6 +9,11 @@ from kennel.capacity.tracking import Policy
 
 Floats = npt.NDArray[np.float64]
 
+# Upper ends of the latencies' bins in s, from 0.1 ms to an hour. Each is 1.5 % wider than the one before: what is read
+# off them is as precise.
+BINS: Floats = np.geomspace(1e-4, 3600, 1170)
+# Rows of the timeline.
+STEPS = 180
 # AWS published 181 s for instance and image of a scale-out.
 START_S = 181.0
 
@@ -87,8 +92,7 @@ class Outcome:
     refused: float
     late: float
     cold_starts: float
-    # Upper ends of the latencies' bins in seconds, and how many answers are in each.
-    bins: Floats
+    # How many answers are in each of BINS.
     counts: Floats
     # Of all answers, and of what they waited at an instance.
     mean_s: float
@@ -106,7 +110,7 @@ class Outcome:
 
     def latency_s(self, share: float) -> float:
         """The latency that `share` of the answers stay within, in s; nan without an answer."""
-        return quantile(self.bins, self.counts, share)
+        return quantile(self.counts, share)
 
     @property
     def failed(self) -> float:
@@ -114,18 +118,26 @@ class Outcome:
         return (self.throttled + self.refused + self.late) / self.requests if self.requests else 0.0
 
 
-def quantile(bins: Floats, counts: Floats, share: float) -> float:
-    """The value that `share` of what is counted in `bins` stays within, linear within a bin."""
+def quantile(counts: Floats, share: float) -> float:
+    """The latency in s that `share` of what is counted in BINS stays within, linear within a bin; nan for nothing."""
     total = counts.sum()
     if total <= 0:
         return float("nan")
     below = np.cumsum(counts)
-    index = int(np.searchsorted(below, share * total))
-    index = min(index, len(bins) - 1)
-    low = bins[index - 1] if index else 0.0
+    index = min(int(np.searchsorted(below, share * total)), len(BINS) - 1)
+    low = BINS[index - 1] if index else 0.0
     inside = (share * total - (below[index] - counts[index])) / counts[index] if counts[index] else 1.0
-    return float(low + (bins[index] - low) * inside)
+    return float(low + (BINS[index] - low) * inside)
 
 
-# From 0.1 ms to an hour, each 1.5 % wider than the one before: what is read off them is as precise.
-BINS: Floats = np.geomspace(1e-4, 3600, 1170)
+def moment(second: float, step_s: float, came: float, counts: Floats, instances: int) -> dict[str, float]:
+    """A row of the timeline, of the requests that came in `step_s` seconds and the `counts` of those in time."""
+    return {
+        "second": second,
+        "requests_per_s": came / step_s,
+        "p50": quantile(counts, 0.5),
+        "p95": quantile(counts, 0.95),
+        "p99": quantile(counts, 0.99),
+        "instances": float(instances),
+        "failed": 1 - float(counts.sum()) / came if came else 0.0,
+    }

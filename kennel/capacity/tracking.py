@@ -8,6 +8,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
+from infra.config import METRIC_DELAY_S
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -21,7 +23,7 @@ class Policy:
     # Of one datapoint: 60 for invocations, 10 for concurrent requests, whose metric is of high resolution.
     period_s: int = 60
     # CloudWatch delivers a datapoint up to this much later.
-    delay_s: float = 60.0
+    delay_s: float = METRIC_DELAY_S
     scale_out_cooldown_s: int = 300
     scale_in_cooldown_s: int = 300
     datapoints_out: int = 3
