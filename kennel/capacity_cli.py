@@ -1,6 +1,7 @@
-"""The commands about capacity: plan, prices."""
+"""The commands about capacity: plan, compare, prices."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from infra.config import Endpoint, Function
-from kennel.capacity import planning, prices, recorded, report, traffic
+from kennel.capacity import comparing, planning, prices, recorded, report, traffic
 from kennel.capacity.system import START_S
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
@@ -73,6 +74,49 @@ def plan(
     console.print(f"Report: {file}", soft_wrap=True)
 
 
+def compare(
+    shape: Annotated[
+        str, typer.Argument(metavar="TRAFFIC", help="constant, step, daily, spike, or a CSV file, as of kennel plan.")
+    ] = "step",
+    low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times, to each endpoint.")] = 1.0,
+    high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long a drawn traffic lasts.")] = 90.0,
+    picture: Annotated[Path | None, typer.Option(help="What is sent; one that we draw by default.")] = None,
+    period_s: Annotated[
+        int, typer.Option("--period", help="Seconds of a row; CloudWatch on AWS has 60, the embedded AWS from 1 on.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept what it may cost, without being asked.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The report; build/reports/compare-….html by default.")] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Put the fixed and the autoscaled endpoint under the same load, and report what callers and CloudWatch saw."""
+    deployment = Deployment(stage)
+    if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
+        raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")
+    profile = _profile(shape, low, high, minutes / 60, deployment)
+    body = picture.read_bytes() if picture else comparing.drawn()
+    names = comparing.endpoints(deployment)
+    if not yes:
+        _confirm(comparing.warning(deployment, profile))
+    words = f"{profile.name} for {profile.duration_s / 60:g} minutes to {' and '.join(names)}"
+    with step(words, shown=not as_json) as progress:
+        found = comparing.compare(deployment, profile, body, period_s=period_s, seed=seed, progress=progress)
+    file = output or REPORTS / f"compare-{stage}-{Path(shape).stem}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(report.comparison_html(found))
+    if as_json:
+        typer.echo(json.dumps({**report.comparison_numbers(found), "report": str(file)}, indent=2))
+        return
+    console.print(_table("Endpoint", found.rows))
+    for policy in found.policies:
+        console.print(f"{policy['PolicyName']} {report.policy_in_words(policy)}.", soft_wrap=True)
+    for done in found.steps:
+        console.print(f"After {done.second:.0f} s: {done.description} {done.cause}.", soft_wrap=True)
+    console.print(f"Report: {file}", soft_wrap=True)
+
+
 @app.command("show")
 def show() -> None:
     """The table: instances by the hour, Lambda, storage."""
@@ -111,6 +155,14 @@ def refresh(
     console.print(f"{prices.TABLE.relative_to(REPOSITORY)} is of {table.date}.", soft_wrap=True)
 
 
+def _confirm(cost: str) -> None:
+    if not sys.stdin.isatty():
+        raise KennelError(f"{cost} There is nobody to ask: give --yes to accept it.")
+    console.print(cost, soft_wrap=True)
+    if not typer.confirm("Send them?"):
+        raise KennelError("Nothing was sent.")
+
+
 def _profile(shape: str, low: float, high: float, hours: float | None, deployment: Deployment) -> traffic.Profile:
     if shape == CLOUDWATCH:
         return recorded.invocations(deployment, hours or 24)
@@ -121,7 +173,7 @@ def _profile(shape: str, low: float, high: float, hours: float | None, deploymen
     return traffic.shaped(shape, low, high, hours)
 
 
-def _table(title: str, rows: list[planning.Row], plan: planning.Plan) -> Table:
+def _table(title: str, rows: list[planning.Row], plan: planning.Plan | None = None) -> Table:
     names = ("p50", "p95", "p99 ms", "failed", "most", "USD a day")
     table = Table(
         Column(title, no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in names), box=None
@@ -135,5 +187,6 @@ def _table(title: str, rows: list[planning.Row], plan: planning.Plan) -> Table:
             str(row.most_instances) if row.option.hourly_usd else "",
             f"{row.usd_per_day:,.2f}",
         )
-        table.add_row(*cells, style="bold" if row is plan.chosen else "" if plan.goal.met(outcome) else "dim")
+        good = plan is None or plan.goal.met(outcome)
+        table.add_row(*cells, style="bold" if plan and row is plan.chosen else "" if good else "dim")
     return table

@@ -35,6 +35,7 @@ app.command()(training_cli.train)
 app.command()(training_cli.tune)
 app.command()(training_cli.report)
 app.command()(capacity_cli.plan)
+app.command()(capacity_cli.compare)
 app.add_typer(capacity_cli.app, name="prices")
 app.add_typer(local, name="local")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from kennel.errors import KennelError
@@ -41,10 +42,10 @@ class Deployment:
         """The operator's credentials in the stage's region."""
         return boto3.Session(region_name=self.region)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config | None = None) -> Any:
         """A client of an AWS service in the stage's region."""
         try:
-            return self.session.client(service)
+            return self.session.client(service, config=config)
         except ValueError as error:  # of AWS_ENDPOINT_URL, as botocore says it
             raise KennelError(f"{error}: set AWS_ENDPOINT_URL to an address, or unset it.") from None
 

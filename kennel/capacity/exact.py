@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from kennel.capacity.system import BINS, STEPS, Endpoint, Environments, Floats, Instance, Outcome, moment
+from kennel.capacity.system import STEPS, Endpoint, Environments, Floats, Instance, Outcome, histogram, moment
 from kennel.capacity.tracking import Policy, Tracker
 from kennel.capacity.traffic import DAY_S, Profile
 
@@ -305,12 +305,6 @@ def simulate(
         provisioned_s=pool.provisioned_s if pool else 0.0,
         peak_concurrency=pool.peak if pool else 0,
     )
-
-
-def histogram(latencies: Floats) -> Floats:
-    """How many of `latencies` are in each bin."""
-    where = np.clip(np.searchsorted(BINS, latencies), 0, len(BINS) - 1)
-    return np.bincount(where, minlength=len(BINS)).astype(np.float64)
 
 
 def _services(instance: Instance, number: int, random: np.random.Generator) -> list[float]:

@@ -84,7 +84,7 @@ class Row:
     @property
     def most_instances(self) -> int:
         """At any time."""
-        return int(max(moment["instances"] for moment in self.outcome.timeline))
+        return round(max(moment["instances"] for moment in self.outcome.timeline))
 
     @property
     def usd_per_day(self) -> float:

@@ -1,17 +1,27 @@
-"""The report of a plan: one HTML file that needs nothing else, and the same as numbers."""
+"""The report of a plan, or of a comparison: one HTML file that needs nothing else; a plan also as numbers."""
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from kennel.capacity.planning import Plan, Row, enough_concurrency
+from kennel.capacity.comparing import Comparison
+from kennel.capacity.planning import Goal, Plan, Row, enough_concurrency
+from kennel.capacity.traffic import HOUR_S, Profile
 
 # Of the plots: as many as can be told apart.
 LINES = 4
 WIDTH, HEIGHT, LEFT, BASE = 890.0, 180.0, 60.0, 190.0
+# Shorter times are shown with their seconds.
+SHORT_S = HOUR_S / 2
+FAILURES = (
+    ("throttled", "429: more at the same time than the function may run"),
+    ("refused", "503: an instance's queue is full"),
+    ("late", "after the endpoint's timeout; nobody asks again"),
+)
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
@@ -21,23 +31,13 @@ def numbers(plan: Plan) -> dict[str, Any]:
     """The plan for programs; latencies in s, costs in USD."""
 
     def row(found: Row) -> dict[str, Any]:
-        outcome = found.outcome
         return {
-            "name": found.option.name,
+            **_numbers(found),
             "settings": found.option.settings,
             "note": found.option.note,
-            **{f"p{share}_s": _finite(outcome.latency_s(share / 100)) for share in (50, 95, 99)},
-            "requests": outcome.requests,
-            "answered": outcome.answered,
-            "throttled": outcome.throttled,
-            "refused": outcome.refused,
-            "late": outcome.late,
-            "cold_starts": outcome.cold_starts,
-            "most_instances": found.most_instances,
-            "usd_per_day": found.usd_per_day,
-            "usd_per_million": _finite(found.usd_per_million),
-            "exact": outcome.exact,
-            "meets_goal": plan.goal.met(outcome),
+            "cold_starts": found.outcome.cold_starts,
+            "exact": found.outcome.exact,
+            "meets_goal": plan.goal.met(found.outcome),
         }
 
     return {
@@ -82,56 +82,138 @@ def advice(plan: Plan) -> str:
 
 
 def html(plan: Plan) -> str:
-    """The report."""
-    shown = _shown(plan)
-    duration = plan.profile.duration_s
+    """The report of a plan."""
     wanted = settings(plan)
-
-    def series(key: str, scale: float = 1.0) -> tuple[list[dict[str, str]], float]:
-        values = {row.option.name: [scale * step[key] for step in row.outcome.timeline] for row in shown}
-        finite = [value for line in values.values() for value in line if math.isfinite(value)]
-        high = _round_up(max(finite, default=1.0))
-        return [
-            {"name": name, "colour": f"s{number}", "path": _path(line, high, stairs=key == "instances")}
-            for number, (name, line) in enumerate(values.items())
-        ], high
-
-    charts = []
-    rates = [{"name": "requests", "colour": "soft", "path": ""}]
-    steps = [step["requests_per_s"] for step in shown[0].outcome.timeline]
-    high = _round_up(max(steps))
-    rates[0]["path"] = _path(steps, high, stairs=True)
-    charts.append({"label": "Requests", "unit": "a second", "series": rates, "high": high, "shown": _number})
-    for label, unit, key, scale in (
-        ("Instances in service", "", "instances", 1.0),
-        ("95 % are answered within", "ms", "p95", 1000.0),
-        ("Without an answer", "%", "failed", 100.0),
-    ):
-        lines, high = series(key, scale)
-        charts.append({"label": label, "unit": unit, "series": lines, "high": high, "shown": _number})
     engines = {row.outcome.exact for row in (*plan.endpoints, *plan.functions)}
-    return TEMPLATES.get_template("report.html.jinja").render(
-        title=f"{plan.profile.name}: what the endpoint does, and what it costs",
-        subtitle=(
-            f"{plan.profile.requests:,.0f} requests in {_clock(duration)} (hours:minutes), at most "
-            f"{_number(plan.profile.peak)} a second; {plan.instance_type}; "
-            f"prices of {plan.prices.region} of {plan.prices.date}."
-        ),
+    return _render(
+        plan.profile,
+        f"{plan.instance_type}; prices of {plan.prices.region} of {plan.prices.date}",
+        _shown(plan),
         advice=advice(plan),
         paste=json.dumps(wanted, indent=2) if wanted else "",
-        duration_s=duration,
-        clock=_clock,
-        charts=charts,
-        legend=[{"name": row.option.name, "colour": f"s{number}"} for number, row in enumerate(shown)],
-        endpoints=[_cells(row, plan) for row in plan.endpoints],
-        functions=[_cells(row, plan) for row in plan.functions],
+        endpoints=[_cells(row, plan.goal, plan.chosen) for row in plan.endpoints],
+        functions=[_cells(row, plan.goal, plan.chosen) for row in plan.functions],
         facts=[
             *((name.replace("_", " "), f"{value:g}") for name, value in vars(plan.assumptions).items()),
             ("simulation", "every request" if engines == {True} else "ten seconds at a time, with expected numbers"),
-            ("throttled", "429: more at the same time than the function may run"),
-            ("refused", "503: an instance's queue is full"),
-            ("late", "after the endpoint's timeout; nobody asks again"),
+            *FAILURES,
         ],
+    )
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """The same report, of what was measured."""
+    scaled = comparison.policies
+    return _render(
+        comparison.profile,
+        f"measured from {comparison.begun:%Y-%m-%d %H:%M} UTC on; {comparison.instance_type}; prices of "
+        f"{comparison.prices.region} of {comparison.prices.date}",
+        comparison.rows,
+        more=[("95 % of the model's own times, by CloudWatch", "ms", comparison.model_p95_s, 1000.0)],
+        endpoints=[_cells(row) for row in comparison.rows],
+        functions=[],
+        facts=[
+            *((policy["PolicyName"], policy_in_words(policy)) for policy in scaled),
+            ("instances", "{} to {}".format(*comparison.bounds)),
+            *((_clock(step.second), f"{step.description} {step.cause}") for step in comparison.steps),
+            ("latencies", "as the callers saw them, from when a request was due"),
+            ("instances over time", "Invocations by InvocationsPerInstance, of CloudWatch"),
+            *FAILURES,
+        ],
+    )
+
+
+def comparison_numbers(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for programs; latencies in s, costs in USD, instances for each step of `step_s`."""
+    timeline = comparison.rows[0].outcome.timeline
+    return {
+        "traffic": {"name": comparison.profile.name, "duration_s": comparison.profile.duration_s},
+        "begun": comparison.begun.isoformat(),
+        "step_s": timeline[1]["second"] if len(timeline) > 1 else comparison.profile.duration_s,
+        "endpoints": [
+            {**_numbers(row), "instances": [step["instances"] for step in row.outcome.timeline]}
+            for row in comparison.rows
+        ],
+        "policies": [
+            {key: policy[key] for key in ("PolicyName", "TargetTrackingScalingPolicyConfiguration")}
+            for policy in comparison.policies
+        ],
+        "bounds": comparison.bounds,
+        "steps": [vars(step) for step in comparison.steps],
+    }
+
+
+def _numbers(found: Row) -> dict[str, Any]:
+    outcome = found.outcome
+    return {
+        "name": found.option.name,
+        **{f"p{share}_s": _finite(outcome.latency_s(share / 100)) for share in (50, 95, 99)},
+        "requests": outcome.requests,
+        "answered": outcome.answered,
+        "throttled": outcome.throttled,
+        "refused": outcome.refused,
+        "late": outcome.late,
+        "most_instances": found.most_instances,
+        "usd_per_day": found.usd_per_day,
+        "usd_per_million": _finite(found.usd_per_million),
+    }
+
+
+def policy_in_words(policy: dict[str, Any]) -> str:
+    """A target tracking policy, as DescribeScalingPolicies has it."""
+    config = policy["TargetTrackingScalingPolicyConfiguration"]
+    metric = config["PredefinedMetricSpecification"]["PredefinedMetricType"]
+    return (
+        f"keeps {metric} at {config['TargetValue']:g}; waits {config.get('ScaleOutCooldown', 300)} s after a step "
+        f"out, {config.get('ScaleInCooldown', 300)} s after one in"
+    )
+
+
+def _render(
+    profile: Profile,
+    subtitle: str,
+    drawn: list[Row],
+    *,
+    more: Sequence[tuple[str, str, dict[str, list[float]], float]] = (),
+    **parts: Any,
+) -> str:
+    """Fills the template; `more` are further charts: label, unit, values by line, and what they are multiplied by."""
+
+    def timeline(key: str) -> dict[str, list[float]]:
+        return {row.option.name: [step[key] for step in row.outcome.timeline] for row in drawn}
+
+    def chart(
+        label: str, unit: str, values: dict[str, list[float]], scale: float = 1.0, *, stairs: bool = False
+    ) -> dict[str, Any]:
+        lines = {name: [scale * value for value in line] for name, line in values.items()}
+        finite = [value for line in lines.values() for value in line if math.isfinite(value)]
+        high = _round_up(max(finite, default=1.0))
+        series = [
+            {"name": name, "colour": colours.get(name, "soft"), "path": _path(line, high, stairs=stairs)}
+            for name, line in lines.items()
+        ]
+        return {"label": label, "unit": unit, "series": series, "high": high, "shown": _number}
+
+    colours = {row.option.name: f"s{number}" for number, row in enumerate(drawn)}
+    requests = {"requests": [step["requests_per_s"] for step in drawn[0].outcome.timeline]}
+    charts = [
+        chart("Requests", "a second", requests, stairs=True),
+        chart("Instances in service", "", timeline("instances"), stairs=True),
+        chart("95 % are answered within", "ms", timeline("p95"), 1000.0),
+        *(chart(*other) for other in more),
+        chart("Without an answer", "%", timeline("failed"), 100.0),
+    ]
+    return TEMPLATES.get_template("report.html.jinja").render(
+        title=f"{profile.name}: what the endpoint does, and what it costs",
+        subtitle=(
+            f"{profile.requests:,.0f} requests in {_clock(profile.duration_s)}, at most {_number(profile.peak)} a "
+            f"second; {subtitle}."
+        ),
+        duration_s=profile.duration_s,
+        clock=_clock,
+        charts=charts,
+        legend=[{"name": name, "colour": colour} for name, colour in colours.items()],
+        **parts,
     )
 
 
@@ -144,13 +226,13 @@ def _shown(plan: Plan) -> list[Row]:
     return [*fixed, *current, *(chosen or scaled[:1])][:LINES]
 
 
-def _cells(row: Row, plan: Plan) -> dict[str, Any]:
+def _cells(row: Row, goal: Goal | None = None, chosen: Row | None = None) -> dict[str, Any]:
     outcome = row.outcome
     return {
         "name": row.option.name,
         **{f"p{share}": _number(1000 * outcome.latency_s(share / 100)) for share in (50, 95, 99)},
         "failed": f"{outcome.failed:.2%}",
-        "fails": outcome.failed > plan.goal.failed,
+        "fails": goal is not None and outcome.failed > goal.failed,
         "throttled": f"{outcome.throttled:,.0f}",
         "refused": f"{outcome.refused:,.0f}",
         "late": f"{outcome.late:,.0f}",
@@ -159,7 +241,7 @@ def _cells(row: Row, plan: Plan) -> dict[str, Any]:
         "per_day": f"{row.usd_per_day:,.2f}",
         "per_million": f"{row.usd_per_million:,.2f}",
         "note": row.option.note,
-        "chosen": row is plan.chosen,
+        "chosen": row is chosen,
     }
 
 
@@ -201,5 +283,7 @@ def _finite(value: float) -> float | None:
 
 
 def _clock(seconds: float) -> str:
+    if seconds < SHORT_S:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
     minutes = round(seconds / 60)
-    return f"{minutes // 60}:{minutes % 60:02d}"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -118,6 +118,12 @@ class Outcome:
         return (self.throttled + self.refused + self.late) / self.requests if self.requests else 0.0
 
 
+def histogram(latencies: Floats) -> Floats:
+    """How many of `latencies` are in each of BINS."""
+    where = np.clip(np.searchsorted(BINS, latencies), 0, len(BINS) - 1)
+    return np.bincount(where, minlength=len(BINS)).astype(np.float64)
+
+
 def quantile(counts: Floats, share: float) -> float:
     """The latency in s that `share` of what is counted in BINS stays within, linear within a bin; nan for nothing."""
     total = counts.sum()
@@ -130,7 +136,7 @@ def quantile(counts: Floats, share: float) -> float:
     return float(low + (BINS[index] - low) * inside)
 
 
-def moment(second: float, step_s: float, came: float, counts: Floats, instances: int) -> dict[str, float]:
+def moment(second: float, step_s: float, came: float, counts: Floats, instances: float) -> dict[str, float]:
     """A row of the timeline, of the requests that came in `step_s` seconds and the `counts` of those in time."""
     return {
         "second": second,

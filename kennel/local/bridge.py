@@ -14,8 +14,10 @@ from moto.sagemaker.models import sagemaker_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 
+from kennel.local.faults import Fault
 from kennel.local.resources import provisioners
-from kennel.local.sagemaker import Fault, SageMaker
+from kennel.local.sagemaker import SageMaker
+from kennel.local.scaling import Scaling
 from kennel.local.settings import ACCOUNT, REGION
 from kennel.local.workarounds import absent_members_are_described_as_empty
 
@@ -25,15 +27,18 @@ Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Awai
 _moto = Client(DomainDispatcherApplication(create_backend_app))
 
 
-def install(sagemaker: SageMaker, endpoint: str) -> None:
+def install(sagemaker: SageMaker, scaling: Scaling, endpoint: str) -> None:
     """Adds the services and the resource types to ministack; `endpoint` is where it listens."""
     router.SERVICE_PATTERNS["sagemaker"] = {"target_prefixes": ["SageMaker"], "credential_scope": "sagemaker"}
     router.SERVICE_PATTERNS["application-autoscaling"] = {
         "target_prefixes": ["AnyScaleFrontendService"],
         "credential_scope": "application-autoscaling",
     }
-    ministack.app.SERVICE_HANDLERS["sagemaker"] = _service("sagemaker", sagemaker.operations())
-    ministack.app.SERVICE_HANDLERS["application-autoscaling"] = _service("application-autoscaling", {})
+    for service, operations in (
+        ("sagemaker", sagemaker.operations()),
+        ("application-autoscaling", scaling.operations()),
+    ):
+        ministack.app.SERVICE_HANDLERS[service] = _service(service, operations)
     _add_resource_types(endpoint)
 
 

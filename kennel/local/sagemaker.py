@@ -4,14 +4,16 @@ Each overlay gets the call's parameters and `record`, which asks moto and so val
 stores is then brought in line with what really happens.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterTuningJob, sagemaker_backends
 
-from kennel.local.fleets import Fleets, FleetSettings, Unavailable
+from kennel.local.endpoints import Endpoints, Rollout
+from kennel.local.faults import Fault
+from kennel.local.fleets import FleetSettings, Unavailable
 from kennel.local.jobs import Jobs
+from kennel.local.scaling import forget, scaled
 from kennel.local.settings import ACCOUNT, REGION
 from kennel.local.tuner import Tuner
 
@@ -19,29 +21,13 @@ Parameters = dict[str, Any]
 Record = Callable[..., Parameters]
 
 
-class Fault(Exception):
-    """An error of the service: HTTP status, code and message, as AWS's JSON protocols carry them."""
-
-    def __init__(self, status: int, code: str, message: str, **fields: Any) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-        self.document = {"__type": code, "message": message, "Message": message, **fields}
-
-    @classmethod
-    def of(cls, status: int, answer: bytes) -> "Fault":
-        """The fault in an answer of moto's."""
-        document = json.loads(answer)
-        message = document.get("message") or document.get("Message") or answer.decode(errors="replace")
-        return cls(status, document.get("__type", "InternalFailure").rpartition("#")[2], message)
-
-
 class SageMaker:
     """The operations of SageMaker that do something here, over moto's records."""
 
-    def __init__(self, jobs: Jobs, tuner: Tuner, fleets: Fleets) -> None:
+    def __init__(self, jobs: Jobs, tuner: Tuner, endpoints: Endpoints) -> None:
         self._jobs = jobs
         self._tuner = tuner
-        self._fleets = fleets
+        self._endpoints = endpoints
 
     def operations(self) -> dict[str, Callable[..., Any]]:
         """The overlays, by API operation."""
@@ -105,7 +91,7 @@ class SageMaker:
         answer = record()
         endpoint: FakeEndpoint = _backend().endpoints[name]
         endpoint.endpoint_status = "Creating"
-        self._fleets.deploy(endpoint, settings)
+        self._endpoints.deploy(endpoint, settings, Rollout())
         return answer
 
     def update_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
@@ -115,25 +101,27 @@ class SageMaker:
         if endpoint.endpoint_status != "InService":
             raise Fault(400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}")
         settings = self._settings(parameters["EndpointConfigName"])
+        _refuse_another_type(endpoint, self._settings(endpoint.endpoint_config_name), settings)
         if parameters.get("RetainAllVariantProperties") and endpoint.production_variants:
             settings = settings.resized(endpoint.production_variants[0]["DesiredInstanceCount"])
         endpoint.endpoint_status, endpoint.failure_reason = "Updating", None
-        self._fleets.deploy(endpoint, settings)
+        self._endpoints.deploy(endpoint, settings, Rollout.of(parameters.get("DeploymentConfig", {})))
         return {"EndpointArn": endpoint.arn}
 
     def update_capacities(self, parameters: Parameters, record: Record) -> Parameters:
         """Changes the number of instances."""
         endpoint = self._endpoint(parameters["EndpointName"])
-        count = parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
-        settings = self._settings(endpoint.endpoint_config_name).resized(count)
+        if endpoint.endpoint_status != "InService":
+            raise Fault(400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}")
         endpoint.endpoint_status = "Updating"
-        self._fleets.resize(endpoint, settings)
+        self._endpoints.resize(endpoint, parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"])
         return {"EndpointArn": endpoint.arn}
 
     def delete_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
-        """Forgets the endpoint and stops its fleet."""
+        """Forgets the endpoint and what scaled it, and stops its fleet."""
         answer = record()
-        self._fleets.remove(parameters["EndpointName"])
+        self._endpoints.remove(parameters["EndpointName"])
+        forget(parameters["EndpointName"])
         return answer
 
     def create_model(self, parameters: Parameters, record: Record) -> Parameters:
@@ -149,7 +137,7 @@ class SageMaker:
         """Passes the request to an instance; its errors become ModelError, as in SageMaker."""
         self._endpoint(name, f"Endpoint {name} of account {ACCOUNT} not found.")
         try:
-            status, answer_headers, answer = self._fleets.invoke(name, headers, body)
+            status, answer_headers, answer = self._endpoints.invoke(name, headers, body)
         except Unavailable as error:
             raise Fault(503, "ServiceUnavailable", str(error)) from None
         if status >= 400:
@@ -172,6 +160,7 @@ class SageMaker:
         return FleetSettings(
             config_name=config_name,
             variant=variant["VariantName"],
+            instance_type=variant["InstanceType"],
             instances=int(variant.get("InitialInstanceCount", 1)),
             package_uri=model.primary_container["ModelDataSource"]["S3DataSource"]["S3Uri"],
             role_arn=model.execution_role_arn,
@@ -195,6 +184,17 @@ class SageMaker:
         if job is None:
             raise Fault(400, "ValidationException", f"Requested resource not found: training job {name}")
         return job
+
+
+def _refuse_another_type(endpoint: FakeEndpoint, before: FleetSettings, after: FleetSettings) -> None:
+    if before.instance_type != after.instance_type and scaled(endpoint.endpoint_name):
+        raise Fault(
+            400,
+            "ValidationException",
+            f"Cannot change the instance type of variant {after.variant} of {endpoint.endpoint_name} from "
+            f"{before.instance_type} to {after.instance_type}: it is registered as a scalable target; deregister it "
+            "from Application Auto Scaling first",
+        )
 
 
 def _backend() -> Any:

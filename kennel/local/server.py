@@ -31,27 +31,29 @@ def main() -> None:
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
 
-    from kennel.local import authorization, bridge, deploys, workarounds
-    from kennel.local.fleets import Fleets
+    from kennel.local import alarms, authorization, bridge, deploys, workarounds
+    from kennel.local.endpoints import Endpoints
     from kennel.local.jobs import Jobs
     from kennel.local.machines import Machines
+    from kennel.local.metrics import EndpointMetrics
     from kennel.local.processes import Processes
     from kennel.local.sagemaker import SageMaker
+    from kennel.local.scaling import Scaling
     from kennel.local.tuner import Tuner
 
     processes = Processes()
     jobs = Jobs(processes, folder / "jobs", endpoint)
-    sagemaker = SageMaker(
-        jobs,
-        Tuner(jobs),
-        Fleets(processes, folder / "endpoints", endpoint),
-    )
-    bridge.install(sagemaker, endpoint)
+    metrics = EndpointMetrics()
+    endpoints = Endpoints(processes, folder / "endpoints", endpoint, metrics, alarms.firing)
+    scaling = Scaling(metrics, endpoints.resize)
+    bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
     workarounds.apply()
+    alarms.install()
     record = authorization.Record(folder)
     authorization.install(record)
     deploys.install(record)
     Machines(processes, folder / "instances", endpoint).watch()
+    scaling.watch()
     try:
         asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
     finally:

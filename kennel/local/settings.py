@@ -22,6 +22,15 @@ CREDENTIAL_VARIABLES = (
 )
 
 
+# How many times faster than AWS's the control loops run: metrics' minutes, alarms, scaling, the baking of an update.
+DEFAULT_SPEED = 60
+
+
+def speed() -> float:
+    """KENNEL_LOCAL_SPEED, or 60: what takes AWS a minute takes a second. 1 is AWS's own."""
+    return float(os.environ.get("KENNEL_LOCAL_SPEED", DEFAULT_SPEED))
+
+
 def state_dir() -> Path:
     """Where the state file, the log and the jobs' folders are: KENNEL_LOCAL_DIR, or build/local."""
     return Path(os.environ.get("KENNEL_LOCAL_DIR", "build/local")).resolve()

@@ -26,6 +26,8 @@ ORDER = [
     "ec2",
     "notebook",
     "changes",
+    "rollouts",
+    "scaling",
     "deploys",
     "usage",
     "destroy",

@@ -1,0 +1,79 @@
+"""Alarms as CloudWatch evaluates them: a metric with exactly these dimensions, period by period, M of N breaching."""
+
+import math
+import operator
+import time
+from typing import Any
+
+from ministack.services import cloudwatch
+
+from infra.config import METRIC_DELAY_S
+from kennel.local.metrics import datapoint
+from kennel.local.settings import speed
+
+COMPARISONS = {
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "GreaterThanThreshold": operator.gt,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+
+
+def install() -> None:
+    """Lets ministack evaluate alarms like this.
+
+    ministack 1.5.33 takes all metrics of a name whatever their dimensions, takes all periods as one, and never leaves
+    ALARM for lack of data: an alarm on another variant's errors would roll back an update here, and never on AWS.
+    """
+    cloudwatch._evaluate_alarm = _evaluate
+
+
+def evaluate_all() -> None:
+    """Brings every alarm's state up to date."""
+    cloudwatch._evaluate_all_alarms()
+
+
+def firing(names: tuple[str, ...]) -> list[str]:
+    """Those of the alarms that are in ALARM."""
+    alarms = [cloudwatch._alarms.get(name) for name in names]
+    return [alarm["AlarmName"] for alarm in alarms if alarm and alarm["StateValue"] == "ALARM"]
+
+
+def recent(metric: dict[str, Any], periods: int, *, now: float | None = None) -> list[float | None]:
+    """The last `periods` datapoints of a metric, oldest first, as they would be `speed()` times slower.
+
+    A period is that much shorter here, and a sum or count is that much larger: rates are what they are.
+    """
+    shorter_s = max(float(metric.get("Period", 60)) / speed(), 1.0)
+    scale = float(metric.get("Period", 60)) / shorter_s
+    last = math.floor(((now or time.time()) - METRIC_DELAY_S / speed()) / shorter_s) * shorter_s
+    values = [datapoint(metric, last - (n + 1) * shorter_s, last - n * shorter_s) for n in reversed(range(periods))]
+    if metric.get("Statistic") in ("Sum", "SampleCount"):
+        return [None if value is None else value * scale for value in values]
+    return values
+
+
+def _evaluate(alarm: dict[str, Any]) -> None:
+    if not alarm.get("MetricName"):
+        return
+    values = recent(alarm, int(alarm.get("EvaluationPeriods", 1)))
+    state = _state(alarm, values)
+    if state == alarm["StateValue"]:
+        return
+    shown = ", ".join("none" if value is None else f"{value:g}" for value in values)
+    reason = f"Threshold Crossed: datapoints [{shown}], threshold {alarm['Threshold']:g}"
+    old, alarm["StateValue"], alarm["StateReason"] = alarm["StateValue"], state, reason
+    alarm["StateUpdatedTimestamp"] = int(time.time())
+    cloudwatch._record_history(alarm["AlarmName"], old, state, reason)
+    cloudwatch._dispatch_alarm_actions(alarm, old, state, reason)
+    cloudwatch._evaluate_parent_alarms(alarm)
+
+
+def _state(alarm: dict[str, Any], values: list[float | None]) -> str:
+    missing = alarm.get("TreatMissingData", "missing")
+    if all(value is None for value in values) and missing in ("missing", "ignore"):
+        return "INSUFFICIENT_DATA" if missing == "missing" else str(alarm["StateValue"])
+    breaches = COMPARISONS[alarm["ComparisonOperator"]]
+    breaching = [missing == "breaching" if value is None else breaches(value, alarm["Threshold"]) for value in values]
+    needed = int(alarm.get("DatapointsToAlarm") or len(values))
+    return "ALARM" if sum(breaching) >= needed else "OK"

@@ -1,0 +1,20 @@
+"""Errors of the services that are played here."""
+
+import json
+from typing import Any
+
+
+class Fault(Exception):
+    """An error of the service: HTTP status, code and message, as AWS's JSON protocols carry them."""
+
+    def __init__(self, status: int, code: str, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+        self.document = {"__type": code, "message": message, "Message": message, **fields}
+
+    @classmethod
+    def of(cls, status: int, answer: bytes) -> "Fault":
+        """The fault in an answer of moto's."""
+        document = json.loads(answer)
+        message = document.get("message") or document.get("Message") or answer.decode(errors="replace")
+        return cls(status, document.get("__type", "InternalFailure").rpartition("#")[2], message)
