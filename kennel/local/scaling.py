@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.applicationautoscaling.models import FakeApplicationAutoscalingPolicy, applicationautoscaling_backends
 from moto.sagemaker.models import FakeEndpoint, sagemaker_backends
 
 from kennel.capacity.tracking import Policy, Tracker
@@ -43,12 +43,19 @@ class Scaling:
         return {"DescribeScalingActivities": self.activities, "PutScalingPolicy": self.put_policy}
 
     def put_policy(self, parameters: dict[str, Any], record: Callable[..., Any]) -> Any:
-        """Records a policy, if there is its metric here."""
+        """Records a policy, if there is its metric here; one that is changed keeps its ARN, which moto gives anew."""
         config = parameters.get("TargetTrackingScalingPolicyConfiguration", {})
         metric = config.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
         if parameters["ServiceNamespace"] == "sagemaker" and metric != INVOCATIONS:
             raise Fault(400, "ValidationException", f"The embedded AWS publishes no {metric}: leave the policy out")
-        return record()
+        policies = applicationautoscaling_backends[ACCOUNT][REGION].policies
+        names = ("ServiceNamespace", "ResourceId", "ScalableDimension", "PolicyName")
+        key = FakeApplicationAutoscalingPolicy.formulate_key(*(parameters[name] for name in names))
+        before = policies.get(key)
+        answer = record()
+        if before:
+            policies[key].policy_arn = answer["PolicyARN"] = before.policy_arn
+        return answer
 
     def activities(self, parameters: dict[str, Any], record: Callable[..., Any]) -> dict[str, Activities]:
         """What was scaled and why, newest first."""
