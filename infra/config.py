@@ -67,10 +67,21 @@ class InstanceHours(_Hours):
     max_instances: int = Field(ge=1)
 
 
+class Serverless(_Settings):
+    """An endpoint without instances, which costs nothing at rest and starts when it is asked."""
+
+    memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
+    max_concurrency: int = Field(10, ge=1, le=200, description="more requests at the same time are throttled")
+
+
 class Endpoint(_Settings):
-    """The fixed and the autoscaled endpoint; both run the same model on the same instance type."""
+    """The fixed and the autoscaled endpoint, on the same model and instance type; or one that is serverless."""
 
     instance_type: str = Field("ml.m5.large", pattern=r"^ml\.")
+    scaling_registered_for: str | None = Field(
+        "ml.m5.large", description="the instance type that scales: instance_type again, or none, which does not scale"
+    )
+    serverless: Serverless | None = Field(None, description="in place of instances")
     fixed: bool = Field(False, description="whether the fixed endpoint is deployed beside the autoscaled one")
     fixed_instances: int = Field(2, ge=1)
     min_instances: int = Field(2, ge=1)
@@ -85,6 +96,9 @@ class Endpoint(_Settings):
     scale_out_cooldown_s: int = Field(60, ge=0)
     scale_in_cooldown_s: int = Field(300, ge=0)
     model_threads: int | None = Field(None, ge=1, description="of each instance; none takes one more than cores")
+    capture_percent: int = Field(100, ge=0, le=100, description="of the answers kept in the model bucket; 0 is none")
+    capture_pictures: bool = Field(False, description="whether the pictures are kept beside them")
+    capture_days: int = Field(30, ge=1, description="captures are kept this long")
     timeout_s: int = Field(20, ge=1, le=60, description="what the function allows an invocation")
     canary_percent: int | None = Field(None, ge=1, le=50, description="none shifts all traffic at once")
     bake_time_s: int = Field(360, ge=0, le=3600, description="how long an update is watched before it completes")
@@ -96,7 +110,9 @@ class Endpoint(_Settings):
 
     @model_validator(mode="after")
     def _deployable(self) -> Self:
-        errors = []
+        errors = [*self._not_serverless(), *self._another_type()]
+        if self.capture_pictures and not self.capture_percent:
+            errors.append("capture_pictures without capture_percent captures nothing: set capture_percent")
         if self.max_instances < self.min_instances:
             errors.append(
                 f"max_instances ({self.max_instances}) is under min_instances ({self.min_instances}): raise it"
@@ -120,7 +136,7 @@ class Endpoint(_Settings):
                 f"set at least {alarm_s}"
             )
         smallest = self.fewest_instances
-        if self.canary_percent is not None and smallest * self.canary_percent < 100:
+        if not self.serverless and self.canary_percent is not None and smallest * self.canary_percent < 100:
             errors.append(
                 f"canary_percent ({self.canary_percent}) of {smallest} instance(s) is less than one instance: "
                 "raise the instance count, or leave canary_percent out"
@@ -128,6 +144,37 @@ class Endpoint(_Settings):
         if errors:
             raise ValueError("\n".join(errors))
         return self
+
+    def _not_serverless(self) -> list[str]:
+        """What SageMaker's serverless inference excludes, each with its remedy."""
+        if not self.serverless:
+            return []
+        excluded = {
+            "capture_percent": (self.capture_percent, "has no data capture: set 0"),
+            "scaling_registered_for": (self.scaling_registered_for, "scales by itself: set null"),
+            "canary_percent": (self.canary_percent, "has no instances to take a share of: leave it out"),
+            "fixed": (self.fixed, "takes its model as an archive, without network isolation: set false"),
+            "instance_hours": (self.instance_hours, "has no instances: leave them out"),
+            "concurrent_requests_per_instance": (
+                self.concurrent_requests_per_instance,
+                "has no instances: leave it out",
+            ),
+        }
+        errors = [f"{name}: serverless {why}" for name, (value, why) in excluded.items() if value]
+        if self.accelerated:
+            errors.append(f"instance_type {self.instance_type}: serverless has no accelerators; leave one of them out")
+        return errors
+
+    def _another_type(self) -> list[str]:
+        """SageMaker refuses to change the type of a variant that is registered as a scalable target."""
+        if self.serverless or self.scaling_registered_for in (None, self.instance_type):
+            return []
+        return [
+            f"instance_type is {self.instance_type}, and scaling is registered for {self.scaling_registered_for}: "
+            "SageMaker refuses to change the type of what scales. In three deploys: 1. scaling_registered_for null, "
+            f"with {self.scaling_registered_for} still; 2. instance_type {self.instance_type}; "
+            f"3. scaling_registered_for {self.instance_type}. Never deployed: set both at once"
+        ]
 
     @property
     def fewest_instances(self) -> int:
@@ -240,6 +287,11 @@ class Stage(_Settings):
 
     @model_validator(mode="after")
     def _survives_a_zone(self) -> Self:
+        if self.retain_data and self.endpoint.serverless:
+            raise ValueError(
+                "endpoint.serverless: it has no network isolation, which a stage with retain_data keeps (SageMaker.5): "
+                "leave it out, or set retain_data false"
+            )
         if self.retain_data and self.endpoint.fewest_instances < 2:
             raise ValueError(
                 f"endpoint: {self.endpoint.fewest_instances} instance is in one zone, a stage with retain_data must "

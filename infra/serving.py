@@ -20,10 +20,12 @@ class ServingStack(Stack):
 
         def endpoint(kind: str, instances: int) -> Endpoint:
             name = f"{stage.prefix.lower()}-{kind.lower()}"
-            return Endpoint(self, kind, name=name, instances=instances, model=model, key=storage.key, settings=settings)
+            return Endpoint(self, kind, name=name, instances=instances, model=model, storage=storage, settings=settings)
 
-        self.endpoint = endpoint("Scaled", settings.min_instances)
-        EndpointScaling(self, "Scaling", endpoint=self.endpoint, settings=settings)
+        # SageMaker turns no endpoint with instances into a serverless one: it is another, with another name.
+        self.endpoint = endpoint("Serverless" if settings.serverless else "Scaled", settings.min_instances)
+        if settings.scaling_registered_for:
+            EndpointScaling(self, "Scaling", endpoint=self.endpoint, settings=settings)
         CfnOutput(self, "EndpointName", value=self.endpoint.name)
         if settings.fixed:
             CfnOutput(self, "FixedEndpointName", value=endpoint("Fixed", settings.fixed_instances).name)

@@ -1,6 +1,8 @@
 """Model packages in the bucket: where they are, what they say of themselves."""
 
 import json
+import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,26 @@ def uri(deployment: Deployment, run: str) -> str:
 def key(run: str) -> str:
     """The same, without the bucket."""
     return f"{PACKAGES_PREFIX}{run}/output/model/"
+
+
+def archive(deployment: Deployment, run: str) -> str:
+    """The address of the package as a gzipped tar archive, which is made beside it; serverless endpoints take no other.
+
+    Raises KennelError if there is no such package.
+    """
+    client, bucket = deployment.client("s3"), deployment.output("Data", "ModelBucket")
+    prefix = key(run)
+    packed = f"{prefix.rstrip('/')}.tar.gz"
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w:gz") as tar:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    member = tarfile.TarInfo(item["Key"].removeprefix(prefix))
+                    member.size = item["Size"]
+                    tar.addfile(member, client.get_object(Bucket=bucket, Key=item["Key"])["Body"])
+        file.seek(0)
+        client.upload_fileobj(file, bucket, packed)
+    return f"s3://{bucket}/{packed}"
 
 
 def newest(deployment: Deployment) -> str:

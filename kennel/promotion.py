@@ -10,7 +10,7 @@ from kennel.errors import KennelError
 
 
 def promoted(deployment: Deployment) -> str | None:
-    """The prefix of the promoted package, or none."""
+    """The prefix or archive of the promoted package, or none."""
     try:
         answer = deployment.client("ssm").get_parameter(Name=deployment.model_parameter)
     except ClientError as error:
@@ -21,9 +21,14 @@ def promoted(deployment: Deployment) -> str | None:
 
 
 def promote(deployment: Deployment, job: str | None) -> tuple[str, dict[str, Any]]:
-    """Promotes the package of a training job or EC2 run, or the newest; returns its prefix and its model.json."""
+    """Promotes the package of a training job or EC2 run, or the newest; returns its address and its model.json.
+
+    That is the prefix of its files, or for a stage with a serverless endpoint an archive of them.
+    """
     run = job or packages.newest(deployment)
-    description, uri = packages.describe(deployment, run), packages.uri(deployment, run)
+    description = packages.describe(deployment, run)
+    serverless = deployment.settings.get("endpoint", {}).get("serverless")
+    uri = packages.archive(deployment, run) if serverless else packages.uri(deployment, run)
     deployment.client("ssm").put_parameter(
         Name=deployment.model_parameter,
         Value=uri,

@@ -40,7 +40,7 @@ def check(deployment: Deployment) -> list[Finding]:
 
 def _config_of(endpoint: str, resources: dict[str, dict[str, str]]) -> str:
     """The config that the stack made for an endpoint: their constructs have one name."""
-    kind = "Scaled" if endpoint.startswith("Scaled") else "Fixed"
+    kind = next(kind for kind in ("Scaled", "Fixed", "Serverless") if endpoint.startswith(kind))
     configs = resources["AWS::SageMaker::EndpointConfig"]
     return next(name for logical, name in configs.items() if logical.startswith(kind)).rpartition("/")[2]
 
@@ -81,7 +81,8 @@ def _endpoint(client: Any, name: str, config: str) -> Iterator[Finding]:
 def _model(deployment: Deployment, resources: dict[str, dict[str, str]]) -> Iterator[Finding]:
     (name,) = resources["AWS::SageMaker::Model"].values()
     model = deployment.client("sagemaker").describe_model(ModelName=name.rpartition("/")[2])
-    served = model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]["S3Uri"]
+    container = model["PrimaryContainer"]
+    served = container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"]
     promoted = promotion.promoted(deployment)
     if served == promoted:
         yield Finding("model", served)

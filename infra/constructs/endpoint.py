@@ -1,14 +1,16 @@
 """An endpoint that changes without harm: blue/green, watched by alarms, rolled back when one fires."""
 
+from typing import Any
+
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra.config import VARIANT
 from infra.config import Endpoint as EndpointSettings
 from infra.constructs.model import Model
+from infra.constructs.storage import CAPTURES_PREFIX, Storage
 
 # Families with instance storage refuse a KMS key of ours: their disks are encrypted by the hardware.
 INSTANCE_STORE = ("c5d", "c6id", "g4dn", "g5", "g6", "inf", "m5d", "m6id", "p3dn", "p4d", "p5", "r5d", "trn")
@@ -25,7 +27,7 @@ class Endpoint(Construct):
         name: str,
         instances: int,
         model: Model,
-        key: kms.IKey,
+        storage: Storage,
         settings: EndpointSettings,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -37,18 +39,10 @@ class Endpoint(Construct):
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
-            production_variants=[
-                sagemaker.CfnEndpointConfig.ProductionVariantProperty(
-                    variant_name=VARIANT,
-                    model_name=model.resource.attr_model_name,
-                    instance_type=settings.instance_type,
-                    initial_instance_count=instances,
-                    initial_variant_weight=1,
-                    container_startup_health_check_timeout_in_seconds=300,
-                    model_data_download_timeout_in_seconds=300,
-                )
-            ],
-            kms_key_id=None if family.startswith(INSTANCE_STORE) else key.key_arn,
+            production_variants=[self._variant(model, instances)],
+            # Without instances there is no disk.
+            kms_key_id=None if settings.serverless or family.startswith(INSTANCE_STORE) else storage.key.key_arn,
+            data_capture_config=self._capture(storage) if settings.capture_percent else None,
         )
         self.resource = sagemaker.CfnEndpoint(
             self,
@@ -67,8 +61,44 @@ class Endpoint(Construct):
                 blue_green_update_policy=sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
                     traffic_routing_configuration=self._traffic_routing(),
                     termination_wait_in_seconds=settings.termination_wait_s,
-                    maximum_execution_timeout_in_seconds=settings.bake_time_s + settings.termination_wait_s + 1800,
+                    # A canary bakes, and then all of it.
+                    maximum_execution_timeout_in_seconds=2 * settings.bake_time_s + settings.termination_wait_s + 1800,
                 ),
+            ),
+        )
+
+    def _variant(self, model: Model, instances: int) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
+        always: dict[str, Any] = {
+            "variant_name": VARIANT,
+            "model_name": model.resource.attr_model_name,
+            "initial_variant_weight": 1,
+        }
+        if serverless := self._settings.serverless:
+            return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+                **always,
+                serverless_config=sagemaker.CfnEndpointConfig.ServerlessConfigProperty(
+                    memory_size_in_mb=serverless.memory_mib, max_concurrency=serverless.max_concurrency
+                ),
+            )
+        return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+            **always,
+            instance_type=self._settings.instance_type,
+            initial_instance_count=instances,
+            container_startup_health_check_timeout_in_seconds=300,
+            model_data_download_timeout_in_seconds=300,
+        )
+
+    def _capture(self, storage: Storage) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty:
+        modes = ["Output", *(["Input"] if self._settings.capture_pictures else [])]
+        return sagemaker.CfnEndpointConfig.DataCaptureConfigProperty(
+            enable_capture=True,
+            initial_sampling_percentage=self._settings.capture_percent,
+            destination_s3_uri=storage.models.s3_url_for_object(CAPTURES_PREFIX.rstrip("/")),
+            kms_key_id=storage.key.key_arn,
+            capture_options=[sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode) for mode in modes],
+            # Answers stay readable; pictures are in base64.
+            capture_content_type_header=sagemaker.CfnEndpointConfig.CaptureContentTypeHeaderProperty(
+                json_content_types=["application/json"]
             ),
         )
 

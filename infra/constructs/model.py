@@ -12,11 +12,13 @@ from infra.constructs.policies import (
     allow_container_logs,
     allow_image,
     allow_reading,
+    allow_writing,
     container_image,
     role_policies_of,
     sagemaker_principal,
 )
-from infra.constructs.storage import PACKAGES_PREFIX, Storage
+from infra.constructs.rules import acknowledge
+from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, Storage
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
 # Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.
@@ -33,6 +35,8 @@ class Model(Construct):
         name = stage.prefix.lower()
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
         allow_reading(self.role, storage.models, PACKAGES_PREFIX)
+        if stage.endpoint.capture_percent:
+            allow_writing(self.role, storage.models, CAPTURES_PREFIX)
         allow_image(self.role, stage.region, "ray")
         allow_container_logs(self.role, f"/aws/sagemaker/Endpoints/{name}-*", "*")
         allow(
@@ -48,24 +52,34 @@ class Model(Construct):
             stack.format_arn(service="cloudwatch", resource=f"alarm:{name}-*", arn_format=ArnFormat.NO_RESOURCE_NAME),
         )
 
+        serverless = stage.endpoint.serverless is not None
         package_uri = ssm.StringParameter.value_for_string_parameter(self, stage.model_parameter)
         # No name: a new package makes a new model, which the endpoint then moves to.
         self.resource = sagemaker.CfnModel(
             self,
             "Model",
             execution_role_arn=self.role.role_arn,
-            enable_network_isolation=True,
+            # Serverless endpoints refuse isolation, and packages that are no archive.
+            enable_network_isolation=not serverless,
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
                 image=container_image(stage.region, *SERVING_IMAGE),
-                model_data_source=sagemaker.CfnModel.ModelDataSourceProperty(
-                    s3_data_source=sagemaker.CfnModel.S3DataSourceProperty(
-                        s3_uri=package_uri, s3_data_type="S3Prefix", compression_type="None"
-                    )
-                ),
+                model_data_url=package_uri if serverless else None,
+                model_data_source=None if serverless else _uncompressed(package_uri),
                 environment=_environment(stage),
             ),
         )
         self.resource.node.add_dependency(*role_policies_of(self.role))
+        if serverless:
+            acknowledge(self.resource, {"CKV_AWS_370": "serverless inference refuses models without a network"})
+
+
+def _uncompressed(package_uri: str) -> sagemaker.CfnModel.ModelDataSourceProperty:
+    """The package as it lies there: an instance that is added need not unpack it."""
+    return sagemaker.CfnModel.ModelDataSourceProperty(
+        s3_data_source=sagemaker.CfnModel.S3DataSourceProperty(
+            s3_uri=package_uri, s3_data_type="S3Prefix", compression_type="None"
+        )
+    )
 
 
 def _environment(stage: Stage) -> dict[str, str]:

@@ -15,6 +15,8 @@ from infra.constructs.rules import acknowledge
 DATASETS_PREFIX = "datasets/"
 PACKAGES_PREFIX = "packages/"
 CHECKPOINTS_PREFIX = "checkpoints/"
+# Of the models' bucket: what the endpoints answered.
+CAPTURES_PREFIX = "captures/"
 # Of the datasets' bucket: pictures that callers of the URL put there.
 INBOX_PREFIX = "inbox/"
 
@@ -88,6 +90,11 @@ class Storage(Construct):
             lifecycle=[
                 # A run's own state; features and searches of a dataset stay for the trainings after it.
                 s3.LifecycleRule(prefix=f"{CHECKPOINTS_PREFIX}runs/", expiration=Duration.days(30)),
+                s3.LifecycleRule(
+                    prefix=CAPTURES_PREFIX,
+                    expiration=Duration.days(stage.endpoint.capture_days),
+                    noncurrent_version_expiration=Duration.days(1),
+                ),
                 # They are written again and again while a job runs.
                 s3.LifecycleRule(prefix=CHECKPOINTS_PREFIX, noncurrent_version_expiration=Duration.days(1)),
             ],

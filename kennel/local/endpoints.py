@@ -10,6 +10,7 @@ from typing import Any
 
 from moto.sagemaker.models import FakeEndpoint
 
+from kennel.local.capture import Capture
 from kennel.local.fleets import Fleet, FleetSettings, Unavailable
 from kennel.local.metrics import EndpointMetrics, Invocation
 from kennel.local.processes import Processes
@@ -74,12 +75,14 @@ class Endpoints:
         folder: Path,
         service_endpoint: str,
         metrics: EndpointMetrics,
+        capture: Capture,
         firing: Callable[[tuple[str, ...]], list[str]],
     ) -> None:
         self._processes = processes
         self._folder = folder
         self._service_endpoint = service_endpoint
         self._metrics = metrics
+        self._capture = capture
         self._firing = firing
         self._routes: dict[str, _Route] = {}
         self._fleets: Iterator[int] = itertools.count(1)
@@ -112,6 +115,8 @@ class Endpoints:
         finally:
             took = time.monotonic() - sent
             self._metrics.add(Invocation(name, fleet.settings.variant, route.instances, status, took, sent - begun))
+        if status < 400:
+            self._capture.add(name, fleet.settings, headers.get("content-type", ""), body, content_type, answer)
         variant = {"x-Amzn-Invoked-Production-Variant": fleet.settings.variant}
         return status, {"Content-Type": content_type, **variant}, answer
 

@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -17,7 +18,7 @@ from kennel.local.logs import LogStream
 from kennel.local.ports import free_port
 from kennel.local.processes import Processes
 from kennel.local.roles import service_session
-from kennel.local.transfer import download
+from kennel.local.transfer import download, download_archive
 
 START_TIMEOUT_S = 300
 INVOCATION_TIMEOUT_S = 60
@@ -31,17 +32,27 @@ class Unavailable(Exception):
     """No instance of the endpoint answers."""
 
 
+class Throttled(Exception):
+    """A serverless endpoint has as many requests as it takes at the same time."""
+
+
 @dataclass(frozen=True)
 class FleetSettings:
     """What an endpoint config says of its variant."""
 
     config_name: str
     variant: str
-    instance_type: str
+    # None of a serverless variant, which has one process here.
+    instance_type: str | None
     instances: int
+    # A serverless variant throttles what comes beyond so many requests at the same time.
+    max_concurrency: int | None
+    # A prefix, or the archive of a package.
     package_uri: str
     role_arn: str
     environment: dict[str, str]
+    # The DataCaptureConfig, empty where nothing is captured.
+    capture: dict[str, Any] = field(default_factory=dict)
 
     def resized(self, instances: int) -> "FleetSettings":
         """The same with another number of instances."""
@@ -70,6 +81,8 @@ class Fleet:
         self._instances: list[_Instance] = []
         self._closed = False
         self._turn: Iterator[int] = itertools.count()
+        most = settings.max_concurrency
+        self._places = threading.BoundedSemaphore(most) if most else None
 
     @property
     def size(self) -> int:
@@ -79,7 +92,8 @@ class Fleet:
     def start(self) -> None:
         """Fetches the package and returns once every instance answers /ping; raises Unavailable if one does not."""
         session = service_session(self.settings.role_arn, self.name)
-        if not download(session, self._service_endpoint, self.settings.package_uri, self._package):
+        fetch = download_archive if self.settings.package_uri.endswith(".tar.gz") else download
+        if not fetch(session, self._service_endpoint, self.settings.package_uri, self._package):
             raise Unavailable(f"Could not find model data at {self.settings.package_uri}")
         self._grow()
 
@@ -96,8 +110,18 @@ class Fleet:
     def invoke(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body of one instance's answer, in turn.
 
-        Raises Unavailable if none is ready or the connection breaks.
+        Raises Unavailable if none is ready or the connection breaks, Throttled if a serverless one is full.
         """
+        if self._places is None:
+            return self._invoke(headers, body)
+        if not self._places.acquire(blocking=False):
+            raise Throttled(f"Endpoint {self.name} has {self.settings.max_concurrency} requests already")
+        try:
+            return self._invoke(headers, body)
+        finally:
+            self._places.release()
+
+    def _invoke(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         ready = [instance for instance in self._instances if instance.ready]
         if not ready:
             raise Unavailable(f"Endpoint {self.name} has no healthy instance")

@@ -11,7 +11,7 @@ from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterT
 
 from kennel.local.endpoints import Endpoints, Rollout
 from kennel.local.faults import Fault
-from kennel.local.fleets import FleetSettings, Unavailable
+from kennel.local.fleets import FleetSettings, Throttled, Unavailable
 from kennel.local.jobs import Jobs
 from kennel.local.scaling import forget, scaled
 from kennel.local.settings import ACCOUNT, REGION
@@ -140,6 +140,8 @@ class SageMaker:
             status, answer_headers, answer = self._endpoints.invoke(name, headers, body)
         except Unavailable as error:
             raise Fault(503, "ServiceUnavailable", str(error)) from None
+        except Throttled as error:
+            raise Fault(400, "ThrottlingException", str(error)) from None
         if status >= 400:
             kind, text = "client" if status < 500 else "server", answer.decode(errors="replace")
             raise Fault(
@@ -157,14 +159,17 @@ class SageMaker:
             raise Fault(400, "ValidationException", f'Could not find endpoint configuration "{config_name}".')
         variant = backend.endpoint_configs[config_name].production_variants[0]
         model = backend._models[variant["ModelName"]]
+        serverless, container = variant.get("ServerlessConfig"), model.primary_container
         return FleetSettings(
             config_name=config_name,
             variant=variant["VariantName"],
-            instance_type=variant["InstanceType"],
+            instance_type=variant.get("InstanceType"),
+            max_concurrency=int(serverless["MaxConcurrency"]) if serverless else None,
             instances=int(variant.get("InitialInstanceCount", 1)),
-            package_uri=model.primary_container["ModelDataSource"]["S3DataSource"]["S3Uri"],
+            package_uri=container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"],
             role_arn=model.execution_role_arn,
-            environment=model.primary_container.get("Environment", {}),
+            environment=container.get("Environment", {}),
+            capture=backend.endpoint_configs[config_name].data_capture_config or {},
         )
 
     def _endpoint(self, name: str, message: str | None = None) -> FakeEndpoint:

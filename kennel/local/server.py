@@ -32,6 +32,7 @@ def main() -> None:
     from ministack.app import app
 
     from kennel.local import alarms, authorization, bridge, deploys, workarounds
+    from kennel.local.capture import Capture
     from kennel.local.endpoints import Endpoints
     from kennel.local.jobs import Jobs
     from kennel.local.machines import Machines
@@ -43,8 +44,8 @@ def main() -> None:
 
     processes = Processes()
     jobs = Jobs(processes, folder / "jobs", endpoint)
-    metrics = EndpointMetrics()
-    endpoints = Endpoints(processes, folder / "endpoints", endpoint, metrics, alarms.firing)
+    metrics, capture = EndpointMetrics(), Capture(endpoint)
+    endpoints = Endpoints(processes, folder / "endpoints", endpoint, metrics, capture, alarms.firing)
     scaling = Scaling(metrics, endpoints.resize)
     bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
     workarounds.apply()
@@ -54,6 +55,7 @@ def main() -> None:
     deploys.install(record)
     Machines(processes, folder / "instances", endpoint).watch()
     scaling.watch()
+    capture.watch()
     try:
         asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
     finally:

@@ -1,5 +1,6 @@
 """SageMaker's transfers between S3 and the folders of a container, with the credentials of the role."""
 
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,18 @@ def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> i
                 target.parent.mkdir(parents=True, exist_ok=True)
                 client.download_file(bucket, item["Key"], str(target))
                 count += 1
+    return count
+
+
+def download_archive(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:
+    """Unpacks the gzipped tar archive `uri` into `folder`, and counts what was in it."""
+    packed = folder.with_suffix(".packed")
+    if not download(session, endpoint, uri, packed):
+        return 0
+    with tarfile.open(next(packed.iterdir())) as tar:
+        tar.extractall(folder, filter="data")
+        count = len(tar.getmembers())
+    shutil.rmtree(packed)
     return count
 
 

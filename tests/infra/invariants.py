@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from infra.config import METRIC_DELAY_S
 from infra.constructs.endpoint import INSTANCE_STORE
 
 Templates = dict[str, dict[str, Any]]
@@ -23,6 +24,8 @@ NO_RESOURCE_LEVEL = {
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }
+# Of the one stage of the matrix that asks for pictures in its captures.
+ASKED_FOR_PICTURES = "ml.g5.xlarge"
 # Written by CDK for its own custom resources.
 CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
 
@@ -151,13 +154,37 @@ def the_key_rotates(templates: Templates) -> Iterator[str]:
 
 def models_have_no_network(templates: Templates) -> Iterator[str]:
     for name, model in resources(templates, "AWS::SageMaker::Model"):
-        if not model.get("EnableNetworkIsolation"):
+        if not model.get("EnableNetworkIsolation") and not any(serverless(templates)):
             yield f"{name} has a network (SageMaker.5)"
+
+
+def serverless(templates: Templates) -> Iterator[tuple[str, Resource]]:
+    """The endpoint configs without instances."""
+    for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
+        if any("ServerlessConfig" in variant for variant in config["ProductionVariants"]):
+            yield name, config
+
+
+def serverless_endpoints_have_nothing_that_sagemaker_excludes(templates: Templates) -> Iterator[str]:
+    for name, config in serverless(templates):
+        for prop in ("DataCaptureConfig", "KmsKeyId"):
+            if prop in config:
+                yield f"{name} is serverless and has a {prop}"
+        for _, model in resources(templates, "AWS::SageMaker::Model"):
+            if model["EnableNetworkIsolation"] or "ModelDataSource" in model["PrimaryContainer"]:
+                yield f"{name} is serverless, and its model is isolated or no archive"
+        if "CANARY" in json.dumps(list(resources(templates, "AWS::SageMaker::Endpoint"))):
+            yield f"{name} is serverless and has no instances to take a share of"
+        for target, properties in resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget"):
+            if properties["ServiceNamespace"] == "sagemaker":
+                yield f"{name} is serverless and {target} counts its instances"
 
 
 def endpoints_are_encrypted_with_the_stages_key(templates: Templates) -> Iterator[str]:
     for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
-        families = {variant["InstanceType"].split(".")[1] for variant in config["ProductionVariants"]}
+        # Serverless, it has no disks.
+        types = [variant["InstanceType"] for variant in config["ProductionVariants"] if "InstanceType" in variant]
+        families = {instance_type.split(".")[1] for instance_type in types}
         # Disks that are part of the instance have a key of the hardware, and SageMaker refuses another.
         if "KmsKeyId" not in config and not all(family.startswith(INSTANCE_STORE) for family in families):
             yield f"{name} has volumes of another key (sagemaker-endpoint-configuration-kms-key-configured)"
@@ -171,7 +198,7 @@ def stages_that_keep_their_data_have_two_instances(templates: Templates) -> Iter
         return
     for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
         for variant in config["ProductionVariants"]:
-            if variant["InitialInstanceCount"] < 2:
+            if variant.get("InitialInstanceCount", 0) < 2:
                 yield f"{name} has one instance, in one zone (SageMaker.4)"
     for name, target in resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget"):
         if target["ServiceNamespace"] == "sagemaker" and target["MinCapacity"] < 2:
@@ -195,6 +222,40 @@ def endpoint_updates_are_watched_and_keep_their_counts(templates: Templates) -> 
             yield f"{name} is not rolled back by alarms"
         if not endpoint.get("RetainAllVariantProperties"):
             yield f"{name} loses the count that scaling has reached"
+        excluded = endpoint.get("ExcludeRetainedVariantProperties", [])
+        if {"VariantPropertyType": "DataCaptureConfig"} not in excluded:
+            yield f"{name} keeps the capture settings of its last config"
+
+
+def the_bake_covers_the_alarms(templates: Templates) -> Iterator[str]:
+    alarms = dict(resources(templates, "AWS::CloudWatch::Alarm"))
+    for name, endpoint in resources(templates, "AWS::SageMaker::Endpoint"):
+        deployment = endpoint["DeploymentConfig"]
+        policy = deployment["BlueGreenUpdatePolicy"]
+        routing = policy["TrafficRoutingConfiguration"]
+        bake_s = routing["WaitIntervalInSeconds"]
+        for item in deployment["AutoRollbackConfiguration"]["Alarms"]:
+            alarm = alarms[item["AlarmName"]["Ref"]]
+            needed_s = METRIC_DELAY_S + alarm["Period"] * alarm["EvaluationPeriods"]
+            if bake_s < needed_s:
+                yield f"{name} bakes {bake_s} s, and {alarm['AlarmName']} fires after {needed_s} s at the soonest"
+        bakes = 2 if routing["Type"] == "CANARY" else 1
+        if policy["MaximumExecutionTimeoutInSeconds"] < bakes * bake_s + policy["TerminationWaitInSeconds"]:
+            yield f"{name} is given up before it has baked"
+
+
+def canaries_are_at_most_half(templates: Templates) -> Iterator[str]:
+    for name, endpoint in resources(templates, "AWS::SageMaker::Endpoint"):
+        routing = endpoint["DeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+        if routing["Type"] == "CANARY" and not 0 < routing["CanarySize"]["Value"] <= 50:
+            yield f"{name} tries a new model on {routing['CanarySize']['Value']} % of its callers"
+
+
+def captures_leave_the_pictures_out_unless_asked(templates: Templates) -> Iterator[str]:
+    for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
+        modes = [option["CaptureMode"] for option in config.get("DataCaptureConfig", {}).get("CaptureOptions", [])]
+        if "Input" in modes and config["ProductionVariants"][0].get("InstanceType") != ASKED_FOR_PICTURES:
+            yield f"{name} captures the pictures"
 
 
 def rollback_alarms_watch_the_endpoint_itself(templates: Templates) -> Iterator[str]:

@@ -87,6 +87,8 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "read a checkpoint": s3("GetObject", "StorageModels", "checkpoints/runs/a"),
         "write a checkpoint": s3("PutObject", "StorageModels", "checkpoints/runs/a"),
         "delete a checkpoint": s3("DeleteObject", "StorageModels", "checkpoints/runs/a"),
+        "write a capture": s3("PutObject", "StorageModels", "captures/kennel-dev-scaled/a.jsonl"),
+        "read a capture": s3("GetObject", "StorageModels", "captures/kennel-dev-scaled/a.jsonl"),
         "write beside the prefixes": s3("PutObject", "StorageModels", "other/a"),
         # --- other buckets, and buckets themselves ---
         "read the access logs": s3("GetObject", "StorageAccessLogs", "models/log"),

@@ -24,6 +24,8 @@ MATRIX: dict[str, dict[str, Any]] = {
         **CONTEXT["stages"]["dev"],
         "endpoint": {
             "instance_type": "ml.g5.xlarge",
+            "scaling_registered_for": "ml.g5.xlarge",
+            "capture_pictures": True,
             "fixed": True,
             "fixed_instances": 1,
             "min_instances": 1,
@@ -34,6 +36,14 @@ MATRIX: dict[str, dict[str, Any]] = {
                 {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "min_instances": 1, "max_instances": 2},
             ],
         },
+    },
+    "serverless": {
+        **CONTEXT["stages"]["dev"],
+        "endpoint": {"serverless": {"memory_mib": 3072}, "scaling_registered_for": None, "capture_percent": 0},
+    },
+    "unscaled": {
+        **CONTEXT["stages"]["dev"],
+        "endpoint": {"instance_type": "ml.c5.xlarge", "scaling_registered_for": None, "canary_percent": 50},
     },
     "page": {
         **CONTEXT["stages"]["dev"],

@@ -30,6 +30,17 @@ def _target_without_dependency(templates: Templates) -> None:
         resource.pop("DependsOn", None)
 
 
+def _endpoint(templates: Templates) -> dict[str, Any]:
+    policy: dict[str, Any] = first(templates, "AWS::SageMaker::Endpoint")["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+    return policy
+
+
+def _serverless(templates: Templates) -> None:
+    """Whoever turns the scaled endpoint into a serverless one by hand meets all that it excludes."""
+    variant = first(templates, "AWS::SageMaker::EndpointConfig")["ProductionVariants"][0]
+    variant["ServerlessConfig"] = {"MemorySizeInMB": 4096, "MaxConcurrency": 10}
+
+
 def _retained(templates: Templates) -> None:
     for resource in templates["Data"]["Resources"].values():
         if resource["Type"] == "AWS::KMS::Key":
@@ -68,6 +79,16 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     "endpoint_updates_are_watched_and_keep_their_counts": lambda t: first(t, "AWS::SageMaker::Endpoint").pop(
         "RetainAllVariantProperties"
     ),
+    "serverless_endpoints_have_nothing_that_sagemaker_excludes": _serverless,
+    "the_bake_covers_the_alarms": lambda t: _endpoint(t)["TrafficRoutingConfiguration"].update(
+        WaitIntervalInSeconds=120
+    ),
+    "canaries_are_at_most_half": lambda t: _endpoint(t).update(
+        TrafficRoutingConfiguration={"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 60}}
+    ),
+    "captures_leave_the_pictures_out_unless_asked": lambda t: first(t, "AWS::SageMaker::EndpointConfig")[
+        "DataCaptureConfig"
+    ]["CaptureOptions"].append({"CaptureMode": "Input"}),
     "rollback_alarms_watch_the_endpoint_itself": lambda t: first(t, "AWS::CloudWatch::Alarm").update(
         Dimensions=[{"Name": "VariantName", "Value": "AllTraffic"}]
     ),
@@ -88,6 +109,44 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     ),
     "the_url_takes_both_permissions": lambda t: first(t, "AWS::Lambda::Permission").update(Action="lambda:GetFunction"),
 }
+
+
+# More ways in which the invariants of scaling and change can be violated.
+MORE: list[tuple[str, Callable[[Templates], Any]]] = [
+    ("the_bake_covers_the_alarms", lambda t: first(t, "AWS::CloudWatch::Alarm").update(EvaluationPeriods=6)),
+    ("the_bake_covers_the_alarms", lambda t: _endpoint(t).update(MaximumExecutionTimeoutInSeconds=400)),
+    (
+        "rollback_alarms_watch_the_endpoint_itself",
+        lambda t: first(t, "AWS::SageMaker::EndpointConfig")["ProductionVariants"][0].update(VariantName="AllTraffic"),
+    ),
+    (
+        "endpoint_updates_are_watched_and_keep_their_counts",
+        lambda t: first(t, "AWS::SageMaker::Endpoint").pop("ExcludeRetainedVariantProperties"),
+    ),
+    (
+        "endpoint_updates_are_watched_and_keep_their_counts",
+        lambda t: first(t, "AWS::SageMaker::Endpoint")["DeploymentConfig"].pop("AutoRollbackConfiguration"),
+    ),
+    (
+        "only_endpoints_and_variants_are_named",
+        lambda t: first(t, "AWS::SageMaker::EndpointConfig").update(EndpointConfigName="config"),
+    ),
+    ("only_endpoints_and_variants_are_named", lambda t: first(t, "AWS::SageMaker::Endpoint").pop("EndpointName")),
+    (
+        "endpoints_are_encrypted_with_the_stages_key",
+        lambda t: first(t, "AWS::SageMaker::EndpointConfig")["DataCaptureConfig"].pop("KmsKeyId"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), MORE, ids=[f"{name}-{number}" for number, (name, _) in enumerate(MORE)])
+def test_given_another_template_that_violates_it_when_checked_then_the_invariant_says_so(
+    name: str, change: Callable[[Templates], Any], matrix: dict[str, Templates]
+) -> None:
+    (invariant,) = (function for function in INVARIANTS if function.__name__ == name)
+    broken = copy.deepcopy(matrix["dev"])
+    change(broken)
+    assert list(invariant(broken)) != []
 
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda function: function.__name__)

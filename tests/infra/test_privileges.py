@@ -30,7 +30,9 @@ ALLOWED = {
     "ModelRole": {
         "list the packages",
         "read a package",
+        "write a capture",
         "decrypt a model through S3",
+        "encrypt a model through S3",
         "check the serving image",
         "pull the serving image",
         "load the serving image",

@@ -28,6 +28,7 @@ ORDER = [
     "changes",
     "rollouts",
     "scaling",
+    "serverless",
     "deploys",
     "usage",
     "destroy",

@@ -1,5 +1,7 @@
 """Every resource of the templates exists: the services themselves are asked, so that nothing is skipped silently."""
 
+import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -215,3 +217,22 @@ def _attribute(deployed: Environment, id_: str, attribute: str) -> str:
         )
         return str(groups["SecurityGroups"][0]["GroupId"])
     return id_
+
+
+def test_given_answers_when_captured_then_they_are_in_the_bucket_without_the_pictures_under_the_stages_key(
+    deployed: Environment,
+) -> None:
+    assert deployed.url().call(deployed.picture(), "image/jpeg").status == 200
+    s3, bucket = deployed.client("s3"), deployed.output("Data", "ModelBucket")
+    deadline = time.monotonic() + 30
+    prefix = "captures/kennel-dev-scaled/primary/"
+    while not (found := s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    answer = s3.get_object(Bucket=bucket, Key=found[-1]["Key"])
+    assert answer["ServerSideEncryption"] == "aws:kms"
+    lines = [json.loads(line) for line in answer["Body"].read().splitlines()]
+    assert {*lines[0]["captureData"]} == {"endpointOutput"}
+    output = lines[0]["captureData"]["endpointOutput"]
+    assert output["encoding"] == "JSON"
+    assert json.loads(output["data"])["predictions"][0]["probability"] > 0

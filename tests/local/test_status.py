@@ -1,10 +1,27 @@
 """`kennel status`: quiet when the stage runs what was deployed, and else it says what is not so, and fails."""
 
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
 from environment import Environment
 
 pytestmark = pytest.mark.slow
+
+
+FAILING_S = 15
+
+
+def until_state(cloudwatch: Any, wanted: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        (alarm,) = cloudwatch.describe_alarms(AlarmNames=["kennel-dev-scaled-errors"])["MetricAlarms"]
+        if alarm["StateValue"] == wanted:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_given_a_deployed_stage_when_asked_then_all_is_well(deployed: Environment) -> None:
@@ -18,15 +35,19 @@ def test_given_a_deployed_stage_when_asked_then_all_is_well(deployed: Environmen
 
 def test_given_an_alarm_that_fires_when_asked_then_it_fails_and_names_it(deployed: Environment) -> None:
     cloudwatch = deployed.client("cloudwatch")
-    alarm = {"AlarmName": "kennel-dev-scaled-errors", "StateReason": "a test"}
-    cloudwatch.set_alarm_state(**alarm, StateValue="ALARM")
-    try:
-        result = deployed.run("kennel", "status", check=False)
-    finally:
-        cloudwatch.set_alarm_state(**alarm, StateValue="OK")
+    now = datetime.now(UTC)
+    dimensions = [{"Name": "EndpointName", "Value": "kennel-dev-scaled"}, {"Name": "VariantName", "Value": "primary"}]
+    failing = {"MetricName": "Invocation5XXErrors", "Dimensions": dimensions, "Value": 1.0}
+    # A minute is a second here: so many minutes of failures, and then none.
+    seconds = [now + timedelta(seconds=number) for number in range(FAILING_S)]
+    data = [{**failing, "Timestamp": second} for second in seconds]
+    cloudwatch.put_metric_data(Namespace="AWS/SageMaker", MetricData=data)
+    until_state(cloudwatch, "ALARM")
+    result = deployed.run("kennel", "status", check=False)
     assert result.returncode == 1
     assert "alarm kennel-dev-scaled-errors" in result.stdout
-    assert "fires: a test" in result.stdout
+    assert "fires: Threshold Crossed" in result.stdout
+    until_state(cloudwatch, "OK")
 
 
 def test_given_a_package_that_is_promoted_but_not_deployed_when_asked_then_it_says_what_to_run(

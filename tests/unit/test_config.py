@@ -42,6 +42,9 @@ def test_given_the_dev_stage_when_parsed_then_it_has_the_sizes_of_the_course_pro
             "raise it",
         ),
         ({"endpoint": {"concurrent_requests_per_instance": 4}}, "accelerated family"),
+        ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "In three deploys"),
+        ({"endpoint": {"scaling_registered_for": "ml.c5.xlarge"}}, "In three deploys"),
+        ({"endpoint": {"capture_percent": 0, "capture_pictures": True}}, "set capture_percent"),
         ({"endpoint": {"scaling_safety": 1.5}}, "less than or equal to 1"),
         ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
         ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),
@@ -84,6 +87,38 @@ def test_given_a_setting_that_cannot_be_deployed_when_parsed_then_the_error_says
 ) -> None:
     with pytest.raises(ConfigurationError, match=remedy):
         parse_stage("dev", {"region": "us-east-1", **settings})
+
+
+SERVERLESS = {"serverless": {}, "scaling_registered_for": None, "capture_percent": 0}
+HOURS = {"cron": "0 7 ? * * *", "min_instances": 2, "max_instances": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"capture_percent": 10}, "has no data capture: set 0"),
+        ({"scaling_registered_for": "ml.m5.large"}, "scales by itself: set null"),
+        ({"canary_percent": 50}, "has no instances to take a share of"),
+        ({"fixed": True}, "without network isolation: set false"),
+        ({"instance_hours": [HOURS]}, "has no instances"),
+        ({"instance_type": "ml.g5.xlarge", "concurrent_requests_per_instance": 4}, "has no instances"),
+        ({"instance_type": "ml.g5.xlarge"}, "no accelerators"),
+        ({"serverless": {"memory_mib": 5000}}, "1024, 2048"),
+        ({"serverless": {"max_concurrency": 201}}, "less than or equal to 200"),
+    ],
+)
+def test_given_a_serverless_endpoint_when_it_has_what_serverless_excludes_then_the_error_says_what_to_do(
+    settings: dict[str, Any], remedy: str
+) -> None:
+    stage = {"region": "us-east-1", "retain_data": False}
+    assert parse_stage("try", {**stage, "endpoint": SERVERLESS}).endpoint.serverless
+    with pytest.raises(ConfigurationError, match=remedy):
+        parse_stage("try", {**stage, "endpoint": {**SERVERLESS, **settings}})
+
+
+def test_given_a_stage_that_keeps_its_data_when_serverless_then_it_is_refused_for_its_network() -> None:
+    with pytest.raises(ConfigurationError, match=r"SageMaker\.5"):
+        parse_stage("try", {"region": "us-east-1", "endpoint": SERVERLESS})
 
 
 def test_given_several_errors_when_parsed_then_all_are_reported_at_once() -> None:

@@ -70,7 +70,10 @@ def test_given_an_instance_without_a_metric_of_ten_seconds_when_planned_then_tha
     }
     assert names
     assert set(names.values()) == {None}
-    gpu = planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.g5.xlarge", min_instances=1))
+    gpu = planned(
+        Goal(0.5),
+        endpoint=Endpoint(instance_type="ml.g5.xlarge", scaling_registered_for="ml.g5.xlarge", min_instances=1),
+    )
     assert all(row.option.settings for row in gpu.endpoints if "concurrency" in row.option.name)
 
 
@@ -86,7 +89,7 @@ def test_given_less_reserved_than_is_needed_when_planned_then_the_function_throt
 
 def test_given_a_type_without_a_price_when_planned_then_it_is_an_error() -> None:
     with pytest.raises(KennelError, match=r"has no price of ml\.x1\.large"):
-        planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.x1.large"))
+        planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.x1.large", scaling_registered_for=None))
 
 
 def test_given_a_plan_when_reported_then_the_page_needs_nothing_else_and_has_every_row(usual: Plan) -> None:
