@@ -47,6 +47,10 @@ class _Hours(_Settings):
         return name
 
 
+class Stop(_Hours):
+    """When, every day for example, the notebook is stopped and the endpoints go; `make deploy` brings them back."""
+
+
 class Notebook(_Settings):
     instance_type: str = Field("ml.t3.medium", pattern=r"^ml\.")
     volume_size_gib: int = Field(20, ge=5, le=16384)
@@ -78,8 +82,8 @@ class Endpoint(_Settings):
     """The fixed and the autoscaled endpoint, on the same model and instance type; or one that is serverless."""
 
     instance_type: str = Field("ml.m5.large", pattern=r"^ml\.")
-    scaling_registered_for: str | None = Field(
-        "ml.m5.large", description="the instance type that scales: instance_type again, or none, which does not scale"
+    scaling_registered_for: str = Field(
+        "ml.m5.large", pattern=r"^(ml\..+|none)$", description="instance_type again; or none, and nothing scales"
     )
     serverless: Serverless | None = Field(None, description="in place of instances")
     fixed: bool = Field(False, description="whether the fixed endpoint is deployed beside the autoscaled one")
@@ -151,7 +155,7 @@ class Endpoint(_Settings):
             return []
         excluded = {
             "capture_percent": (self.capture_percent, "has no data capture: set 0"),
-            "scaling_registered_for": (self.scaling_registered_for, "scales by itself: set null"),
+            "scaling_registered_for": (self.scales, "scales by itself: set none"),
             "canary_percent": (self.canary_percent, "has no instances to take a share of: leave it out"),
             "fixed": (self.fixed, "takes its model as an archive, without network isolation: set false"),
             "instance_hours": (self.instance_hours, "has no instances: leave them out"),
@@ -167,11 +171,11 @@ class Endpoint(_Settings):
 
     def _another_type(self) -> list[str]:
         """SageMaker refuses to change the type of a variant that is registered as a scalable target."""
-        if self.serverless or self.scaling_registered_for in (None, self.instance_type):
+        if self.serverless or not self.scales or self.scaling_registered_for == self.instance_type:
             return []
         return [
             f"instance_type is {self.instance_type}, and scaling is registered for {self.scaling_registered_for}: "
-            "SageMaker refuses to change the type of what scales. In three deploys: 1. scaling_registered_for null, "
+            "SageMaker refuses to change the type of what scales. In three deploys: 1. scaling_registered_for none, "
             f"with {self.scaling_registered_for} still; 2. instance_type {self.instance_type}; "
             f"3. scaling_registered_for {self.instance_type}. Never deployed: set both at once"
         ]
@@ -181,6 +185,11 @@ class Endpoint(_Settings):
         """The least that one of the endpoints ever has."""
         hours = [hours.min_instances for hours in self.instance_hours]
         return min([self.min_instances, *hours, *([self.fixed_instances] if self.fixed else [])])
+
+    @property
+    def scales(self) -> bool:
+        """Whether the endpoint's variant is registered as a scalable target."""
+        return self.scaling_registered_for != "none"
 
     @property
     def accelerated(self) -> bool:
@@ -264,6 +273,7 @@ class Stage(_Settings):
     permissions_boundary: bool = Field(
         True, description="roles under the boundary that `make bootstrap` makes; its deploys may make no others"
     )
+    stop: Stop | None = Field(None, description="of what costs money by the hour, for a stage that sleeps")
     notebook: Notebook = Notebook()
     ec2: Ec2Training = Ec2Training()
     endpoint: Endpoint = Endpoint()
@@ -296,6 +306,15 @@ class Stage(_Settings):
             raise ValueError(
                 f"endpoint: {self.endpoint.fewest_instances} instance is in one zone, a stage with retain_data must "
                 "outlive one (SageMaker.4): take at least 2 instances, or retain_data false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stays_up(self) -> Self:
+        if self.retain_data and self.stop:
+            raise ValueError(
+                "stop takes the endpoints away, and a stage with retain_data is there for others: leave it out, or "
+                "set retain_data false"
             )
         return self
 

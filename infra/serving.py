@@ -24,7 +24,7 @@ class ServingStack(Stack):
 
         # SageMaker turns no endpoint with instances into a serverless one: it is another, with another name.
         self.endpoint = endpoint("Serverless" if settings.serverless else "Scaled", settings.min_instances)
-        if settings.scaling_registered_for:
+        if settings.scales:
             EndpointScaling(self, "Scaling", endpoint=self.endpoint, settings=settings)
         CfnOutput(self, "EndpointName", value=self.endpoint.name)
         if settings.fixed:

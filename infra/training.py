@@ -9,6 +9,7 @@ from infra.config import Stage
 from infra.constructs.code import TrainingCode
 from infra.constructs.ec2_training import Ec2Training
 from infra.constructs.network import Network
+from infra.constructs.night_stop import NightStop
 from infra.constructs.notebook import Notebook
 from infra.constructs.policies import container_image
 from infra.constructs.storage import Storage
@@ -24,6 +25,8 @@ class TrainingStack(Stack):
         code = TrainingCode(self, "Code")
         job_role = TrainingJobRole(self, "JobRole", stage=stage, storage=storage, code=code)
         notebook = Notebook(self, "Notebook", stage=stage, storage=storage, job_role=job_role)
+        if stage.stop:
+            NightStop(self, "NightStop", stage=stage, notebook_name=notebook.name)
         network = Network(self, "Network")
         ec2_training = Ec2Training(self, "Ec2", stage=stage, storage=storage, code=code, network=network)
 

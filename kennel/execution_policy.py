@@ -15,7 +15,7 @@ Statement = dict[str, Any]
 MAX_CHARACTERS = 6144
 # The only policy of AWS that a role may have: CDK's own functions do.
 AWS_POLICIES = ("service-role/AWSLambdaBasicExecutionRole",)
-SERVICES = ("ec2.amazonaws.com", "lambda.amazonaws.com", "sagemaker.amazonaws.com")
+SERVICES = ("ec2.amazonaws.com", "lambda.amazonaws.com", "sagemaker.amazonaws.com", "scheduler.amazonaws.com")
 
 
 @dataclass(frozen=True)
@@ -243,6 +243,15 @@ TYPES = {
         _calls("autoscaling", "UpdateAutoScalingGroup"),
         anywhere=_calls("autoscaling", "DescribeAutoScalingGroups DescribeScalingActivities"),
         name="AutoScalingGroupName",
+    ),
+    "AWS::Scheduler::Schedule": Type(
+        "arn:{p}:scheduler:{r}:schedule/default/",
+        ("Kennel-*",),
+        _calls("scheduler", "CreateSchedule GetSchedule"),
+        _calls("scheduler", "DeleteSchedule"),
+        _calls("scheduler", "UpdateSchedule"),
+        name="Name",
+        passes_role=True,
     ),
     "AWS::CloudFront::Distribution": Type(
         "arn:{p}:cloudfront::{a}:distribution/",
@@ -482,6 +491,11 @@ BOUNDARY: list[Statement] = [
             "arn:{p}:cloudwatch:{r}:alarm:kennel-*",
             "arn:{p}:ssm:{r}:parameter/kennel/*",
         ],
+    },
+    {
+        "Sid": "NightStop",
+        "Action": ["cloudformation:DeleteStack"],
+        "Resource": ["arn:{p}:cloudformation:{r}:stack/Kennel-*-Serving/*"],
     },
     {
         "Sid": "DefaultSecurityGroup",

@@ -30,7 +30,7 @@ class Notebook(Construct):
         self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, job_role: iam.Role
     ) -> None:
         super().__init__(scope, construct_id)
-        name = f"{stage.prefix.lower()}-notebook"
+        self.name = name = f"{stage.prefix.lower()}-notebook"
         stack = Stack.of(self)
 
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))

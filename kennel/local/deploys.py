@@ -96,7 +96,9 @@ def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tupl
         attached = properties.get("ManagedPolicyArns", [])
         calls += [("iam:AttachRolePolicy", resource, {**context, "iam:policyarn": arn}) for arn in attached]
     if takes.passes_role and verb == "create":
-        service = {"Lambda": "lambda", "SageMaker": "sagemaker"}.get(kind.split("::")[1], "ec2")
+        service = {"Lambda": "lambda", "SageMaker": "sagemaker", "Scheduler": "scheduler"}.get(
+            kind.split("::")[1], "ec2"
+        )
         calls.append(("iam:PassRole", _passed(properties), {"iam:passedtoservice": f"{service}.amazonaws.com"}))
     return calls
 
@@ -104,7 +106,8 @@ def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tupl
 def _passed(properties: Properties) -> str:
     """The role that a resource is given; an instance profile has its name."""
     names = ("Role", "RoleArn", "ExecutionRoleArn", "Roles")
-    role = next(_first(properties[name]) for name in names if name in properties)
+    named = {**properties, **properties.get("Target", {})}  # a schedule has it there
+    role = next(_first(named[name]) for name in names if name in named)
     return role if role.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{role}"
 
 

@@ -49,7 +49,8 @@ def _endpoint_in_service(client: Any, name: str) -> None:
 
 
 def _stop_notebook(client: Any, name: str) -> None:
-    client.stop_notebook_instance(NotebookInstanceName=name)
+    if client.describe_notebook_instance(NotebookInstanceName=name)["NotebookInstanceStatus"] == "InService":
+        client.stop_notebook_instance(NotebookInstanceName=name)
 
 
 ROWS = {

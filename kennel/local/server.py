@@ -31,7 +31,7 @@ def main() -> None:
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
 
-    from kennel.local import alarms, authorization, bridge, deploys, workarounds
+    from kennel.local import alarms, authorization, bridge, deploys, schedules, workarounds
     from kennel.local.capture import Capture
     from kennel.local.endpoints import Endpoints
     from kennel.local.jobs import Jobs
@@ -50,6 +50,7 @@ def main() -> None:
     bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
     workarounds.apply()
     alarms.install()
+    schedules.install(endpoint)
     record = authorization.Record(folder)
     authorization.install(record)
     deploys.install(record)

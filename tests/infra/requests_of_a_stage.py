@@ -211,6 +211,9 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "read the outputs of prod": Request(
             "cloudformation:DescribeStacks", arn("cloudformation", "stack/Kennel-prod-Data/1")
         ),
+        "delete the Serving stack": Request(
+            "cloudformation:DeleteStack", arn("cloudformation", "stack/Kennel-dev-Serving/1")
+        ),
         "delete a stack": Request("cloudformation:DeleteStack", arn("cloudformation", "stack/Kennel-dev-Data/1")),
         "sign in to the registry": Request("ecr:GetAuthorizationToken", "*"),
         **{

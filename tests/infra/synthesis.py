@@ -39,11 +39,11 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "serverless": {
         **CONTEXT["stages"]["dev"],
-        "endpoint": {"serverless": {"memory_mib": 3072}, "scaling_registered_for": None, "capture_percent": 0},
+        "endpoint": {"serverless": {"memory_mib": 3072}, "scaling_registered_for": "none", "capture_percent": 0},
     },
     "unscaled": {
         **CONTEXT["stages"]["dev"],
-        "endpoint": {"instance_type": "ml.c5.xlarge", "scaling_registered_for": None, "canary_percent": 50},
+        "endpoint": {"instance_type": "ml.c5.xlarge", "scaling_registered_for": "none", "canary_percent": 50},
     },
     "page": {
         **CONTEXT["stages"]["dev"],

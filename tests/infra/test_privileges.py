@@ -118,6 +118,7 @@ ALLOWED = {
         "give SageMaker the endpoint's role",
     },
 }
+ALLOWED["NightStopRole"] = {"stop its notebook", "delete the Serving stack"}
 # The roles' boundary is the same for all.
 BOUNDARY = boundary_policy("aws", REGION, ACCOUNT)
 

@@ -28,7 +28,7 @@ WILDCARDS = {
     r":(training-job|alarm)[:/]kennel-[a-z]+-\*$": "jobs and alarms of the stage, by their names' beginning",
     r":(model|endpoint|endpoint-config)/kennel-[a-z]+-notebook-\*$": "what a notebook makes, by its names' beginning",
     r":(model|endpoint|endpoint-config)/\*$": "only with the stage's tag: CloudFormation makes the names",
-    r":stack/Kennel-[a-z]+-\*/\*$": "the stage's stacks: the last part is an id",
+    r":stack/Kennel-[a-z]+-(\*|Serving)/\*$": "the stage's stacks: the last part is an id",
     r":role/Kennel-[a-z]+-Serving-ModelRole\*$": "the role of a stack that is deployed later",
     r":instance/\*$": "an instance registers itself under an id that it gets at its start",
     r":autoScalingGroup:\*:autoScalingGroupName/Kennel-[a-z]+-ec2-training$": "one group: the first part is an id",

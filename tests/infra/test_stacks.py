@@ -14,7 +14,7 @@ import pytest
 from invariants import resources
 from synthesis import REPOSITORY, Templates
 
-ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole"}
+ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole", "NightStopRole"}
 
 
 def app(folder: Path, *command: str, stage: str = "dev") -> "subprocess.CompletedProcess[str]":

@@ -29,6 +29,7 @@ ORDER = [
     "rollouts",
     "scaling",
     "serverless",
+    "night_stop",
     "deploys",
     "usage",
     "destroy",

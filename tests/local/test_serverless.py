@@ -24,7 +24,7 @@ def serverless(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) 
     settings = json.loads((project / "cdk.json").read_text())
     settings["context"]["stages"]["dev"]["endpoint"] = {
         "serverless": {"max_concurrency": MOST},
-        "scaling_registered_for": None,
+        "scaling_registered_for": "none",
         "capture_percent": 0,
     }
     (project / "cdk.json").write_text(json.dumps(settings))

@@ -17,7 +17,14 @@ from secret_search import secrets
 
 pytestmark = pytest.mark.slow
 
-ROLES = ("Api-ClassifierRole", "Serving-ModelRole", "Training-JobRole", "Training-Ec2Role", "Training-NotebookRole")
+ROLES = (
+    "Api-ClassifierRole",
+    "Serving-ModelRole",
+    "Training-JobRole",
+    "Training-Ec2Role",
+    "Training-NightStopRole",
+    "Training-NotebookRole",
+)
 IMAGES = "containers are not pulled here: AWS's documentation asks for it"
 METRICS = "SageMaker writes the metrics itself here: AWS's documentation asks for it"
 VOLUMES = "there are no volumes here: AWS's documentation asks for it where a job's volume has a key"
@@ -58,6 +65,7 @@ UNUSED = {
         "ssmmessages:OpenControlChannel": SESSIONS,
         "ssmmessages:OpenDataChannel": SESSIONS,
     },
+    "Training-NightStopRole": {},
     "Training-NotebookRole": {
         "kms:CreateGrant": VOLUMES,
         "sagemaker:DescribeNotebookInstance": "the idle stop of the instance, which runs on no machine here",

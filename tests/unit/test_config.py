@@ -75,6 +75,8 @@ def test_given_the_dev_stage_when_parsed_then_it_has_the_sizes_of_the_course_pro
             "use AWS_IAM",
         ),
         ({"function": {"url_auth": "NONE"}}, "public_url_reason"),
+        ({"stop": {"cron": "0 20 ? * * *"}}, "is there for others"),
+        ({"stop": {"cron": "20:00"}, "retain_data": False}, "match pattern"),
         ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
         ({"region": "mars-north-1"}, "choose another region"),
         ({"log_retention_days": 15}, "choose one"),
@@ -89,7 +91,7 @@ def test_given_a_setting_that_cannot_be_deployed_when_parsed_then_the_error_says
         parse_stage("dev", {"region": "us-east-1", **settings})
 
 
-SERVERLESS = {"serverless": {}, "scaling_registered_for": None, "capture_percent": 0}
+SERVERLESS = {"serverless": {}, "scaling_registered_for": "none", "capture_percent": 0}
 HOURS = {"cron": "0 7 ? * * *", "min_instances": 2, "max_instances": 3}
 
 
@@ -97,7 +99,7 @@ HOURS = {"cron": "0 7 ? * * *", "min_instances": 2, "max_instances": 3}
     ("settings", "remedy"),
     [
         ({"capture_percent": 10}, "has no data capture: set 0"),
-        ({"scaling_registered_for": "ml.m5.large"}, "scales by itself: set null"),
+        ({"scaling_registered_for": "ml.m5.large"}, "scales by itself: set none"),
         ({"canary_percent": 50}, "has no instances to take a share of"),
         ({"fixed": True}, "without network isolation: set false"),
         ({"instance_hours": [HOURS]}, "has no instances"),

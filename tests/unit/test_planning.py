@@ -89,7 +89,7 @@ def test_given_less_reserved_than_is_needed_when_planned_then_the_function_throt
 
 def test_given_a_type_without_a_price_when_planned_then_it_is_an_error() -> None:
     with pytest.raises(KennelError, match=r"has no price of ml\.x1\.large"):
-        planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.x1.large", scaling_registered_for=None))
+        planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.x1.large", scaling_registered_for="none"))
 
 
 def test_given_a_plan_when_reported_then_the_page_needs_nothing_else_and_has_every_row(usual: Plan) -> None:
