@@ -14,7 +14,7 @@ import pytest
 from invariants import resources
 from synthesis import REPOSITORY, Templates
 
-ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole", "NightStopRole"}
+ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole"}
 
 
 def app(folder: Path, *command: str, stage: str = "dev") -> "subprocess.CompletedProcess[str]":
@@ -67,7 +67,18 @@ def test_given_an_unknown_stage_when_synthesized_then_the_error_is_one_line(tmp_
 
 def test_given_a_stage_when_synthesized_then_each_actor_has_a_role_of_its_own(templates: Templates) -> None:
     names = {re.sub(r"[0-9A-F]{8}$", "", name) for name, _ in resources(templates, "AWS::IAM::Role")}
-    assert names == ROLES
+    assert names - {"NightStopRole"} == ROLES
+
+
+def test_given_dev_when_synthesized_then_it_stops_in_the_evening_and_prod_never(matrix: dict[str, Templates]) -> None:
+    def stopped(stage: str) -> set[str]:
+        return {item["Target"]["Input"] for _, item in resources(matrix[stage], "AWS::Scheduler::Schedule")}
+
+    assert stopped("dev") == {
+        '{"NotebookInstanceName": "kennel-dev-notebook"}',
+        '{"StackName": "Kennel-dev-Serving"}',
+    }
+    assert stopped("prod") == set()
 
 
 def test_given_prod_when_synthesized_then_data_is_retained_and_in_dev_it_is_not(matrix: dict[str, Templates]) -> None:
