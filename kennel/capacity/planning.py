@@ -7,6 +7,7 @@ from typing import Any
 
 from infra.config import Endpoint as EndpointSettings
 from infra.config import Function as FunctionSettings
+from infra.config import Serverless
 from kennel.capacity import aggregate, exact
 from kennel.capacity.prices import Prices
 from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
@@ -127,6 +128,8 @@ def plan(
     Raises KennelError for an instance type without a price.
     """
     hourly = prices.instance(endpoint.instance_type)
+    if endpoint.serverless:
+        assumptions = replace(assumptions, serverless_memory_gb=endpoint.serverless.memory_mib / 1024)
     instance = Instance(
         assumptions.workers / assumptions.requests_per_s,
         assumptions.workers,
@@ -173,6 +176,8 @@ def endpoint_options(
     def option(name: str, endpoint: Endpoint, wanted: dict[str, Any], note: str = "") -> Option:
         if endpoint.instances < fewest:
             note = f"the stage needs {fewest}: one is in one zone"
+        if settings.serverless:
+            wanted = {"serverless": None, "scaling_registered_for": settings.instance_type, **wanted}
         return Option(name, None if note else {"endpoint": wanted}, endpoint, function, hourly_usd, note=note)
 
     def scaled(words: str, policy: Policy, wanted: dict[str, Any], note: str = "") -> Option:
@@ -196,7 +201,10 @@ def endpoint_options(
     measured = {"requests_per_s": instance.requests_per_s}
     options = [fixed(1, "one instance")]
     options += [fixed(peak, "for the peak")] if peak > 1 else []
-    options.append(scaled("as the stage is", as_it_is, {}))
+    if settings.scales:
+        options.append(scaled("as the stage is", as_it_is, {}))
+    elif not settings.serverless:
+        options.append(fixed(settings.min_instances, "as the stage is"))
     for least in sorted({max(quiet, fewest), max(math.ceil((quiet + peak) / 2), fewest)}):
         by_minute = replace(as_it_is, target=round(safe * 60), minimum=least, maximum=most)
         options.append(scaled("by invocations", by_minute, measured))
@@ -207,17 +215,22 @@ def endpoint_options(
         options.append(
             scaled("by concurrency", by_concurrency, {**measured, "concurrent_requests_per_instance": at_once}, note)
         )
+    serverless = settings.serverless or Serverless(max_concurrency=SERVERLESS_LIMIT)
     environments = Environments(
-        assumptions.function_own_s, assumptions.serverless_cold_start_s, min(SERVERLESS_LIMIT, function.limit)
+        assumptions.function_own_s,
+        assumptions.serverless_cold_start_s,
+        min(serverless.max_concurrency, function.limit),
     )
+    # What the stage has of it goes: infra/config.py says why.
+    without = {"scaling_registered_for": "none", "capture_percent": 0, "fixed": False}
     options.append(
         Option(
-            f"serverless, {assumptions.serverless_memory_gb:g} GB",
-            None,
+            f"serverless, {serverless.memory_mib / 1024:g} GB{', as the stage is' if settings.serverless else ''}",
+            {"endpoint": {"serverless": serverless.model_dump(), **without}} if fewest == 1 else None,
             # Each environment is an instance of one worker that is there when it is asked for.
             Endpoint(replace(instance, workers=SERVERLESS_LIMIT, queue=None), 1),
             environments,
-            note="no GPU, no capture, no canary watched by alarms: the stage does not declare it",
+            note="" if fewest == 1 else "it has no network isolation, which a stage with retain_data keeps",
         )
     )
     return options

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.config import Endpoint, Function
+from infra.config import Endpoint, Function, Serverless, parse_stage
 from kennel.capacity import planning, report
 from kennel.capacity.planning import Assumptions, Goal, Plan, plan
 from kennel.capacity.prices import load
-from kennel.capacity.traffic import shaped
+from kennel.capacity.traffic import Profile, shaped
 from kennel.cli import app
 from kennel.errors import KennelError
 
 STEP = shaped("step", 1, 20)
 
 
-def planned(goal: Goal, fewest: int = 1, endpoint: Endpoint | None = None) -> Plan:
+def planned(goal: Goal, fewest: int = 1, endpoint: Endpoint | None = None, profile: Profile = STEP) -> Plan:
     settings = endpoint or Endpoint(min_instances=1, invocations_per_instance_per_min=10)
-    return plan(STEP, goal, settings, Function(), Assumptions(requests_per_s=12), load(), fewest)
+    return plan(profile, goal, settings, Function(), Assumptions(requests_per_s=12), load(), fewest)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,27 @@ def test_given_a_goal_that_nothing_meets_when_planned_then_it_says_what_comes_cl
     assert found.chosen is None
     assert report.settings(found) is None
     assert "Nothing here answers 95% within 1 ms" in report.advice(found)
+
+
+def test_given_a_call_now_and_then_when_planned_then_serverless_is_recommended_where_the_stage_may_be() -> None:
+    seldom = shaped("constant", 0, 0.2)
+    patient = Goal(30.0)
+    found = planned(patient, profile=seldom)
+    assert found.chosen
+    assert found.chosen.option.name == "serverless, 4 GB"
+    assert found.chosen.option.settings
+    stage = {"region": "us-east-1", "retain_data": False, **found.chosen.option.settings}
+    assert parse_stage("try", stage).endpoint.serverless
+    kept = planned(patient, profile=seldom, fewest=2)
+    assert kept.chosen
+    assert "serverless" not in kept.chosen.option.name
+
+
+def test_given_a_serverless_stage_when_planned_then_it_is_there_as_it_is_and_does_not_scale() -> None:
+    settings = Endpoint(serverless=Serverless(memory_mib=2048), scaling_registered_for="none", capture_percent=0)
+    names = [row.option.name for row in planned(Goal(30.0), endpoint=settings).endpoints]
+    assert "serverless, 2 GB, as the stage is" in names
+    assert [name for name in names if name.endswith("as the stage is")] == ["serverless, 2 GB, as the stage is"]
 
 
 def test_given_an_instance_without_a_metric_of_ten_seconds_when_planned_then_that_policy_is_not_recommended() -> None:
