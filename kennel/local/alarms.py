@@ -44,9 +44,9 @@ def recent(metric: dict[str, Any], periods: int, *, now: float | None = None) ->
 
     A period is that much shorter here, and a sum or count is that much larger: rates are what they are.
     """
-    shorter_s = max(float(metric.get("Period", 60)) / speed(), 1.0)
-    scale = float(metric.get("Period", 60)) / shorter_s
-    last = math.floor(((now or time.time()) - METRIC_DELAY_S / speed()) / shorter_s) * shorter_s
+    scale = speed()
+    shorter_s = float(metric.get("Period", 60)) / scale
+    last = math.floor(((now or time.time()) - METRIC_DELAY_S / scale) / shorter_s) * shorter_s
     values = [datapoint(metric, last - (n + 1) * shorter_s, last - n * shorter_s) for n in reversed(range(periods))]
     if metric.get("Statistic") in ("Sum", "SampleCount"):
         return [None if value is None else value * scale for value in values]

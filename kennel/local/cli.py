@@ -18,7 +18,10 @@ local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this
 
 @local.command()
 def up(port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None) -> None:
-    """Start the embedded AWS and leave it running."""
+    """Start the embedded AWS and leave it running.
+
+    Alarms, scaling and rollouts take it a second for a minute of AWS's: KENNEL_LOCAL_SPEED, from 1, as on AWS, to 60.
+    """
     with step("Starting the embedded AWS"):
         running = control.up(port)
     console.print(f"Up at {running.endpoint} (log: {os.path.relpath(control.log_file())})")

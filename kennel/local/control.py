@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kennel.errors import KennelError
-from kennel.local.settings import DEFAULT_PORT, isolated_environment, real_credentials, state_dir
+from kennel.local.settings import DEFAULT_PORT, isolated_environment, real_credentials, speed, state_dir
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
@@ -55,6 +55,7 @@ def up(port: int | None = None, *, with_parent: bool = False) -> Running:
         )
     if running := status():
         raise KennelError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
+    speed()  # refuses what it cannot be before anything is started
     port = port or _free_port()
     folder = state_dir()
     shutil.rmtree(folder, ignore_errors=True)

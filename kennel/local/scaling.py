@@ -64,7 +64,7 @@ class Scaling:
         return {"ScalingActivities": found}
 
     def _watch(self) -> None:
-        minute_s = max(MINUTE_S / speed(), 1.0)
+        minute_s = MINUTE_S / speed()
         while True:
             # Just after the end of each, so that none is seen twice.
             time.sleep(minute_s - time.time() % minute_s)

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from kennel.errors import KennelError
+
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 ACCESS_KEY = "test"
@@ -27,8 +29,18 @@ DEFAULT_SPEED = 60
 
 
 def speed() -> float:
-    """KENNEL_LOCAL_SPEED, or 60: what takes AWS a minute takes a second. 1 is AWS's own."""
-    return float(os.environ.get("KENNEL_LOCAL_SPEED", DEFAULT_SPEED))
+    """KENNEL_LOCAL_SPEED, or 60: what takes AWS a minute takes a second. 1 is AWS's own.
+
+    Raises KennelError for what is no number from 1 to 60: CloudWatch counts in whole seconds.
+    """
+    given = os.environ.get("KENNEL_LOCAL_SPEED", str(DEFAULT_SPEED))
+    try:
+        value = float(given)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= DEFAULT_SPEED:
+        raise KennelError(f"KENNEL_LOCAL_SPEED is {given!r}: give a number from 1 (as on AWS) to {DEFAULT_SPEED}.")
+    return value
 
 
 def state_dir() -> Path:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from kennel.errors import KennelError
 from kennel.local import alarms
 from kennel.local.metrics import EndpointMetrics, Invocation
+from kennel.local.settings import speed
 
 ENDPOINT = {"EndpointName": "dogs", "VariantName": "primary"}
 ALARM: dict[str, Any] = {
@@ -48,6 +50,15 @@ def state(store: Any, now: float | None = None, **changes: Any) -> str:
     alarm = {**ALARM, **changes}
     values = alarms.recent(alarm, alarm["EvaluationPeriods"], now=now or int(time.time()))
     return alarms._state(alarm, values)
+
+
+@pytest.mark.parametrize("wrong", ["fast", "0", "61", "nan"])
+def test_given_a_speed_that_cannot_be_when_read_then_it_says_which_can(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("KENNEL_LOCAL_SPEED", wrong)
+    with pytest.raises(KennelError, match="from 1"):
+        speed()
 
 
 def test_given_errors_in_every_period_when_evaluated_then_it_fires(store: Any) -> None:
