@@ -154,13 +154,22 @@ class ScalableTargets:
         self._endpoint = endpoint
 
     def create(self, logical_id: str, properties: Properties, stack_name: str) -> tuple[str, Properties]:
-        """Registers the target, or changes it."""
-        call(self._client(), "register_scalable_target", properties)
-        physical_id = "|".join(properties[key] for key in self.NAMED_BY)
+        """Registers the target and its scheduled actions, or changes them."""
+        client, rest = self._client(), dict(properties)
+        actions = rest.pop("ScheduledActions", [])
+        call(client, "register_scalable_target", rest)
+        named = {key: properties[key] for key in self.NAMED_BY}
+        for action in actions:
+            call(client, "put_scheduled_action", {**named, **action})
+        physical_id = "|".join(named.values())
         return physical_id, {"Id": physical_id}
 
     def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
-        """The same call as for a new one."""
+        """The same calls as for a new one; actions that are left out go."""
+        kept, before = ({item["ScheduledActionName"] for item in one.get("ScheduledActions", [])} for one in (new, old))
+        named = dict(zip(self.NAMED_BY, physical_id.split("|"), strict=True))
+        for name in before - kept:
+            self._client().delete_scheduled_action(**named, ScheduledActionName=name)
         return self.create(logical_id, new, stack_name)
 
     def delete(self, physical_id: str, properties: Properties) -> None:
@@ -179,6 +188,10 @@ class ScalingPolicies(ScalableTargets):
         """Puts the policy, new or changed."""
         answer = call(self._client(), "put_scaling_policy", self._named(properties))
         return answer["PolicyARN"], {"Arn": answer["PolicyARN"]}
+
+    def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
+        """The same call as for a new one."""
+        return self.create(logical_id, new, stack_name)
 
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Removes the policy."""

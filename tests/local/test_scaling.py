@@ -27,6 +27,7 @@ def both(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "fixed_instances": 1,
         "max_instances": 3,
         "invocations_per_instance_per_min": TARGET_PER_MIN,
+        "instance_hours": [{"cron": "0 7 ? * MON-FRI *", "min_instances": 1, "max_instances": 3}],
     }
     (project / "cdk.json").write_text(json.dumps(settings))
     deployed.deploy("Serving", cwd=project)
@@ -73,6 +74,19 @@ def test_given_both_endpoints_when_compared_then_the_scaled_one_grows_under_load
     assert "kennel-dev-fixed" in page
     assert "by CloudWatch" in page
     assert f"at {TARGET_PER_MIN}" in page
+
+
+def test_given_hours_when_deployed_then_application_autoscaling_has_them_until_they_are_left_out(
+    deployed: Environment, both: Path
+) -> None:
+    def schedules() -> list[str]:
+        found = deployed.client("application-autoscaling").describe_scheduled_actions(ServiceNamespace="sagemaker")
+        return [action["Schedule"] for action in found["ScheduledActions"]]
+
+    assert schedules() == ["cron(0 7 ? * MON-FRI *)"]
+    deployed.deploy("Serving")
+    assert schedules() == []
+    deployed.deploy("Serving", cwd=both)
 
 
 def test_given_nobody_to_ask_when_compared_then_it_says_the_cost_and_sends_nothing(
