@@ -22,7 +22,6 @@ from kennel.capacity.load import Answer, drive
 from kennel.capacity.planning import QUEUE, Option, Row
 from kennel.capacity.recorded import datapoints
 from kennel.capacity.system import Endpoint, Floats, Instance, Outcome, histogram, moment
-from kennel.capacity.tracking import Policy
 from kennel.capacity.traffic import Profile
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
@@ -127,38 +126,44 @@ def compare(
     def said(sent: int) -> None:
         progress(f"{sent:,} of {len(arrivals) * len(names):,} requests")
 
+    for name in names:
+        if (status := _status(runtime, name, picture)) != 200:
+            raise KennelError(f"{name} answers {status or 'nothing'} before there is any load: see `kennel status`.")
     # Whole periods, so that the first one is not cut.
     begun = datetime.fromtimestamp((time.time() // period_s + 1) * period_s, UTC)
+    progress(f"begins at {begun:%H:%M:%S} UTC")
     time.sleep(max(0.0, (begun - datetime.now(UTC)).total_seconds()))
     answers = drive(np.repeat(arrivals, len(names)), send, threads=THREADS, progress=said)
     ended = begun + timedelta(seconds=np.ceil(profile.duration_s / period_s) * period_s)
     cloudwatch = deployment.client("cloudwatch")
     _await(cloudwatch, names, begun, ended, period_s, len(arrivals), progress)
 
-    scaling = deployment.client("application-autoscaling")
-    of_scaled = {"ServiceNamespace": "sagemaker", "ResourceId": f"endpoint/{names[1]}/variant/{VARIANT}"}
-    policies = scaling.describe_scaling_policies(**of_scaled)["ScalingPolicies"]
-    (target,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[of_scaled["ResourceId"]])[
-        "ScalableTargets"
-    ]
-    bounds = int(target["MinCapacity"]), int(target["MaxCapacity"])
-    instance = Instance(2 / settings.requests_per_s, 2, queue=QUEUE)
-    goal = float(policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"])
+    policies, bounds, steps = _scaling(deployment.client("application-autoscaling"), names[1], begun)
     rows: list[Row] = []
     model: dict[str, list[float]] = {}
-    for number, (name, policy) in enumerate(zip(names, (None, Policy(goal, *bounds)), strict=True)):
+    for number, (name, least) in enumerate(zip(names, (settings.fixed_instances, bounds[0]), strict=True)):
         seen = _metrics(cloudwatch, name, begun, ended, period_s)
         outcome = _outcome(answers[number :: len(names)], seen["instances"], period_s, settings.timeout_s)
-        option = Option(name, None, Endpoint(instance, 1, policy), None, hourly)
+        instance = Instance(1 / settings.requests_per_s, queue=QUEUE)
+        option = Option(name, None, Endpoint(instance, least), None, hourly)
         rows.append(Row(option, outcome, outcome.instance_s / 3600 * hourly, 0.0, profile.duration_s))
         model[name] = seen["model_p95_s"]
-    activities = scaling.describe_scaling_activities(**of_scaled)["ScalingActivities"]
+    return Comparison(profile, begun, settings.instance_type, table, rows, model, policies, bounds, steps)
+
+
+def _scaling(client: Any, name: str, begun: datetime) -> tuple[list[dict[str, Any]], tuple[int, int], list[Step]]:
+    """What is registered for an endpoint: its policies, its bounds; and what was done since `begun`."""
+    resource = f"endpoint/{name}/variant/{VARIANT}"
+    of_it = {"ServiceNamespace": "sagemaker", "ResourceId": resource}
+    policies = client.describe_scaling_policies(**of_it)["ScalingPolicies"]
+    targets = client.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])["ScalableTargets"]
+    activities = client.describe_scaling_activities(**of_it)["ScalingActivities"]
     steps = [
         Step((item["StartTime"] - begun).total_seconds(), item["Description"], item["Cause"])
         for item in reversed(activities)
         if item["StartTime"] >= begun
     ]
-    return Comparison(profile, begun, settings.instance_type, table, rows, model, policies, bounds, steps)
+    return policies, (int(targets[0]["MinCapacity"]), int(targets[0]["MaxCapacity"])), steps
 
 
 def _status(runtime: Any, endpoint: str, picture: bytes) -> int:

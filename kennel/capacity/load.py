@@ -26,8 +26,8 @@ def drive(
 ) -> list[Answer]:
     """Calls `send` with 0, 1, … at the seconds of `arrivals` and returns the answers in that order.
 
-    `send` returns a status; what it raises ends the load. Latency counts from when a request was due: one that found
-    no thread free has waited, too.
+    `send` returns a status; what it raises is raised when all are sent. Latency counts from when a request was due:
+    one that found no thread free has waited, too.
     """
     begun = time.monotonic()
 

@@ -119,6 +119,7 @@ ASK: dict[str, Ask] = {
     ),
     "AWS::S3::Bucket": lambda aws, id_, p: aws("s3").head_bucket(Bucket=id_),
     "AWS::S3::BucketPolicy": lambda aws, id_, p: aws("s3").get_bucket_policy(Bucket=p["Bucket"]),
+    "AWS::Scheduler::Schedule": lambda aws, id_, p: aws("scheduler").get_schedule(Name=p["Name"]),
     "AWS::SageMaker::Endpoint": _sagemaker("describe_endpoint", "EndpointName"),
     "AWS::SageMaker::EndpointConfig": _sagemaker("describe_endpoint_config", "EndpointConfigName"),
     "AWS::SageMaker::Model": _sagemaker("describe_model", "ModelName"),
