@@ -156,6 +156,7 @@ class Endpoints:
             return
         self._routes[name] = _Route(green)
         endpoint.endpoint_config_name = settings.config_name
+        endpoint.data_capture_config = settings.capture_summary
         endpoint.production_variants = [
             {
                 "VariantName": settings.variant,

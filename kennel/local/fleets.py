@@ -54,6 +54,19 @@ class FleetSettings:
     # The DataCaptureConfig, empty where nothing is captured.
     capture: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def capture_summary(self) -> dict[str, Any]:
+        """How DescribeEndpoint tells of the capture."""
+        if not self.capture:
+            return {}
+        return {
+            "EnableCapture": self.capture["EnableCapture"],
+            "CaptureStatus": "Started" if self.capture["EnableCapture"] else "Stopped",
+            "CurrentSamplingPercentage": self.capture["InitialSamplingPercentage"],
+            "DestinationS3Uri": self.capture["DestinationS3Uri"],
+            "KmsKeyId": self.capture["KmsKeyId"],
+        }
+
     def resized(self, instances: int) -> "FleetSettings":
         """The same with another number of instances."""
         return replace(self, instances=instances)

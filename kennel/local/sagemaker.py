@@ -91,6 +91,8 @@ class SageMaker:
         answer = record()
         endpoint: FakeEndpoint = _backend().endpoints[name]
         endpoint.endpoint_status = "Creating"
+        # moto describes it as the config has it, which is another shape.
+        endpoint.data_capture_config = {}
         self._endpoints.deploy(endpoint, settings, Rollout())
         return answer
 

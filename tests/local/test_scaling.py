@@ -31,6 +31,14 @@ def both(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Ite
     }
     (project / "cdk.json").write_text(json.dumps(settings))
     deployed.deploy("Serving", cwd=project)
+    # What tests before this one scaled out stays so without traffic.
+    sagemaker = deployed.client("sagemaker")
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="kennel-dev-scaled",
+        DesiredWeightsAndCapacities=[{"VariantName": "primary", "DesiredInstanceCount": 1}],
+    )
+    waiter = sagemaker.get_waiter("endpoint_in_service")
+    waiter.wait(EndpointName="kennel-dev-scaled", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     yield project
     deployed.deploy("Serving")
 

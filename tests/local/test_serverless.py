@@ -29,10 +29,11 @@ def serverless(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) 
     }
     (project / "cdk.json").write_text(json.dumps(settings))
     # The project's own kennel: it reads the stage in its cdk.json.
-    deployed.run(sys.executable, "-m", "kennel", "promote", cwd=project)
+    run = deployed.facts["package"].partition("packages/")[2].partition("/")[0]
+    deployed.run(sys.executable, "-m", "kennel", "promote", run, cwd=project)
     deployed.deploy("Serving", "Api", cwd=project)
     yield project
-    deployed.run("kennel", "promote")
+    deployed.run("kennel", "promote", run)
     deployed.deploy("Serving", "Api")
 
 

@@ -14,6 +14,16 @@ pytestmark = pytest.mark.slow
 FAILING_S = 15
 
 
+@pytest.fixture(autouse=True)
+def quiet(deployed: Environment) -> None:
+    """What tests before this one made fire is over."""
+    cloudwatch = deployed.client("cloudwatch")
+    deadline = time.monotonic() + 60
+    while cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def until_state(cloudwatch: Any, wanted: str) -> None:
     deadline = time.monotonic() + 60
     while True:
