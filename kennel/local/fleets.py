@@ -59,12 +59,11 @@ class FleetSettings:
         """How DescribeEndpoint tells of the capture."""
         if not self.capture:
             return {}
-        return {
-            "EnableCapture": self.capture["EnableCapture"],
-            "CaptureStatus": "Started" if self.capture["EnableCapture"] else "Stopped",
+        told = {key: self.capture[key] for key in ("DestinationS3Uri", "KmsKeyId") if key in self.capture}
+        return told | {
+            "EnableCapture": bool(self.capture.get("EnableCapture")),
+            "CaptureStatus": "Started" if self.capture.get("EnableCapture") else "Stopped",
             "CurrentSamplingPercentage": self.capture["InitialSamplingPercentage"],
-            "DestinationS3Uri": self.capture["DestinationS3Uri"],
-            "KmsKeyId": self.capture["KmsKeyId"],
         }
 
     def resized(self, instances: int) -> "FleetSettings":

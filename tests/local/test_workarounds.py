@@ -202,3 +202,17 @@ def test_given_moto_when_an_endpoint_without_data_capture_is_described_then_it_i
 
 def test_given_the_workaround_when_described_then_absent_members_are_left_out() -> None:
     assert absent_members_are_described_as_empty({"a": {}, "b": None, "c": 0, "d": []}) == {"c": 0, "d": []}
+
+
+POLICY = """
+    from moto.applicationautoscaling.models import applicationautoscaling_backends as backends
+    backend = backends["000000000000"]["us-east-1"]
+    names = ("p", "sagemaker", "endpoint/e/variant/v", "sagemaker:variant:DesiredInstanceCount")
+    put = lambda: backend.put_scaling_policy(*names, {"TargetValue": 1.0}, "TargetTrackingScaling").policy_arn
+    print(put() == put())
+"""
+
+
+def test_given_moto_when_a_scaling_policy_is_put_again_then_it_still_gets_another_arn() -> None:
+    # Once this fails, kennel/local/scaling.py need not keep it.
+    assert in_ministack(POLICY) == "False"

@@ -71,6 +71,14 @@ def test_given_errors_of_another_variant_when_evaluated_then_it_does_not_fire(st
     assert state(store) == "OK"
 
 
+def test_given_errors_of_another_variant_when_ministack_evaluates_by_itself_then_it_fires_still(store: Any) -> None:
+    # Once this fails, kennel/local/alarms.py need not replace it.
+    put(store, [1, 0], [1.0, 1.0], VariantName="AllTraffic")
+    alarm = {**ALARM}
+    store._evaluate_alarm(alarm)
+    assert alarm["StateValue"] == "ALARM"
+
+
 def test_given_errors_in_one_of_two_periods_when_evaluated_then_it_fires_only_where_one_is_enough(store: Any) -> None:
     put(store, [3, 2], [1.0, 0.0])
     assert state(store) == "OK"
