@@ -40,9 +40,9 @@ def test_given_the_hour_when_it_comes_then_notebook_and_endpoints_stop_and_a_dep
     for part in ("notebook", "endpoints"):
         schedule = scheduler.get_schedule(Name=f"Kennel-dev-stop-{part}")
         assert schedule["ScheduleExpression"] == "cron(0 20 ? * * *)"
-        scheduler.update_schedule(
-            Name=schedule["Name"],
-            # The hour is now.
+        # As the stage's own, and now.
+        scheduler.create_schedule(
+            Name=f"{schedule['Name']}-now",
             ScheduleExpression=f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})",
             FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
             Target=schedule["Target"],
@@ -57,5 +57,7 @@ def test_given_the_hour_when_it_comes_then_notebook_and_endpoints_stop_and_a_dep
     assert refused.returncode == 1
     assert "Kennel-dev-Serving is not deployed: run `make deploy STAGE=dev`" in refused.stdout
 
+    for part in ("notebook", "endpoints"):
+        scheduler.delete_schedule(Name=f"Kennel-dev-stop-{part}-now")
     deployed.deploy("Serving")
     assert deployed.url().call(deployed.picture(), "image/jpeg").status == 200
