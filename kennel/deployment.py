@@ -59,6 +59,10 @@ class Deployment:
 
     def resources(self, stack: str) -> dict[str, dict[str, str]]:
         """The physical ids of a stack's resources by type and logical id; raises KennelError if it is not deployed."""
+        status = self._of_stack(stack, "describe_stacks")["Stacks"][0]["StackStatus"]
+        # While it is made or deleted, a part of it is there.
+        if status.startswith(("CREATE_IN", "CREATE_FAILED", "ROLLBACK", "DELETE", "REVIEW")):
+            raise KennelError(f"The stack {self._name(stack)} is in {status}: wait, or see its events, then ask again.")
         described = self._of_stack(stack, "describe_stack_resources")
         found: dict[str, dict[str, str]] = {}
         for item in described["StackResources"]:

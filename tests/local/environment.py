@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import psutil
+from botocore.config import Config
 
 from kennel.calling import Url
 from kennel.deployment import Deployment
@@ -77,13 +78,14 @@ class Environment:
             "cdk", "deploy", *names, "--require-approval", "never", "--progress", "events", cwd=cwd, check=check
         ).stdout
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config | None = None) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.server.endpoint,
             region_name=REGION,
             aws_access_key_id="test",
             aws_secret_access_key="test",
+            config=config,
         )
 
     def output(self, stack: str, key: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
@@ -72,7 +73,8 @@ def large() -> bytes:
 def test_given_more_requests_than_it_takes_when_they_come_at_once_then_the_others_are_throttled(
     deployed: Environment, serverless: Path
 ) -> None:
-    runtime, picture = deployed.client("sagemaker-runtime"), large()
+    once = Config(retries={"total_max_attempts": 1})
+    runtime, picture = deployed.client("sagemaker-runtime", once), large()
 
     def ask(number: int) -> str:
         try:
