@@ -86,7 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8080)
     logging.basicConfig(level=logging.INFO)
-    uvicorn.run(app, host="127.0.0.1", port=parser.parse_args().port, log_level="info")
+    # Longer than any caller keeps a connection at rest: one that ends just when a request is sent breaks that request.
+    uvicorn.run(app, host="127.0.0.1", port=parser.parse_args().port, log_level="info", timeout_keep_alive=600)
 
 
 if __name__ == "__main__":

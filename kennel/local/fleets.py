@@ -24,6 +24,8 @@ START_TIMEOUT_S = 300
 INVOCATION_TIMEOUT_S = 60
 POLL_S = 0.2
 RESTART_DELAY_S = 1.0
+# An instance gets no requests after so many health checks in a row without success: one may be late on a busy machine.
+MISSES = 3
 
 _http = urllib3.PoolManager(retries=False, maxsize=64)
 
@@ -202,10 +204,11 @@ class Fleet:
 
     def _supervise(self, index: int, instance: _Instance) -> None:
         """Follows /ping, and replaces a server that has ended, as SageMaker does once it was in service."""
-        was_ready = False
+        was_ready, missed = False, 0
         while not self._closed and instance in self._instances:
             if instance.process.poll() is None:
-                instance.ready = _ping(instance.port)
+                missed = 0 if _ping(instance.port) else missed + 1
+                instance.ready = missed == 0 or (instance.ready and missed < MISSES)
                 was_ready = was_ready or instance.ready
             else:
                 instance.ready = False
