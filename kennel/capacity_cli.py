@@ -127,8 +127,14 @@ def show() -> None:
             shown.add_row(f"{name}, {usage}", f"{usd:g}", "hour")
     for name, usd in table.lambda_usd.items():
         shown.add_row(f"Lambda, {name.replace('_', ' ')}", f"{usd:.3g}", "request" if name == "request" else "unit")
-    for name, usd in table.storage_usd_gb_month.items():
-        shown.add_row(name.replace("_", " "), f"{usd:g}", "GB and month")
+    for prices_of, per in (
+        (table.cloudfront_usd, "request, CloudFront"),
+        (table.storage_usd_gb_month, "GB and month"),
+        (table.fixed_usd_month, "month"),
+        (table.network_usd_h, "hour"),
+    ):
+        for name, usd in prices_of.items():
+            shown.add_row(name.replace("_", " "), f"{usd:g}", per)
     console.print(shown)
     console.print(f"{table.region}, {table.date}: {table.source}.", soft_wrap=True)
 

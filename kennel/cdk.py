@@ -17,12 +17,18 @@ CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
 EVENT = re.compile(r"^(\S+) \|\s*\d+/\d+ .*\| (\S+)\s*\| (AWS|Custom)::(\S+)")
 
 
-def cdk(*arguments: str, env: dict[str, str], log: Path, progress: Callable[[str], None]) -> None:
-    """Runs `cdk ARGUMENTS`; its output goes to `log`. Raises KennelError with the last lines if it fails."""
+def cdk(
+    *arguments: str,
+    env: dict[str, str],
+    log: Path,
+    progress: Callable[[str], None] = lambda message: None,
+    cwd: Path = REPOSITORY,
+) -> None:
+    """Runs `cdk ARGUMENTS` in `cwd`; its output goes to `log`. Raises KennelError with the last lines if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(CDK), *arguments]
-    with log.open("a") as file, _child(command, env={**env, "PATH": path, "CI": "true"}) as process:
+    with log.open("a") as file, _child(command, {**env, "PATH": path, "CI": "true"}, cwd) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -36,11 +42,11 @@ def cdk(*arguments: str, env: dict[str, str], log: Path, progress: Callable[[str
 
 
 @contextmanager
-def _child(command: list[str], env: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+def _child(command: list[str], env: dict[str, str], cwd: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process in a group of its own, which ends with the block whatever happens."""
     process = subprocess.Popen(
         command,
-        cwd=REPOSITORY,
+        cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import bootstrapping, calling, capacity_cli, data_cli, demo, predicting, promotion, training_cli
+from kennel import bootstrapping, calling, capacity_cli, data_cli, demo, predicting, promotion, review_cli, training_cli
 from kennel import status as health
 from kennel.cdk import cdk
 from kennel.console import console, errors, printable, step
@@ -37,6 +37,7 @@ app.command()(training_cli.report)
 app.command()(capacity_cli.plan)
 app.command()(capacity_cli.compare)
 app.add_typer(capacity_cli.app, name="prices")
+app.command()(review_cli.review)
 app.add_typer(local, name="local")
 
 

@@ -20,7 +20,7 @@ class TrainingCode(assets.Asset):
             scope,
             construct_id,
             path=str(REPOSITORY / "training"),
-            display_name="Kennel training code",
+            display_name="training/, inference/ and wheels",
             asset_hash_type=AssetHashType.OUTPUT,
             # Bundled by the class below; an image name is required all the same.
             bundling=BundlingOptions(image=DockerImage.from_registry("scratch"), local=_Assemble()),

@@ -31,6 +31,10 @@ class Prices:
     serverless_usd_gb_s: float
     lambda_usd: dict[str, float]
     storage_usd_gb_month: dict[str, float]
+    # What is billed by its being there.
+    fixed_usd_month: dict[str, float]
+    network_usd_h: dict[str, float]
+    cloudfront_usd: dict[str, float]
 
     def instance(self, instance_type: str, usage: str = "hosting") -> float:
         """USD an hour of an instance for `usage`: hosting, training, notebook or ec2.
@@ -55,7 +59,7 @@ def load(file: Path = TABLE) -> Prices:
 def refreshed(client: Any, prices: Prices, more: list[str], today: date | None = None) -> tuple[Prices, list[str]]:
     """The instances' prices of today, by a client of the price list API, and what it has no one price of.
 
-    `more` are instance types to add, with ml. before them for hosting. The prices of Lambda and storage stay.
+    `more` are instance types to add, with ml. before them for hosting. All other prices stay.
     """
     tables: dict[str, dict[str, float]] = {}
     missing = []
@@ -71,7 +75,7 @@ def refreshed(client: Any, prices: Prices, more: list[str], today: date | None =
         tables[f"{usage}_usd_h"] = dict(sorted(table.items()))
     told = {
         "date": str(today or datetime.now(UTC).date()),
-        "source": "AWS's price list API; Lambda and storage as before",
+        "source": "AWS's price list API; what is no instance as before",
     }
     return Prices(**{**vars(prices), **tables, **told}), missing
 

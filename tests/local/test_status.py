@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,3 +79,16 @@ def test_given_a_stage_that_is_not_deployed_when_asked_then_it_says_what_to_run(
     result = deployed.run("kennel", "status", "--stage", "prod", check=False)
     assert result.returncode == 1
     assert "Kennel-prod-Serving is not deployed: run `make deploy STAGE=prod`" in result.stdout
+
+
+def test_given_what_is_deployed_when_reviewed_against_the_same_then_it_is_silent_and_else_it_says_what_differs(
+    deployed: Environment, tmp_path: Path
+) -> None:
+    head = tmp_path / "cdk.out"
+    deployed.run("cdk", "synth", "--quiet", "--output", str(head))
+    assert deployed.run("kennel", "review", "deployed", str(head)).stdout == ""
+    template = head / "Kennel-dev-Serving.template.json"
+    template.write_text(template.read_text().replace('"MinCapacity": 1', '"MinCapacity": 2'))
+    result = deployed.run("kennel", "review", "deployed", str(head), "--fail-on", "destroy,widen")
+    assert "`MinCapacity`: `1` → `2`" in result.stdout
+    assert "+83.95 USD a month at rest" in result.stdout

@@ -1,0 +1,1 @@
+"""What a change would do: from two assemblies to one comment."""

@@ -1,0 +1,168 @@
+"""The two sides of a review: synthesized folders, git revisions, or what is deployed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kennel.cdk import cdk
+from kennel.deployment import REPOSITORY, Deployment
+from kennel.errors import KennelError
+
+Template = dict[str, Any]
+
+DEPLOYED = "deployed"
+TEMPLATE = ".template.json"
+SYNTH_LOG = REPOSITORY / "build" / "review-synth.log"
+# CDK names an asset by the hash of its content, and a function's version by that of its function.
+ASSET_HASH = re.compile(r"\b[0-9a-f]{64}(?=\.(?:zip|json|jar|txt)\b)")
+VERSION_HASH = re.compile(r"(CurrentVersion[0-9A-F]{8})[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Asset:
+    """Files that are deployed: what the stack calls them, their hash, and where they lie, if that is here."""
+
+    name: str
+    hash: str
+    folder: Path | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Content by path; empty where the files are not here."""
+        if self.folder is None or not self.folder.is_dir():
+            return {}
+        return {
+            file.relative_to(self.folder).as_posix(): file.read_bytes()
+            for file in sorted(self.folder.rglob("*"))
+            if file.is_file()
+        }
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: its templates by stack, without the hashes that change with every file, and its assets by stack."""
+
+    name: str
+    templates: dict[str, Template]
+    assets: dict[str, list[Asset]] = field(default_factory=dict)
+    # Where the templates lie as files.
+    folder: Path | None = None
+
+
+@contextmanager
+def side(given: str, stage: str) -> Iterator[Side]:
+    """The side that `given` names: a folder of templates, `deployed`, or a revision of this repository.
+
+    Raises KennelError for what is none of them, or cannot be synthesized. A revision's files are there until the end.
+    """
+    if given == DEPLOYED:
+        yield _deployed(Deployment(stage))
+    elif Path(given).is_dir():
+        yield read(Path(given), given)
+    else:
+        with tempfile.TemporaryDirectory(prefix="kennel-review-") as folder:
+            yield _synthesized(given, stage, Path(folder))
+
+
+def read(folder: Path, name: str) -> Side:
+    """An assembly, or any folder of NAME.template.json. Raises KennelError for one without templates."""
+    files = sorted(folder.glob(f"*{TEMPLATE}"))
+    if not files:
+        raise KennelError(f"{folder} has no *{TEMPLATE}: give the output of `make synth`, or a git revision.")
+    templates, assets = {}, {}
+    for file in files:
+        stack = file.name.removesuffix(TEMPLATE)
+        try:
+            templates[stack] = normalised(file.read_text())
+        except json.JSONDecodeError as error:
+            raise KennelError(f"{file} is no JSON: {error}.") from None
+        assets[stack] = _assets(folder, stack)
+    return Side(name, templates, assets, folder)
+
+
+def normalised(text: str) -> Template:
+    """A template without the hashes in the names of assets and versions: what they stand for is compared by itself."""
+    template: Template = json.loads(VERSION_HASH.sub(r"\1", ASSET_HASH.sub("HASH", text)))
+    return template
+
+
+def _assets(folder: Path, stack: str) -> list[Asset]:
+    manifest = folder / f"{stack}.assets.json"
+    if not manifest.is_file():
+        return []
+    files = json.loads(manifest.read_text()).get("files", {})
+    found = []
+    for hash_, asset in files.items():
+        path = asset["source"].get("path", "")
+        if not path.endswith(TEMPLATE):
+            found.append(Asset(asset.get("displayName", path), hash_, folder / path))
+    return found
+
+
+def _deployed(deployment: Deployment) -> Side:
+    client = deployment.client("cloudformation")
+    templates = {}
+    assets: dict[str, list[Asset]] = {}
+    for page in client.get_paginator("list_stacks").paginate():
+        for summary in page["StackSummaries"]:
+            name = summary["StackName"]
+            if not name.startswith(f"Kennel-{deployment.stage}-") or summary["StackStatus"].startswith("DELETE"):
+                continue
+            body = client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
+            text = body if isinstance(body, str) else json.dumps(body)
+            templates[name] = normalised(text)
+            assets[name] = [Asset("", hash_) for hash_ in dict.fromkeys(ASSET_HASH.findall(text))]
+    return Side(f"deployed {deployment.stage}", templates, assets)
+
+
+def _synthesized(revision: str, stage: str, folder: Path) -> Side:
+    """Synthesizes a revision in a work tree of its own, with this environment; its code runs, with no credentials."""
+    commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
+    if not commit:
+        raise KennelError(
+            f"{revision!r} is no folder, no revision of this repository, and not `{DEPLOYED}`: give one of them."
+        )
+    tree = folder / "tree"
+    _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
+    try:
+        _lend(tree)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment |= {
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            # Before this checkout, which is installed.
+            "PYTHONPATH": str(tree),
+        }
+        output = folder / "cdk.out"
+        cdk(
+            *("synth", "--quiet", "-c", f"stage={stage}", "--output", str(output)),
+            env=environment,
+            log=SYNTH_LOG,
+            cwd=tree,
+        )
+    finally:
+        _git("worktree", "remove", "--force", str(tree))
+    return read(output, f"{revision} ({commit[:7]})" if revision != commit else commit[:7])
+
+
+def _lend(tree: Path) -> None:
+    """What is installed and downloaded here serves there too, as long as the same is asked for."""
+    (tree / "node_modules").symlink_to(REPOSITORY / "node_modules")
+    pins = Path("training") / "vendor.txt"
+    if (tree / pins).read_bytes() == (REPOSITORY / pins).read_bytes():
+        shutil.copytree(REPOSITORY / "build" / "wheels", tree / "build" / "wheels")
+
+
+def _git(*arguments: str, check: bool = True) -> str:
+    result = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if check and result.returncode:
+        raise KennelError(f"git {arguments[0]}: {result.stderr.strip()}")
+    return result.stdout.strip()

@@ -1,0 +1,267 @@
+"""One Markdown comment: what would be lost first, then who may do more, what it costs, and what changes."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kennel.capacity.prices import Prices
+from kennel.review.access import code, readable
+from kennel.review.assets import AssetChange
+from kennel.review.costs import REQUEST_S, Cost
+from kennel.review.differences import Change, Property
+from kennel.review.reviewing import Review
+
+# GitHub takes 65,536 characters.
+MAX_CHARACTERS = 65_000
+MAX_VALUE = 160
+# How CDK's library marks a reference to what is replaced.
+REPLACED = " (replaced)"
+# What these say is told in words, under Access.
+POLICIES = ("AssumeRolePolicyDocument", "KeyPolicy", "Policies", "PolicyDocument")
+MARKER = "<!-- kennel review: {} -->"
+
+
+def comment(review: Review, *, limit: int = MAX_CHARACTERS) -> str:
+    """The comment, at most `limit` characters long; empty where nothing changes.
+
+    What is cut to fit are rows of the longest sections, and each says how many.
+    """
+    if not review:
+        return ""
+    rows = max((len(items) for items in _lists(review)), default=1)
+    while True:
+        text = "\n".join(_lines(review, rows)) + "\n"
+        if len(text) <= limit or rows == 1:
+            return text if len(text) <= limit else text[: limit - 40].rsplit("\n", 1)[0] + "\n\n… cut: see the run.\n"
+        rows = max(1, rows * 2 // 3)
+
+
+def _lists(review: Review) -> list[list[Any]]:
+    return [review.changes, review.access, review.assets, review.new_findings, review.gone_findings, review.unpriced]
+
+
+def _lines(review: Review, rows: int) -> Iterator[str]:
+    yield MARKER.format(review.stage)
+    yield f"## What {code(review.head)} changes in {review.stage}"
+    yield ""
+    yield f"{_summary(review)}, against {code(review.base)}."
+    lost = [change for change in review.changes if change.lost or change.verb == "let go"]
+    yield from _section("Lost or replaced", [*_lost_rows(lost, rows)])
+    yield from _section("Access", [*_access(review, rows)])
+    yield from _section("On the internet", [*_exposure(review)])
+    yield from _section("Cost", [*_cost(review)])
+    yield from _section("Files", [*_assets(review.assets, rows)])
+    yield from _section("Findings", [*_findings(review, rows)])
+    yield from _section("Everything that changes", [*_changes(review, rows)])
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield from ("", f"### {title}", "", *lines)
+
+
+def _summary(review: Review) -> str:
+    counts = {
+        "destroyed": "destroyed",
+        "replaced": "replaced",
+        "may be replaced": "perhaps replaced",
+        "let go": "let go",
+        "changed": "changed",
+        "added": "added",
+    }
+    parts = []
+    for verb, word in counts.items():
+        if number := sum(change.verb == verb for change in review.changes):
+            parts.append(f"**{number} {word}**" if verb in ("destroyed", "replaced") else f"{number} {word}")
+    if review.widened:
+        parts.append("**access widened**")
+    elif review.access:
+        parts.append("access narrowed")
+    if review.opened:
+        parts.append("**opened to the internet**")
+    if difference := round(review.month_after - review.month_before, 2):
+        parts.append(f"{difference:+,.2f} USD a month at rest")
+    if review.assets and not review.changes:
+        parts.append("files only")
+    return ", ".join(parts) or "No resource changes"
+
+
+def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
+    if not lost:
+        return
+    yield "| What | Kind | Happens | Because |"
+    yield "|---|---|---|---|"
+    ordered = sorted(lost, key=lambda change: (not change.stateful, change.stack, change.name))
+    for change in ordered[:rows]:
+        name, verb = f"{_short(change.stack)}: {change.name}", str(change.verb)
+        if change.stateful:
+            name, verb = f"**{name}**", f"**{verb}, with what is in it**" if change.lost else f"**{verb}**"
+        yield f"| {_cell(name)} | {change.kind.removeprefix('AWS::')} | {verb} | {_cell(_because(change))} |"
+    yield from _more(len(lost) - rows)
+
+
+def _because(change: Change) -> str:
+    if change.renamed:
+        return f"its name in the app changed to {change.renamed}: CloudFormation takes it for another"
+    causes = [item for item in change.properties if item.impact in ("WILL_REPLACE", "MAY_REPLACE")]
+    if causes:
+        kept = ", the old one is kept" if change.kept else ""
+        if all(REPLACED in json.dumps(item.new) for item in causes):
+            return f"it refers to what is replaced{kept}"
+        names = ", ".join(code(item.name) for item in causes)
+        return f"{names} cannot be changed in place{kept}"
+    if change.verb == "let go":
+        return "it leaves the stack and stays in the account"
+    return "it leaves the stack"
+
+
+def _access(review: Review, rows: int) -> Iterator[str]:
+    for title, widens in (("Widened", True), ("Narrowed", False)):
+        found = [item for item in review.access if item.widens is widens]
+        if found:
+            yield f"**{title}**"
+            yield ""
+            yield from (f"- {_short(item.stack)}: {item.sentence}" for item in found[:rows])
+            yield from _more(len(found) - rows, "- ")
+            if widens and any(not item.widens for item in review.access):
+                yield ""
+
+
+def _exposure(review: Review) -> Iterator[str]:
+    yield from (f"- **now**: {_short(item.stack)}: {item.sentence}" for item in review.opened)
+    yield from (f"- no longer: {_short(item.stack)}: {item.sentence}" for item in review.closed)
+    yield from (f"- {rule}" for rule in review.rules)
+
+
+def _cost(review: Review) -> Iterator[str]:
+    table = [*_cost_rows(review.cost_before, review.cost_after)]
+    if table:
+        yield "| USD | before | after | difference |"
+        yield "|---|--:|--:|--:|"
+        yield from table
+        yield (
+            f"| **a month at rest** | {review.month_before:,.2f} | {review.month_after:,.2f} "
+            f"| **{review.month_after - review.month_before:+,.2f}** |"
+        )
+        yield (
+            f"| **a million requests** | {review.million_before:,.2f} | {review.million_after:,.2f} "
+            f"| **{review.million_after - review.million_before:+,.2f}** |"
+        )
+    else:
+        yield (
+            f"Unchanged: {review.month_after:,.2f} USD a month at rest, {review.million_after:,.2f} for a million "
+            "requests."
+        )
+    yield ""
+    yield _basis(review.prices)
+    if review.unpriced:
+        yield ""
+        yield "Not in the table, so not counted: " + "; ".join(review.unpriced) + "."
+
+
+def _cost_rows(before: dict[str, Cost], after: dict[str, Cost]) -> Iterator[str]:
+    """Each part whose price differs."""
+    empty = Cost({}, {})
+    parts: dict[str, Callable[[Cost], dict[str, float]]] = {
+        "a month": lambda cost: cost.at_rest,
+        "a million requests": lambda cost: cost.per_million,
+    }
+    for stack in dict.fromkeys([*before, *after]):
+        for per, of in parts.items():
+            old, new = (of(side.get(stack, empty)) for side in (before, after))
+            for part in dict.fromkeys([*old, *new]):
+                one, other = old.get(part, 0.0), new.get(part, 0.0)
+                if round(one - other, 2):
+                    row = f"{_short(stack)}: {part}, {per}"
+                    yield f"| {_cell(row)} | {one:,.2f} | {other:,.2f} | {other - one:+,.2f} |"
+
+
+def _basis(prices: Prices) -> str:
+    return (
+        f"Prices of {prices.region}, {prices.date}. At rest: fewest instances, all month, storage left out; a request "
+        f"takes {1000 * REQUEST_S:g} ms of the function."
+    )
+
+
+def _assets(assets: list[AssetChange], rows: int) -> Iterator[str]:
+    for asset in assets:
+        yield f"- {_short(asset.stack)}: {code(asset.name)} {asset.verb}"
+        yield from (f"  - {code(path)} {verb}" for path, verb in list(asset.files.items())[:rows])
+        yield from _more(len(asset.files) - rows, "  - ")
+
+
+def _findings(review: Review, rows: int) -> Iterator[str]:
+    for word, found in (("**new**", review.new_findings), ("gone", review.gone_findings)):
+        yield from (
+            f"- {word}: {_short(item.stack)}: {item.place}: {code(item.rule)} {_cell(item.message)}"
+            for item in found[:rows]
+        )
+        yield from _more(len(found) - rows, "- ")
+
+
+def _changes(review: Review, rows: int) -> Iterator[str]:
+    by_stack: dict[str, list[Change]] = {}
+    for change in review.changes:
+        by_stack.setdefault(change.stack, []).append(change)
+    for stack in dict.fromkeys([*by_stack, *review.outputs]):
+        changes, outputs = by_stack.get(stack, []), review.outputs.get(stack, [])
+        yield f"<details><summary>{_short(stack)}: {len(changes) + len(outputs)}</summary>"
+        yield ""
+        for change in changes[:rows]:
+            yield f"- {change.name} ({change.kind.removeprefix('AWS::')}) is {change.verb}"
+            if change.verb != "added":
+                lines = [line for item in change.properties for line in _property(item, review)]
+                yield from (f"  - {line}" for line in lines[:rows])
+                yield from _more(len(lines) - rows, "  - ")
+        yield from _more(len(changes) - rows, "- ")
+        yield from (f"- output {line}" for item in outputs for line in _property(item, review))
+        yield ""
+        yield "</details>"
+
+
+def _property(item: Property, review: Review) -> Iterator[str]:
+    if item.name in POLICIES:
+        yield f"{code(item.name)}: see Access"
+        return
+    for path, old, new in _leaves(item.name, item.old, item.new):
+        if REPLACED not in json.dumps(new):
+            yield f"{code(path)}: {_value(old, review)} → {_value(new, review)}"
+
+
+def _leaves(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where two values differ, as deep down as both have the same form."""
+    functions = ("Fn::", "Ref")
+    if isinstance(old, dict) and isinstance(new, dict) and not any(key.startswith(functions) for key in {**old, **new}):
+        for key in dict.fromkeys([*old, *new]):
+            if old.get(key) != new.get(key):
+                yield from _leaves(f"{path}.{key}", old.get(key), new.get(key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (one, other) in enumerate(zip(old, new, strict=True)):
+            if one != other:
+                yield from _leaves(f"{path}[{number}]", one, other)
+    elif isinstance(old, list) and isinstance(new, list):
+        yield from ((path, item, None) for item in old if item not in new)
+        yield from ((path, None, item) for item in new if item not in old)
+    else:
+        yield path, old, new
+
+
+def _value(value: Any, review: Review) -> str:
+    if value is None:
+        return "none"
+    text = readable(value if isinstance(value, str) else json.dumps(value), review.names)
+    return code(text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…")
+
+
+def _short(stack: str) -> str:
+    """The last part of a stack's name, as in Kennel-dev-Serving."""
+    return stack.rpartition("-")[2]
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|") if "\\|" not in text else text.replace("\n", " ")
+
+
+def _more(number: int, bullet: str = "") -> Iterator[str]:
+    if number > 0:
+        yield f"{bullet}… and {number:,} more" if bullet else f"| … and {number:,} more | | | |"

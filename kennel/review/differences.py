@@ -1,0 +1,178 @@
+"""What differs between two sides, by CDK's own library, and what that does to what is deployed."""
+
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kennel.errors import KennelError
+from kennel.review.assemblies import Side, Template
+
+DIFF = Path(__file__).with_name("diff.mjs")
+TIMEOUT_S = 120
+
+Verb = Literal["destroyed", "replaced", "may be replaced", "let go", "changed", "added"]
+# By CDK's words. What is let go stays in the account, and no stack knows of it.
+VERBS: dict[str, Verb] = {
+    "WILL_DESTROY": "destroyed",
+    "WILL_REPLACE": "replaced",
+    "MAY_REPLACE": "may be replaced",
+    "WILL_ORPHAN": "let go",
+    "WILL_UPDATE": "changed",
+    "WILL_CREATE": "added",
+    "WILL_IMPORT": "added",
+}
+# What holds something that a new one would not have.
+STATEFUL = (
+    "AWS::DynamoDB::",
+    "AWS::EC2::Volume",
+    "AWS::ECR::Repository",
+    "AWS::EFS::",
+    "AWS::KMS::Key",
+    "AWS::Logs::LogGroup",
+    "AWS::RDS::",
+    "AWS::S3::Bucket",
+    "AWS::SageMaker::NotebookInstance",
+    "AWS::SecretsManager::Secret",
+    "AWS::SQS::Queue",
+)
+NOT_STATEFUL = ("AWS::S3::BucketPolicy", "AWS::SageMaker::NotebookInstanceLifecycleConfig")
+# CDK's note of its own versions.
+NO_RESOURCE = "AWS::CDK::Metadata"
+HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property before and after, None where it is not there."""
+
+    name: str
+    old: Any
+    new: Any
+    impact: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one resource."""
+
+    stack: str
+    logical_id: str
+    # Its place in the app, as people know it.
+    name: str
+    kind: str
+    verb: Verb
+    properties: tuple[Property, ...] = ()
+    # The one of the same kind and properties that goes where this one comes, or the other way round.
+    renamed: str | None = None
+    # CloudFormation keeps what a replacement leaves.
+    kept: bool = False
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it holds something that a new one would not have."""
+        return self.kind.startswith(STATEFUL) and not self.kind.startswith(NOT_STATEFUL)
+
+    @property
+    def lost(self) -> bool:
+        """Whether what there is now will not be there."""
+        return self.verb in ("destroyed", "replaced", "may be replaced")
+
+
+@dataclass(frozen=True)
+class StackDifference:
+    """What differs in one stack; statements and rules are as CDK's library gives them."""
+
+    stack: str
+    changes: list[Change]
+    outputs: list[Property]
+    statements_added: list[dict[str, Any]]
+    statements_removed: list[dict[str, Any]]
+    managed_added: list[dict[str, Any]]
+    managed_removed: list[dict[str, Any]]
+    rules_added: list[dict[str, Any]]
+    rules_removed: list[dict[str, Any]]
+
+
+def compare(base: Side, head: Side) -> list[StackDifference]:
+    """The stacks in which something differs, in their order. Raises KennelError where CDK's library cannot read one."""
+    stacks = [*head.templates, *(stack for stack in base.templates if stack not in head.templates)]
+    pairs = [
+        {"stack": stack, "base": base.templates.get(stack, {}), "head": head.templates.get(stack, {})}
+        for stack in stacks
+    ]
+    result = subprocess.run(
+        ["node", str(DIFF)], input=json.dumps(pairs), capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+    )
+    if result.returncode:
+        raise KennelError(f"CDK's comparison failed: {result.stderr.strip()[-500:]}")
+    found = [_difference(item, base, head) for item in json.loads(result.stdout)]
+    return [item for item in found if any(vars(item)[part] for part in vars(item) if part != "stack")]
+
+
+def name_of(template: Template, logical_id: str) -> str:
+    """Where a resource is in the app: its path without the stack and what every resource's path ends with."""
+    path = template.get("Resources", {}).get(logical_id, {}).get("Metadata", {}).get("aws:cdk:path", "")
+    parts = [part for part in path.split("/")[1:] if part not in ("Resource", "Default")]
+    return "/".join(parts) or HASH_OF_ID.sub("", logical_id)
+
+
+def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference:
+    stack = item["stack"]
+    old, new = base.templates.get(stack, {}), head.templates.get(stack, {})
+    renamed = dict(_renames(item["resources"], old, new))
+    changes = []
+    for found in item["resources"]:
+        verb = VERBS.get(found["impact"])
+        if verb is None or found["kind"] == NO_RESOURCE:
+            continue
+        properties = tuple(Property(**each) for each in found["properties"])
+        if verb == "changed" and not properties:
+            continue  # metadata, or an order of creation
+        logical_id = found["logical_id"]
+        template = old if verb in ("destroyed", "let go") else new
+        before = old.get("Resources", {}).get(logical_id, {})
+        changes.append(
+            Change(
+                stack,
+                logical_id,
+                name_of(template, logical_id),
+                found["kind"],
+                verb,
+                properties,
+                renamed.get(logical_id),
+                before.get("UpdateReplacePolicy") == "Retain",
+            )
+        )
+    outputs = [Property(each["name"], each["old"], each["new"], "") for each in item["outputs"]]
+    rest = {part: item[part] for part in StackDifference.__annotations__ if part in item and part != "stack"}
+    return StackDifference(**{**rest, "stack": stack, "changes": changes, "outputs": outputs})
+
+
+def _renames(found: list[dict[str, Any]], old: Template, new: Template) -> Iterator[tuple[str, str]]:
+    """Pairs of one that goes and one that comes, of the same kind and with the same properties, both ways round."""
+    gone: dict[str, list[str]] = {}
+    for item in found:
+        if VERBS.get(item["impact"]) in ("destroyed", "let go"):
+            gone.setdefault(_alike(old["Resources"][item["logical_id"]]), []).append(item["logical_id"])
+    come = Counter(
+        _alike(new["Resources"][item["logical_id"]]) for item in found if VERBS.get(item["impact"]) == "added"
+    )
+    for item in found:
+        if VERBS.get(item["impact"]) != "added":
+            continue
+        alike = _alike(new["Resources"][item["logical_id"]])
+        if len(gone.get(alike, [])) == come[alike] == 1:
+            (before,) = gone[alike]
+            yield item["logical_id"], name_of(old, before)
+            yield before, name_of(new, item["logical_id"])
+
+
+def _alike(resource: dict[str, Any]) -> str:
+    """Equal for what has the same kind and properties, whatever it and what it refers to are called."""
+    text = json.dumps([resource["Type"], resource.get("Properties", {})], sort_keys=True)
+    return re.sub(r'("(?:Ref|Fn::GetAtt)": \[?)"[^"]+"', r"\1", text)

@@ -1,0 +1,56 @@
+"""What cfn-lint and CDK's own rules find in one side and not in the other."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+
+from kennel.review.assemblies import Side, Template
+from kennel.review.differences import name_of
+
+REPORT = "validation-report.json"
+# CDK names dependencies that references imply.
+IGNORED = ["W3005"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that something in a stack does not keep."""
+
+    stack: str
+    place: str
+    rule: str
+    message: str
+
+
+def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
+    """All that is found in `stacks` of one side."""
+    found = [
+        finding
+        for stack in stacks
+        if stack in side.templates
+        for finding in _linted(stack, side.templates[stack], region)
+    ]
+    return [*found, *(finding for finding in _reported(side) if finding.stack in stacks)]
+
+
+def _linted(stack: str, template: Template, region: str) -> Iterator[Finding]:
+    config = ManualArgs(regions=[region], ignore_checks=IGNORED)
+    for match in lint(json.dumps(template), config=config):
+        path: list[Any] = list(match.path or [])
+        place = name_of(template, str(path[1])) if path[:1] == ["Resources"] and len(path) > 1 else stack
+        yield Finding(stack, place, match.rule.id, match.message)
+
+
+def _reported(side: Side) -> Iterator[Finding]:
+    report = side.folder / REPORT if side.folder else None
+    if report is None or not report.is_file():
+        return
+    for plugin in json.loads(report.read_text())["pluginReports"]:
+        for violation in plugin["violations"]:
+            for place in violation["violatingConstructs"]:
+                stack, _, path = str(place["constructPath"]).partition("/")
+                yield Finding(stack, path, violation["ruleName"], violation.get("description", ""))

@@ -1,0 +1,125 @@
+"""Everything that is to be said of a change, before it is written down."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kennel.capacity.prices import Prices
+from kennel.review.access import AccessChange, changes_of
+from kennel.review.assemblies import Side
+from kennel.review.assets import AssetChange, asset_changes
+from kennel.review.costs import Cost, cost
+from kennel.review.differences import Change, Property, compare, name_of
+from kennel.review.exposure import Exposed, exposed, rules
+from kennel.review.findings import Finding, findings
+
+# What a review may refuse, and how its label begins that lets it through all the same.
+REFUSALS = ("destroy", "replace", "widen")
+LABEL = "accept-"
+
+
+@dataclass(frozen=True)
+class Review:
+    """What differs between two sides, and what it means. False where nothing differs."""
+
+    stage: str
+    base: str
+    head: str
+    prices: Prices
+    changes: list[Change]
+    outputs: dict[str, list[Property]]
+    access: list[AccessChange]
+    opened: list[Exposed]
+    closed: list[Exposed]
+    rules: list[str]
+    cost_before: dict[str, Cost]
+    cost_after: dict[str, Cost]
+    assets: list[AssetChange]
+    new_findings: list[Finding]
+    gone_findings: list[Finding]
+    # Names of resources by logical id.
+    names: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any((self.changes, self.outputs, self.access, self.assets, self.new_findings, self.gone_findings))
+
+    @property
+    def widened(self) -> list[AccessChange]:
+        """Who may do more."""
+        return [item for item in self.access if item.widens]
+
+    @property
+    def month_before(self) -> float:
+        """USD a month at rest."""
+        return sum(item.month_usd for item in self.cost_before.values())
+
+    @property
+    def month_after(self) -> float:
+        """USD a month at rest."""
+        return sum(item.month_usd for item in self.cost_after.values())
+
+    @property
+    def million_before(self) -> float:
+        """USD for a million requests."""
+        return sum(item.million_usd for item in self.cost_before.values())
+
+    @property
+    def million_after(self) -> float:
+        """USD for a million requests."""
+        return sum(item.million_usd for item in self.cost_after.values())
+
+    @property
+    def unpriced(self) -> list[str]:
+        """What the table has no price of, where it is new."""
+        before = {item for cost in self.cost_before.values() for item in cost.unpriced}
+        return [item for cost in self.cost_after.values() for item in cost.unpriced if item not in before]
+
+    def refused(self, fail_on: Iterable[str], labels: Iterable[str]) -> list[str]:
+        """Of `fail_on`, what this change does and no label of its pull request accepts."""
+        done = {
+            "destroy": any(change.verb == "destroyed" for change in self.changes),
+            "replace": any(change.verb in ("replaced", "may be replaced") for change in self.changes),
+            "widen": bool(self.widened or self.opened),
+        }
+        accepted = {label.strip().removeprefix(LABEL) for label in labels if label.strip().startswith(LABEL)}
+        return [what for what in fail_on if done[what] and what not in accepted]
+
+
+def review(base: Side, head: Side, stage: str, region: str, prices: Prices) -> Review:
+    """Holds two sides against each other."""
+    differences = compare(base, head)
+    before, after = (
+        {item for stack, template in side.templates.items() for item in exposed(stack, template)}
+        for side in (base, head)
+    )
+    stacks = [difference.stack for difference in differences]
+    found_before, found_after = (findings(side, stacks, region) for side in (base, head))
+    names = {
+        logical_id: name_of(template, logical_id)
+        for side in (base, head)
+        for template in side.templates.values()
+        for logical_id in template.get("Resources", {})
+    }
+    return Review(
+        stage,
+        base.name,
+        head.name,
+        prices,
+        changes=[change for difference in differences for change in difference.changes],
+        outputs={difference.stack: difference.outputs for difference in differences if difference.outputs},
+        access=[
+            item
+            for difference in differences
+            for item in changes_of(
+                difference, base.templates.get(difference.stack, {}), head.templates.get(difference.stack, {})
+            )
+        ],
+        opened=sorted(after - before, key=str),
+        closed=sorted(before - after, key=str),
+        rules=[rule for difference in differences for rule in rules(difference)],
+        cost_before={stack: cost(template, prices) for stack, template in base.templates.items()},
+        cost_after={stack: cost(template, prices) for stack, template in head.templates.items()},
+        assets=asset_changes(base, head),
+        new_findings=[item for item in found_after if item not in found_before],
+        gone_findings=[item for item in found_before if item not in found_after],
+        names=names,
+    )

@@ -1,0 +1,62 @@
+"""The command about a change: review."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kennel.capacity import prices
+from kennel.console import errors, step
+from kennel.deployment import Deployment
+from kennel.errors import KennelError
+from kennel.options import Stage
+
+
+def review(
+    base: Annotated[
+        str,
+        typer.Argument(help="A folder of templates, a git revision, or `deployed`: what the stage runs now."),
+    ],
+    head: Annotated[str, typer.Argument(help="A folder of templates or a git revision.")] = "HEAD",
+    output: Annotated[
+        Path | None, typer.Option(help="The comment goes into this file, empty if nothing changes.")
+    ] = None,
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="What makes it fail: destroy, replace, widen, with commas between.")
+    ] = "",
+    labels: Annotated[
+        str,
+        typer.Option("--labels", envvar="KENNEL_LABELS", help="The pull request's: accept-destroy lets destroy pass."),
+    ] = "",
+    stage: Stage = "dev",
+) -> None:
+    """Say in one Markdown comment what a change does: losses, access, exposure, cost, files. Silent if it does nothing.
+
+    A revision is synthesized in a work tree of its own, without credentials; `deployed` takes yours to read templates.
+    """
+    # CDK's library and cfn-lint take their time to load.
+    from kennel.review import assemblies, comment, redaction, reviewing
+
+    wanted = [item.strip() for item in fail_on.split(",") if item.strip()]
+    if unknown := [item for item in wanted if item not in reviewing.REFUSALS]:
+        raise KennelError(f"--fail-on {', '.join(unknown)}: give {', '.join(reviewing.REFUSALS)}, one or more.")
+    region = Deployment(stage).region
+    with step(f"{base} against {head}", shown=output is not None) as progress, assemblies.side(base, stage) as one:
+        progress(f"{len(one.templates)} templates")
+        with assemblies.side(head, stage) as other:
+            found = reviewing.review(one, other, stage, region, prices.load())
+            text = redaction.redacted(comment.comment(found))
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+    elif text:
+        typer.echo(text, nl=False)
+    if refused := found.refused(wanted, labels.split(",")):
+        errors.print(
+            "\n".join(
+                f"[red]error:[/red] the change would {what}: accept it with the label {reviewing.LABEL}{what}."
+                for what in refused
+            ),
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)

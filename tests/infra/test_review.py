@@ -1,0 +1,521 @@
+"""`kennel review` over pairs of assemblies: the dev stage as it is, and with one change each."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App
+
+from infra.config import parse_stage
+from infra.stage import add_stacks
+from kennel.capacity import prices
+from kennel.errors import KennelError
+from kennel.review import assemblies, comment, redaction
+from kennel.review.reviewing import Review, review
+from synthesis import FLAGS, MATRIX
+
+pytestmark = pytest.mark.slow
+
+REGION = "us-east-1"
+# In the form of real ones, and nobody's.
+ACCOUNT_ID = "210987654321"
+ACCESS_KEY = "AKIA" + "Q3EGRJ5T7YHN2WVX"
+SECRET_KEY = "wJalrXUtnFEMIK7MDENGbPxRfiCYzzTESTkeyAb1"
+PASSWORD = "correct-horse-battery"
+
+Templates = dict[str, dict[str, Any]]
+Edit = Callable[["Editor"], None]
+
+
+class Editor:
+    """An assembly in a folder, to be changed as a pull request would change it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.templates: Templates = {
+            file.name.split(".")[0].rpartition("-")[2]: json.loads(file.read_text())
+            for file in folder.glob("Kennel-*.template.json")
+        }
+
+    def write(self) -> None:
+        for file in self.folder.glob("Kennel-*.template.json"):
+            file.unlink()
+        for stack, template in self.templates.items():
+            (self.folder / f"Kennel-dev-{stack}.template.json").write_text(json.dumps(template))
+
+    def id_of(self, stack: str, place: str) -> str:
+        """The logical id of what is at a place in the app."""
+        for logical_id, resource in self.templates[stack]["Resources"].items():
+            if resource.get("Metadata", {}).get("aws:cdk:path", "").partition("/")[2] in (place, f"{place}/Resource"):
+                return str(logical_id)
+        raise KeyError(place)
+
+    def resource(self, stack: str, place: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.templates[stack]["Resources"][self.id_of(stack, place)]
+        return found
+
+    def properties(self, stack: str, place: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.resource(stack, place).setdefault("Properties", {})
+        return found
+
+    def add(self, stack: str, logical_id: str, kind: str, properties: dict[str, Any]) -> None:
+        self.templates[stack]["Resources"][logical_id] = {"Type": kind, "Properties": properties}
+
+    def statement(self, stack: str, policy: str, action: str) -> dict[str, Any]:
+        """The statement of a policy that has an action; its actions as a list."""
+        for statement in self.properties(stack, policy)["PolicyDocument"]["Statement"]:
+            if action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]):
+                statement["Action"] = [action] if statement["Action"] == action else statement["Action"]
+                found: dict[str, Any] = statement
+                return found
+        raise KeyError(action)
+
+    def change_file(self, name: str, file: str, content: str | None) -> None:
+        """Another content of an asset's file, none to remove it: CDK then gives the asset another hash."""
+        for manifest in self.folder.glob("*.assets.json"):
+            document = json.loads(manifest.read_text())
+            for hash_, asset in list(document["files"].items()):
+                if asset["displayName"] != name:
+                    continue
+                other = hash_[::-1]
+                folder = self.folder / f"asset.{other}"
+                shutil.copytree(self.folder / asset["source"]["path"], folder)
+                if content is None:
+                    (folder / file).unlink()
+                else:
+                    (folder / file).write_text(content)
+                del document["files"][hash_]
+                asset["source"]["path"] = folder.name
+                document["files"][other] = asset
+                manifest.write_text(json.dumps(document))
+                stack = manifest.name.split(".")[0].rpartition("-")[2]
+                text = json.dumps(self.templates[stack]).replace(hash_, other)
+                # A function's version has the hash of its code in its name.
+                text = re.sub(r"(CurrentVersion[0-9A-F]{8})[0-9a-f]{32}", r"\g<1>" + other[:32], text)
+                self.templates[stack] = json.loads(text)
+                return
+        raise KeyError(name)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "cdk.out"
+    app = App(context={**FLAGS, "aws:cdk:enable-path-metadata": True}, outdir=str(folder))
+    add_stacks(app, parse_stage("dev", MATRIX["dev"]))
+    app.synth()
+    return folder
+
+
+def reviewed(base: Path, folder: Path, edit: Edit) -> tuple[Review, str]:
+    head = folder / "head"
+    shutil.copytree(base, head)
+    editor = Editor(head)
+    edit(editor)
+    editor.write()
+    one, other = assemblies.read(base, "base"), assemblies.read(head, "head")
+    found = review(one, other, "dev", REGION, prices.load())
+    return found, redaction.redacted(comment.comment(found))
+
+
+def section(text: str, title: str) -> str:
+    """One section of a comment; empty where it has none."""
+    match = re.search(rf"### {re.escape(title)}\n(.*?)(?=\n### |\Z)", text, re.DOTALL)
+    return match[1] if match else ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change, what sections of its comment have to say, and which sections it must not have."""
+
+    edit: Edit
+    says: dict[str, tuple[str, ...]]
+    without: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+ALL = ("Lost or replaced", "Access", "On the internet", "Cost", "Files", "Findings", "Everything that changes")
+ROLE = "Classifier/Role/DefaultPolicy"
+
+
+def widen_action(at: Editor) -> None:
+    at.statement("Api", ROLE, "sagemaker:InvokeEndpoint")["Action"].append("sagemaker:InvokeEndpointAsync")
+
+
+def narrow_action(at: Editor) -> None:
+    at.statement("Api", ROLE, "logs:PutLogEvents")["Action"].remove("logs:CreateLogStream")
+
+
+def wildcard(at: Editor) -> None:
+    at.statement("Api", ROLE, "s3:GetObject").update(Action="s3:*")
+
+
+def stricter_condition(at: Editor) -> None:
+    at.statement("Training", "JobRole/DefaultPolicy", "cloudwatch:PutMetricData").update(
+        Condition={
+            "StringEquals": {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs", "aws:RequestedRegion": REGION}
+        }
+    )
+
+
+def wider_resource(at: Editor) -> None:
+    at.statement("Api", ROLE, "sagemaker:InvokeEndpoint")["Resource"] = "arn:aws:sagemaker:*:*:endpoint/*"
+
+
+def condition_dropped(at: Editor) -> None:
+    del at.statement("Training", "JobRole/DefaultPolicy", "cloudwatch:PutMetricData")["Condition"]
+
+
+def statements_merged(at: Editor) -> None:
+    document = at.properties("Api", ROLE)["PolicyDocument"]
+    first = document["Statement"][0]
+    actions = first["Action"]
+    document["Statement"][:1] = [{**first, "Action": action} for action in actions]
+
+
+def trust_widened(at: Editor) -> None:
+    statement = at.properties("Api", "Classifier/Role")["AssumeRolePolicyDocument"]["Statement"]
+    statement.append(
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"}}
+    )
+
+
+def deny_removed(at: Editor) -> None:
+    document = at.properties("Data", "Storage/Models/Policy")["PolicyDocument"]
+    document["Statement"] = [item for item in document["Statement"] if item.get("Sid") != "ForeignAccounts"]
+
+
+def administrator(at: Editor) -> None:
+    at.properties("Api", "Classifier/Role")["ManagedPolicyArns"] = ["arn:aws:iam::aws:policy/AdministratorAccess"]
+
+
+def boundary_dropped(at: Editor) -> None:
+    del at.properties("Api", "Classifier/Role")["PermissionsBoundary"]
+
+
+def bucket_replaced(at: Editor) -> None:
+    at.properties("Data", "Storage/Datasets")["BucketName"] = "kennel-datasets"
+
+
+def bucket_destroyed(at: Editor) -> None:
+    logical_id = at.id_of("Data", "Storage/AccessLogs")
+    at.templates["Data"]["Resources"][logical_id]["DeletionPolicy"] = "Delete"
+    del at.templates["Data"]["Resources"][logical_id]
+    # What refers to it would not deploy: they are not what this case is about.
+    text = json.dumps(at.templates["Data"]).replace(f'{{"Ref": "{logical_id}"}}', '"elsewhere"')
+    at.templates["Data"] = json.loads(text)
+
+
+def renamed(at: Editor) -> None:
+    resources = at.templates["Api"]["Resources"]
+    alarm = resources.pop(at.id_of("Api", "Alarms/Throttled"))
+    alarm["Metadata"]["aws:cdk:path"] = "Kennel-dev-Api/Watch/Throttled/Resource"
+    resources["WatchThrottled01234567"] = alarm
+
+
+def file_changed(at: Editor) -> None:
+    at.change_file("lambda/", "handler.py", "def handle(event, context): ...\n")
+
+
+def file_removed(at: Editor) -> None:
+    at.change_file("training/, inference/ and wheels", "training/hpo.py", None)
+
+
+def larger_instance(at: Editor) -> None:
+    at.properties("Serving", "Scaled/Config")["ProductionVariants"][0]["InstanceType"] = "ml.c5.xlarge"
+
+
+def more_instances(at: Editor) -> None:
+    at.properties("Serving", "Scaling/Target")["MinCapacity"] = 3
+
+
+def more_memory(at: Editor) -> None:
+    at.properties("Api", "Classifier/Function")["MemorySize"] = 1024
+
+
+def unknown_type(at: Editor) -> None:
+    at.properties("Serving", "Scaled/Config")["ProductionVariants"][0]["InstanceType"] = "ml.p9.48xlarge"
+
+
+def gateway(at: Editor) -> None:
+    at.add("Training", "Nat", "AWS::EC2::NatGateway", {"SubnetId": "subnet-1", "AllocationId": "eipalloc-1"})
+
+
+def url_opened(at: Editor) -> None:
+    at.properties("Api", "Url/Url")["AuthType"] = "NONE"
+    for place in ("Url/InvokeUrl", "Url/InvokeViaUrl"):
+        at.properties("Api", place)["Principal"] = "*"
+
+
+def bucket_opened(at: Editor) -> None:
+    at.properties("Data", "Storage/Datasets")["PublicAccessBlockConfiguration"]["BlockPublicPolicy"] = False
+
+
+def ssh_opened(at: Editor) -> None:
+    at.properties("Training", "Network/TrainingInstance")["SecurityGroupIngress"] = [
+        {"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    ]
+
+
+def stack_removed(at: Editor) -> None:
+    del at.templates["Serving"]
+
+
+def stack_added(at: Editor) -> None:
+    at.templates["Extra"] = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {}}}}
+
+
+def output_changed(at: Editor) -> None:
+    at.templates["Api"]["Outputs"]["FunctionName"]["Value"] = "another"
+
+
+def metadata_only(at: Editor) -> None:
+    for template in at.templates.values():
+        for resource in template["Resources"].values():
+            resource.setdefault("Metadata", {})["note"] = "another"
+
+
+def bad_template(at: Editor) -> None:
+    at.properties("Api", "Classifier/Function")["Runtime"] = "python3.7"
+
+
+def nothing(at: Editor) -> None:
+    pass
+
+
+CASES = {
+    "a widened action": Case(
+        widen_action,
+        {"Access": ("**Widened**", "**Classifier/Role** may now `sagemaker:InvokeEndpointAsync` on")},
+        ("Lost or replaced", "On the internet", "Files", "Findings"),
+        ("widen",),
+    ),
+    "a narrowed action": Case(
+        narrow_action,
+        {"Access": ("**Narrowed**", "**Classifier/Role** may no longer `logs:CreateLogStream` on")},
+        ("Lost or replaced", "On the internet", "Files"),
+    ),
+    "a new wildcard": Case(wildcard, {"Access": ("**Widened**", "may now `s3:*` on", "/inbox/*`")}, refused=("widen",)),
+    "a stricter condition": Case(
+        stricter_condition, {"Access": ("**Narrowed**", "**JobRole** may no longer `cloudwatch:PutMetricData`")}
+    ),
+    "a wider resource": Case(
+        wider_resource,
+        {"Access": ("**Widened**", "may now `sagemaker:InvokeEndpoint` on `arn:aws:sagemaker:*:*:endpoint/*`")},
+        refused=("widen",),
+    ),
+    "a condition less": Case(
+        condition_dropped, {"Access": ("**Widened**", "may now `cloudwatch:PutMetricData` on `*`")}, refused=("widen",)
+    ),
+    "statements taken apart": Case(
+        statements_merged, {"Everything that changes": ("see Access",)}, ("Access", "Lost or replaced")
+    ),
+    "another account that is trusted": Case(
+        trust_widened,
+        {"Access": ("**Widened**", "<account>", "may now `sts:AssumeRole` on")},
+        refused=("widen",),
+    ),
+    "a refusal less": Case(
+        deny_removed,
+        {"Access": ("**Widened**", "**everyone** is no longer refused `s3:*`", "aws:PrincipalAccount")},
+        refused=("widen",),
+    ),
+    "an administrator": Case(
+        administrator,
+        {"Access": ("**Classifier/Role** gets the policy `arn:aws:iam::aws:policy/AdministratorAccess`",)},
+        refused=("widen",),
+    ),
+    "a boundary less": Case(
+        boundary_dropped, {"Access": ("**Classifier/Role** has no permissions boundary any more",)}, refused=("widen",)
+    ),
+    "a replaced bucket": Case(
+        bucket_replaced,
+        {
+            "Lost or replaced": (
+                "| **Data: Storage/Datasets** | S3::Bucket | **replaced, with what is in it** | `BucketName`",
+            )
+        },
+        ("On the internet", "Files"),
+        ("replace",),
+    ),
+    "a destroyed bucket": Case(
+        bucket_destroyed,
+        {"Lost or replaced": ("| **Data: Storage/AccessLogs** | S3::Bucket | **destroyed, with what is in it**",)},
+        # Its policy would be another bucket's.
+        refused=("destroy", "replace"),
+    ),
+    "a renamed construct": Case(
+        renamed,
+        {"Lost or replaced": ("its name in the app changed to Watch/Throttled",)},
+        ("Access",),
+        ("destroy",),
+    ),
+    "a file of the function": Case(
+        file_changed,
+        {"Files": ("`lambda/` changes", "`handler.py` changes")},
+        ("Lost or replaced", "Access", "Findings"),
+    ),
+    "a file less in the training code": Case(
+        file_removed,
+        {"Files": ("`training/, inference/ and wheels` changes", "`training/hpo.py` goes")},
+        ("Lost or replaced",),
+    ),
+    "another instance type": Case(
+        larger_instance,
+        {
+            "Cost": ("1 × ml.m5.large, a month | 83.95 | 0.00 | -83.95", "1 × ml.c5.xlarge, a month | 0.00 | 148.92"),
+            "Everything that changes": ("InstanceType`: `ml.m5.large` → `ml.c5.xlarge`",),
+        },
+        refused=("replace",),
+    ),
+    "more instances at rest": Case(
+        more_instances, {"Cost": ("3 × ml.m5.large, a month | 0.00 | 251.85",)}, ("Access",)
+    ),
+    "more memory": Case(more_memory, {"Cost": ("a month at rest** |", "**+4.38**")}, ("Access", "Lost or replaced")),
+    "a type without a price": Case(unknown_type, {"Cost": ("so not counted", "ml.p9.48xlarge")}, refused=("replace",)),
+    "a NAT gateway": Case(gateway, {"Cost": ("Nat, a month | 0.00 | 32.85 | +32.85",)}, ("Lost or replaced",)),
+    "a URL for everyone": Case(
+        url_opened,
+        {"On the internet": ("**now**: Api: **Url/Url** answers everyone", "lets everyone call the function")},
+        # A permission for others is another permission.
+        refused=("replace", "widen"),
+    ),
+    "a bucket that may be public": Case(
+        bucket_opened, {"On the internet": ("may be made public: BlockPublicPolicy",)}, refused=("widen",)
+    ),
+    "SSH from everywhere": Case(
+        ssh_opened, {"On the internet": ("lets everyone in on tcp 22", "rule comes: `0.0.0.0/0`")}, refused=("widen",)
+    ),
+    "a stack less": Case(
+        stack_removed,
+        {"Lost or replaced": ("Serving: Scaled/Endpoint",), "Cost": ("-83.95",), "Access": ("**Narrowed**",)},
+        refused=("destroy",),
+    ),
+    "a stack more": Case(stack_added, {"Everything that changes": ("Topic (SNS::Topic) is added",)}, ("Access",)),
+    "another output": Case(
+        output_changed, {"Everything that changes": ("output `FunctionName`",)}, ("Access", "Lost or replaced")
+    ),
+    "a finding": Case(bad_template, {"Findings": ("**new**: Api: Classifier/Function: `E",)}),
+    "metadata alone": Case(metadata_only, {}, ALL),
+    "nothing at all": Case(nothing, {}, ALL),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_given_a_pair_of_assemblies_when_reviewed_then_the_comment_has_its_sections(
+    base: Path, tmp_path: Path, name: str
+) -> None:
+    case = CASES[name]
+    found, text = reviewed(base, tmp_path, case.edit)
+    for title, parts in case.says.items():
+        for part in parts:
+            assert part in section(text, title), text
+    for title in case.without:
+        assert section(text, title) == "", text
+    assert bool(text) == bool(case.says)
+    assert found.refused(("destroy", "replace", "widen"), []) == list(case.refused)
+    assert len(text) <= comment.MAX_CHARACTERS
+
+
+def test_given_a_pair_that_is_refused_when_its_label_is_there_then_it_passes(base: Path, tmp_path: Path) -> None:
+    found, _ = reviewed(base, tmp_path, widen_action)
+    assert found.refused(("widen",), ["accept-widen"]) == []
+    assert found.refused(("widen",), ["accept-destroy", "bug"]) == ["widen"]
+    assert found.refused(("destroy",), []) == []
+
+
+# By hand, from the price table's own figures of 2026-11-24 and 730 hours a month.
+HAND_WORKED = {
+    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; four alarms and two policies' two alarms, 0.10 each;
+    # one environment of 0.5 GiB for 2,628,000 s at 0.0000033334.
+    "base": 1.00 + 2.80 + 83.95 + 0.80 + 4.3800876,
+    "larger_instance": 730 * 0.204 - 730 * 0.115,
+    "more_instances": 2 * 730 * 0.115,
+    "more_memory": 4.3800876,
+    "gateway": 730 * 0.045,
+    "stack_removed": -83.95 - 0.20 - 0.20,
+}
+
+
+@pytest.mark.parametrize("edit", [larger_instance, more_instances, more_memory, gateway, stack_removed])
+def test_given_a_change_when_priced_then_the_difference_is_right_to_the_cent(
+    base: Path, tmp_path: Path, edit: Edit
+) -> None:
+    found, text = reviewed(base, tmp_path, edit)
+    wanted = HAND_WORKED[edit.__name__]
+    assert found.month_before == pytest.approx(HAND_WORKED["base"], abs=0.005)
+    assert found.month_after - found.month_before == pytest.approx(wanted, abs=0.005)
+    assert f"**{wanted:+,.2f}**" in section(text, "Cost")
+
+
+def test_given_a_million_requests_when_priced_then_requests_compute_and_traces_are_in_it(
+    base: Path, tmp_path: Path
+) -> None:
+    found, _ = reviewed(base, tmp_path, more_memory)
+    # 0.20 a million; 40 ms of 0.5 GiB at 0.0000077778, since one is provisioned; 5 % traced at 5 a million.
+    assert found.million_before == pytest.approx(0.20 + 0.155556 + 0.25, abs=0.005)
+    assert found.million_after - found.million_before == pytest.approx(0.155556, abs=0.0005)
+
+
+def test_given_a_planted_account_and_secrets_when_reviewed_then_none_is_in_the_comment(
+    base: Path, tmp_path: Path
+) -> None:
+    def plant(at: Editor) -> None:
+        variables = at.properties("Api", "Classifier/Function")["Environment"]["Variables"]
+        variables |= {
+            "PARTNER": f"arn:aws:iam::{ACCOUNT_ID}:role/partner",
+            "KEY": ACCESS_KEY,
+            "OTHER": SECRET_KEY,
+            "DB_PASSWORD": PASSWORD,
+            "PEM": "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\n-----END RSA PRIVATE KEY-----",
+        }
+        at.templates["Api"]["Outputs"]["Owner"] = {"Value": ACCOUNT_ID}
+        at.templates["Api"]["Outputs"]["Key"] = {"Value": ACCESS_KEY}
+        trust_widened(at)
+
+    _, text = reviewed(base, tmp_path, plant)
+    assert "<account>" in text
+    assert "<redacted>" in text
+    for secret in (ACCOUNT_ID, ACCESS_KEY, SECRET_KEY, PASSWORD, "MIIEpAIBAAKCAQEA7"):
+        assert secret not in text
+
+
+def test_given_names_that_would_break_markdown_when_reviewed_then_they_are_code_on_one_line(
+    base: Path, tmp_path: Path
+) -> None:
+    def break_out(at: Editor) -> None:
+        at.properties("Api", "Classifier/Function")["Description"] = (
+            "`</details>\n\n# PWNED | <script>alert(1)</script>"
+        )
+
+    _, text = reviewed(base, tmp_path, break_out)
+    assert "\n# PWNED" not in text
+    line = next(line for line in text.splitlines() if "PWNED" in line)
+    assert "`'</details> # PWNED" in line
+
+
+def test_given_more_than_github_takes_when_written_then_rows_are_cut_and_counted(base: Path, tmp_path: Path) -> None:
+    def many(at: Editor) -> None:
+        for number in range(900):
+            at.add("Data", f"Topic{number}", "AWS::SNS::Topic", {"DisplayName": f"{number} " * 40})
+
+    found, _ = reviewed(base, tmp_path, many)
+    assert len(comment.comment(found, limit=10**9)) > 30_000
+    short = comment.comment(found, limit=10_000)
+    assert len(short) <= 10_000
+    assert re.search(r"… and \d+ more", short)
+    assert "</details>" in short
+
+
+def test_given_what_is_no_side_when_read_then_the_error_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(KennelError, match="make synth"):
+        assemblies.read(tmp_path, "empty")
+    (tmp_path / "Bad.template.json").write_text("{")
+    with pytest.raises(KennelError, match="is no JSON"):
+        assemblies.read(tmp_path, "bad")
+    with pytest.raises(KennelError, match="no folder, no revision"), assemblies.side("no-such-thing", "dev"):
+        pass
