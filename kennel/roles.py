@@ -17,6 +17,7 @@ ARNS = {
     "AWS::S3::Bucket": "arn:aws:s3:::{lower}",
     "AWS::KMS::Key": f"arn:aws:kms:{{region}}:{ACCOUNT}:key/{KEY_ID}",
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{name}}",
+    "AWS::IAM::OIDCProvider": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{{name}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{{region}}:{ACCOUNT}:log-group:{{name}}:*",
     "AWS::Lambda::Function": f"arn:aws:lambda:{{region}}:{ACCOUNT}:function:{{name}}",
     "AWS::Lambda::Alias": f"arn:aws:lambda:{{region}}:{ACCOUNT}:function:{{stack}}-Function:live",

@@ -206,9 +206,39 @@ class ScalingPolicies(ScalableTargets):
         return rest
 
 
+class OidcProviders:
+    """AWS::IAM::OIDCProvider, which is known by its ARN."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def create(self, logical_id: str, properties: Properties, stack_name: str) -> tuple[str, Properties]:
+        """Makes the provider."""
+        # CloudFormation spells it ClientIdList, the API ClientIDList.
+        renamed = {{"ClientIdList": "ClientIDList"}.get(key, key): value for key, value in properties.items()}
+        arn = call(self._client(), "create_open_id_connect_provider", renamed)["OpenIDConnectProviderArn"]
+        return arn, {"Arn": arn}
+
+    def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
+        """Makes its successor, since the URL names it."""
+        if new == old:
+            return physical_id, {"Arn": physical_id}
+        self.delete(physical_id, old)
+        return self.create(logical_id, new, stack_name)
+
+    def delete(self, physical_id: str, properties: Properties) -> None:
+        """Removes the provider."""
+        with _gone_already():
+            self._client().delete_open_id_connect_provider(OpenIDConnectProviderArn=physical_id)
+
+    def _client(self) -> Any:
+        return boto3.client("iam", endpoint_url=self._endpoint)
+
+
 def provisioners(endpoint: str) -> dict[str, Any]:
     """The handlers of every type, by type name."""
     return {
+        "AWS::IAM::OIDCProvider": OidcProviders(endpoint),
         **{name: Provisioner(row, endpoint) for name, row in ROWS.items()},
         "AWS::ApplicationAutoScaling::ScalableTarget": ScalableTargets(endpoint),
         "AWS::ApplicationAutoScaling::ScalingPolicy": ScalingPolicies(endpoint),

@@ -61,18 +61,13 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 
 def _summary(review: Review) -> str:
-    counts = {
-        "destroyed": "destroyed",
-        "replaced": "replaced",
-        "may be replaced": "perhaps replaced",
-        "let go": "let go",
-        "changed": "changed",
-        "added": "added",
-    }
     parts = []
-    for verb, word in counts.items():
-        if number := sum(change.verb == verb for change in review.changes):
-            parts.append(f"**{number} {word}**" if verb in ("destroyed", "replaced") else f"{number} {word}")
+    for verb in ("destroyed", "replaced", "may be replaced", "let go"):
+        if number := sum(change.verb == verb and (change.lost or verb == "let go") for change in review.changes):
+            parts.append(f"**{number} {verb}**")
+    for verb in ("changed", "added"):
+        if number := sum(_word(change) == verb for change in review.changes):
+            parts.append(f"{number} {verb}")
     if review.widened:
         parts.append("**access widened**")
     elif review.access:
@@ -84,6 +79,12 @@ def _summary(review: Review) -> str:
     if review.assets and not review.changes:
         parts.append("files only")
     return ", ".join(parts) or "No resource changes"
+
+
+def _word(change: Change) -> str:
+    """What happens, for people: what is renewed is changed to them."""
+    renewed = change.verb in ("replaced", "may be replaced") and not change.lost
+    return "changed" if renewed else change.verb
 
 
 def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
@@ -208,7 +209,7 @@ def _changes(review: Review, rows: int) -> Iterator[str]:
         yield f"<details><summary>{_short(stack)}: {len(changes) + len(outputs)}</summary>"
         yield ""
         for change in changes[:rows]:
-            yield f"- {change.name} ({change.kind.removeprefix('AWS::')}) is {change.verb}"
+            yield f"- {change.name} ({change.kind.removeprefix('AWS::')}) is {_word(change)}"
             if change.verb != "added":
                 lines = [line for item in change.properties for line in _property(item, review)]
                 yield from (f"  - {line}" for line in lines[:rows])

@@ -41,6 +41,13 @@ STATEFUL = (
     "AWS::SQS::Queue",
 )
 NOT_STATEFUL = ("AWS::S3::BucketPolicy", "AWS::SageMaker::NotebookInstanceLifecycleConfig")
+# A new one comes before the old one goes, and nobody but its stack holds its name: that is how they are changed.
+RENEWED = (
+    "AWS::Lambda::Permission",
+    "AWS::Lambda::Version",
+    "AWS::SageMaker::EndpointConfig",
+    "AWS::SageMaker::Model",
+)
 # CDK's note of its own versions.
 NO_RESOURCE = "AWS::CDK::Metadata"
 HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")
@@ -79,8 +86,9 @@ class Change:
 
     @property
     def lost(self) -> bool:
-        """Whether what there is now will not be there."""
-        return self.verb in ("destroyed", "replaced", "may be replaced")
+        """Whether what there is now will not be there, other than by being renewed."""
+        renewed = self.verb != "destroyed" and self.kind in RENEWED
+        return self.verb in ("destroyed", "replaced", "may be replaced") and not renewed
 
 
 @dataclass(frozen=True)

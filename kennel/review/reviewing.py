@@ -77,7 +77,7 @@ class Review:
         """Of `fail_on`, what this change does and no label of its pull request accepts."""
         done = {
             "destroy": any(change.verb == "destroyed" for change in self.changes),
-            "replace": any(change.verb in ("replaced", "may be replaced") for change in self.changes),
+            "replace": any(change.lost and change.verb != "destroyed" for change in self.changes),
             "widen": bool(self.widened or self.opened),
         }
         accepted = {label.strip().removeprefix(LABEL) for label in labels if label.strip().startswith(LABEL)}

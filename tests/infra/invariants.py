@@ -15,6 +15,7 @@ Resource = dict[str, Any]
 
 # Actions for which AWS offers no resource level.
 NO_RESOURCE_LEVEL = {
+    "cloudformation:ListStacks",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
     "ssmmessages:CreateControlChannel",

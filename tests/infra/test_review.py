@@ -370,19 +370,18 @@ CASES = {
             "Cost": ("1 × ml.m5.large, a month | 83.95 | 0.00 | -83.95", "1 × ml.c5.xlarge, a month | 0.00 | 148.92"),
             "Everything that changes": ("InstanceType`: `ml.m5.large` → `ml.c5.xlarge`",),
         },
-        refused=("replace",),
+        without=("Lost or replaced",),
     ),
     "more instances at rest": Case(
         more_instances, {"Cost": ("3 × ml.m5.large, a month | 0.00 | 251.85",)}, ("Access",)
     ),
     "more memory": Case(more_memory, {"Cost": ("a month at rest** |", "**+4.38**")}, ("Access", "Lost or replaced")),
-    "a type without a price": Case(unknown_type, {"Cost": ("so not counted", "ml.p9.48xlarge")}, refused=("replace",)),
+    "a type without a price": Case(unknown_type, {"Cost": ("so not counted", "ml.p9.48xlarge")}),
     "a NAT gateway": Case(gateway, {"Cost": ("Nat, a month | 0.00 | 32.85 | +32.85",)}, ("Lost or replaced",)),
     "a URL for everyone": Case(
         url_opened,
         {"On the internet": ("**now**: Api: **Url/Url** answers everyone", "lets everyone call the function")},
-        # A permission for others is another permission.
-        refused=("replace", "widen"),
+        refused=("widen",),
     ),
     "a bucket that may be public": Case(
         bucket_opened, {"On the internet": ("may be made public: BlockPublicPolicy",)}, refused=("widen",)

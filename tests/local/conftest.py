@@ -20,6 +20,7 @@ ORDER = [
     "identity",
     "calls",
     "status",
+    "delivery",
     "page",
     "jobs",
     "tuning",

@@ -1,0 +1,42 @@
+"""A role for the workflows of one GitHub repository, without keys: by the tokens that GitHub gives its jobs."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+ISSUER = "token.actions.githubusercontent.com"
+AUDIENCE = "sts.amazonaws.com"
+
+
+class GitHubRole(iam.Role):
+    """A role for jobs whose token has exactly one of `subjects`, as in environment:prod or pull_request."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        description: str,
+        provider_arn: str,
+        repository: str,
+        subjects: Sequence[str],
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            role_name=name,
+            description=description,
+            max_session_duration=Duration.hours(1),
+            assumed_by=iam.WebIdentityPrincipal(
+                provider_arn,
+                {
+                    "StringEquals": {
+                        f"{ISSUER}:aud": AUDIENCE,
+                        f"{ISSUER}:sub": [f"repo:{repository}:{subject}" for subject in subjects],
+                    }
+                },
+            ),
+        )

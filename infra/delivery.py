@@ -1,0 +1,113 @@
+"""The Delivery stack, once per account: who may look at and deploy the stages from GitHub's workflows.
+
+An administrator deploys it with their own credentials (`make delivery`): what it lets in cannot change it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, Stack
+from aws_cdk import aws_iam as iam
+from constructs import Construct, Node
+
+from infra.config import ConfigurationError
+from infra.constructs.github_role import AUDIENCE, ISSUER, GitHubRole
+from infra.constructs.policies import allow
+
+NAME = "Kennel-Delivery"
+# Not Kennel-…: roles of that name are what a deploy may change.
+ROLE = "github-kennel-{}"
+BRANCH = "main"
+# CDK's own default, which names the roles that `cdk bootstrap` makes.
+QUALIFIER = "hnb659fds"
+REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+
+
+class DeliveryStack(Stack):
+    """`environments` are those of the repository, one for each stage; `regions` are where the stages are."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        repository: str,
+        environments: Sequence[str],
+        regions: Sequence[str],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description="Kennel: what GitHub's workflows may do",
+            synthesizer=CliCredentialsStackSynthesizer(),
+            **kwargs,
+        )
+        provider = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{ISSUER}", client_id_list=[AUDIENCE])
+
+        diff = GitHubRole(
+            self,
+            "Diff",
+            name=ROLE.format("diff"),
+            description="Reads the templates of what is deployed",
+            provider_arn=provider.attr_arn,
+            repository=repository,
+            subjects=["pull_request", f"ref:refs/heads/{BRANCH}"],
+        )
+        stacks = [_stacks(region) for region in regions]
+        allow(diff, ["cloudformation:GetTemplate"], *stacks)
+        allow(diff, ["cloudformation:ListStacks"], "*")  # the action has no resource level
+        allow(diff, ["sts:AssumeRole"], *_cdk_roles(regions, "lookup"))
+
+        deploy = GitHubRole(
+            self,
+            "Deploy",
+            name=ROLE.format("deploy"),
+            description="Deploys by CDK's roles, and calls the URL to see whether it answers",
+            provider_arn=provider.attr_arn,
+            repository=repository,
+            subjects=[f"environment:{environment}" for environment in environments],
+        )
+        allow(deploy, ["sts:AssumeRole"], *_cdk_roles(regions, "deploy", "file-publishing", "lookup"))
+        functions = [_functions(region) for region in regions]
+        allow(
+            deploy,
+            ["lambda:InvokeFunctionUrl"],
+            *functions,
+            StringEquals={"lambda:FunctionUrlAuthType": "AWS_IAM"},
+        )
+        allow(deploy, ["lambda:InvokeFunction"], *functions, Bool={"lambda:InvokedViaFunctionUrl": "true"})
+
+        CfnOutput(self, "DiffRoleArn", value=diff.role_arn)
+        CfnOutput(self, "DeployRoleArn", value=deploy.role_arn)
+
+
+def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:
+    """The stack, if the context names a repository; raises ConfigurationError for what is no OWNER/NAME."""
+    repository = node.try_get_context("repository")
+    if not repository:
+        return None
+    if not REPOSITORY.fullmatch(str(repository)):
+        raise ConfigurationError(
+            f"The repository {str(repository)!r} is no OWNER/NAME of GitHub's: make delivery REPOSITORY=OWNER/NAME."
+        )
+    stages = node.try_get_context("stages")
+    regions = list(dict.fromkeys(stage["region"] for stage in stages.values()))
+    return DeliveryStack(scope, NAME, repository=repository, environments=list(stages), regions=regions)
+
+
+def _stacks(region: str) -> str:
+    return f"arn:{Aws.PARTITION}:cloudformation:{region}:{Aws.ACCOUNT_ID}:stack/Kennel-*/*"
+
+
+def _functions(region: str) -> str:
+    return f"arn:{Aws.PARTITION}:lambda:{region}:{Aws.ACCOUNT_ID}:function:Kennel-*:live"
+
+
+def _cdk_roles(regions: Sequence[str], *kinds: str) -> list[str]:
+    return [
+        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{QUALIFIER}-{kind}-role-{Aws.ACCOUNT_ID}-{region}"
+        for region in regions
+        for kind in kinds
+    ]

