@@ -156,8 +156,8 @@ delivery: setup ## Once per account, by an administrator: what GitHub's workflow
 	@cdk deploy -c repository=$(REPOSITORY) Kennel-Delivery
 
 .PHONY: destroy
-destroy: setup ## Remove the stage's stacks; prod keeps its key and its buckets
-	@cdk destroy -c stage=$(STAGE) "Kennel-$(STAGE)-*"
+destroy: setup ## Remove the stage, after asking; a stage with retain_data keeps its key and its buckets
+	@kennel destroy
 
 # --- set-up: done once, done again when what it depends on changes ---
 

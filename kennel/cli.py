@@ -16,13 +16,12 @@ from kennel import (
     capacity_cli,
     data_cli,
     demo,
+    operating_cli,
     predicting,
     promotion,
     review_cli,
-    smoking,
     training_cli,
 )
-from kennel import status as health
 from kennel.cdk import cdk
 from kennel.console import console, errors, printable, step
 from kennel.deployment import REPOSITORY, Deployment
@@ -49,6 +48,10 @@ app.command()(capacity_cli.plan)
 app.command()(capacity_cli.compare)
 app.add_typer(capacity_cli.app, name="prices")
 app.command()(review_cli.review)
+app.command()(operating_cli.status)
+app.command()(operating_cli.logs)
+app.command()(operating_cli.smoke)
+app.command()(operating_cli.destroy)
 app.add_typer(local, name="local")
 
 
@@ -59,33 +62,6 @@ def bootstrap(stage: Stage = "dev") -> None:
     console.print(f"Policies of CloudFormation and of the roles' boundary: {', '.join(arguments[1:])}", soft_wrap=True)
     with step("cdk bootstrap") as progress:
         cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
-
-
-@app.command()
-def status(stage: Stage = "dev") -> None:
-    """Whether the stage runs what was deployed: endpoints, model, alarms, function. Fails where it does not."""
-    found = health.check(Deployment(stage))
-    table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
-    for finding in found:
-        table.add_row(escape(finding.part), escape(finding.state), style="bold red" if finding.remedy else "")
-        if finding.remedy:
-            table.add_row("", escape(f"→ {finding.remedy}"))
-    console.print(table)
-    if any(finding.remedy for finding in found):
-        raise typer.Exit(1)
-
-
-@app.command()
-def smoke(
-    outputs: Annotated[
-        Path | None, typer.Option(help="What `make release` wrote; without it the stage's outputs are asked for.")
-    ] = None,
-    stage: Stage = "dev",
-) -> None:
-    """Call the URL once with a picture that is drawn; fails unless it answers with labels. For after a deploy."""
-    url = calling.Url(Deployment(stage), url=smoking.url_of(outputs, stage) if outputs else None)
-    answer = smoking.smoke(url)
-    console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -1,8 +1,19 @@
-"""CloudWatch Logs, followed."""
+"""CloudWatch Logs: of a job, followed; of any part of a stage, read."""
 
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+from kennel.deployment import Deployment
+from kennel.errors import KennelError
+
+PARTS = ("function", "endpoint", "job", "ec2", "notebook")
+POLL_S = 2.0
+LATE_MS = 60_000
 
 
 class LogTail:
@@ -40,3 +51,72 @@ class LogTail:
             if answer["nextForwardToken"] == token or not answer["events"]:
                 return lines
             self._tokens[stream] = answer["nextForwardToken"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a part of a stage writes its log: the group, and what its streams begin with."""
+
+    group: str
+    streams: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event of a log."""
+
+    time: datetime
+    stream: str
+    message: str
+
+
+def source(deployment: Deployment, part: str, name: str | None) -> Source:
+    """The log of a part of the stage; `name` is that of a job or a run. Raises KennelError for what is not there."""
+    if part == "function":
+        return Source(f"/kennel/{deployment.stage}/classifier")
+    if part == "endpoint":
+        return Source(f"/aws/sagemaker/Endpoints/{name or deployment.output('Serving', 'EndpointName')}")
+    if part == "job":
+        return Source("/aws/sagemaker/TrainingJobs", f"{name}/" if name else f"kennel-{deployment.stage}-")
+    if part == "ec2":
+        return Source(deployment.output("Training", "Ec2LogGroup"), f"{name}/" if name else "")
+    if part == "notebook":
+        return Source("/aws/sagemaker/NotebookInstances", deployment.output("Training", "NotebookName"))
+    raise KennelError(f"There is no log of {part!r}: give {', '.join(PARTS)}.")
+
+
+def read(client: Any, source: Source, since: datetime, containing: str = "", *, follow: bool = False) -> Iterator[Line]:
+    """The lines of a log since a moment that contain some words, oldest first; with `follow` without an end.
+
+    A group that does not exist has no lines.
+    """
+    arguments: dict[str, Any] = {"logGroupName": source.group, "interleaved": True}
+    if source.streams:
+        arguments["logStreamNamePrefix"] = source.streams
+    begin, seen = int(since.timestamp() * 1000), set[str]()
+    while True:
+        latest = begin
+        for event in _events(client, arguments, begin):
+            latest = max(latest, event["timestamp"])
+            if event["eventId"] not in seen and containing.lower() in event["message"].lower():
+                yield Line(
+                    datetime.fromtimestamp(event["timestamp"] / 1000, UTC),
+                    event["logStreamName"],
+                    event["message"].rstrip(),
+                )
+            seen.add(event["eventId"])
+        if not follow:
+            return
+        # Events arrive late and not in order: the last minute is asked for again.
+        begin = max(begin, latest - LATE_MS)
+        time.sleep(POLL_S)
+
+
+def _events(client: Any, arguments: dict[str, Any], begin: int) -> list[dict[str, Any]]:
+    pages = client.get_paginator("filter_log_events").paginate(**arguments, startTime=begin)
+    try:
+        return sorted((event for page in pages for event in page["events"]), key=lambda event: event["timestamp"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return []

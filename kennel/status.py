@@ -10,7 +10,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from kennel import promotion
+from kennel.capacity import prices
 from kennel.deployment import Deployment
+from kennel.review import assemblies
+from kennel.review.costs import cost
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def check(deployment: Deployment) -> list[Finding]:
     found += _model(deployment, serving)
     found += _alarms(deployment, [*serving["AWS::CloudWatch::Alarm"].values(), *api["AWS::CloudWatch::Alarm"].values()])
     found += _function(deployment)
+    found.append(_cost(deployment))
     return found
 
 
@@ -114,3 +118,11 @@ def _function(deployment: Deployment) -> Iterator[Finding]:
         yield Finding(
             f"function {name}", f"{function['State']}: {function.get('StateReason', '')}", "ask again in a minute"
         )
+
+
+def _cost(deployment: Deployment) -> Finding:
+    """What the stage costs when nobody uses it, by what is deployed and the table of prices."""
+    table = prices.load()
+    with assemblies.side(assemblies.DEPLOYED, deployment.stage) as deployed:
+        month = sum(cost(template, table).month_usd for template in deployed.templates.values())
+    return Finding("cost at rest", f"{month:,.2f} USD a month, by the prices of {table.date}, storage left out")

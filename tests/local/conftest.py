@@ -21,6 +21,7 @@ ORDER = [
     "calls",
     "status",
     "delivery",
+    "logs",
     "page",
     "jobs",
     "tuning",

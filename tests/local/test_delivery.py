@@ -22,7 +22,9 @@ def test_given_an_account_when_delivery_is_deployed_then_provider_and_roles_are_
     deployed: Environment,
 ) -> None:
     iam = deployed.client("iam")
-    make(deployed, "delivery", "REPOSITORY=acme/kennel")
+    # As `make delivery`, which asks before it lets somebody in.
+    never = ("--require-approval", "never")
+    deployed.run("cdk", "deploy", "-c", "repository=acme/kennel", "Kennel-Delivery", *never)
     (provider,) = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     described = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
     assert described["ClientIDList"] == ["sts.amazonaws.com"]

@@ -41,6 +41,7 @@ def test_given_a_deployed_stage_when_asked_then_all_is_well(deployed: Environmen
     assert "in service, 1 of 1 instances" in output
     assert "none fires" in output
     assert "active, version" in output
+    assert "92.93 USD a month" in output
     assert "→" not in output
 
 

@@ -1,0 +1,107 @@
+"""The commands of every day: status, logs, smoke, destroy."""
+
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from kennel import calling, destroying, smoking
+from kennel import logs as log
+from kennel import status as health
+from kennel.console import console, printable, step
+from kennel.deployment import Deployment
+from kennel.errors import KennelError
+from kennel.options import Stage
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def status(stage: Stage = "dev") -> None:
+    """Whether the stage runs what was deployed: endpoints, model, alarms, function. Fails where it does not."""
+    found = health.check(Deployment(stage))
+    table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
+    for finding in found:
+        table.add_row(escape(finding.part), escape(finding.state), style="bold red" if finding.remedy else "")
+        if finding.remedy:
+            table.add_row("", escape(f"→ {finding.remedy}"))
+    console.print(table)
+    if any(finding.remedy for finding in found):
+        raise typer.Exit(1)
+
+
+def logs(
+    part: Annotated[str, typer.Argument(help=f"{', '.join(log.PARTS)}.")] = "function",
+    name: Annotated[str | None, typer.Argument(help="Of a job, a run or another endpoint; all by default.")] = None,
+    since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 6h, 2d.")] = "1h",
+    containing: Annotated[str, typer.Option("--grep", help="Only lines with these words, as a request_id.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Show what a part of the stage has written into its log, oldest first."""
+    match = re.fullmatch(r"(\d+)([smhd])", since)
+    if not match:
+        raise KennelError(f"--since {since}: give a number and s, m, h or d, as 15m.")
+    deployment = Deployment(stage)
+    source = log.source(deployment, part, name)
+    begin = datetime.now(UTC) - timedelta(**{UNITS[match[2]]: int(match[1])})
+    lines = 0
+    for line in log.read(deployment.client("logs"), source, begin, containing, follow=follow):
+        lines += 1
+        console.print(f"{line.time:%H:%M:%S}  {printable(line.message)}", soft_wrap=True, markup=False)
+    if not lines:
+        console.print(f"{source.group} has no such lines in the last {since}.", soft_wrap=True)
+
+
+def smoke(
+    outputs: Annotated[
+        Path | None, typer.Option(help="What `make release` wrote; without it the stage's outputs are asked for.")
+    ] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Call the URL once with a picture that is drawn; fails unless it answers with labels. For after a deploy."""
+    url = calling.Url(Deployment(stage), url=smoking.url_of(outputs, stage) if outputs else None)
+    answer = smoking.smoke(url)
+    console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
+
+
+def destroy(
+    yes: Annotated[bool, typer.Option("--yes", help="Without being asked for the stage's name.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Remove the stage: jobs that run, its stacks, what is beside them. Says what goes and what stays, and asks."""
+    deployment = Deployment(stage)
+    found = destroying.inventory(deployment)
+    if not found:
+        console.print(f"There is nothing of {stage} in {deployment.region}.")
+        return
+    _show(found)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise KennelError("There is nobody to ask: give --yes to remove it.")
+        if typer.prompt(f"Write {stage} to remove it") != stage:
+            raise KennelError("Nothing was removed.")
+    with step(f"Stage {stage} removed") as progress:
+        destroying.destroy(deployment, found, progress)
+    left = destroying.inventory(deployment)
+    if left.stacks or (not left.retains and left):
+        raise KennelError(f"Still there: {', '.join([*left.stacks, *left.parameters, *left.log_groups])}. Try again.")
+    for name in found.kept:
+        console.print(f"Kept: {name}", soft_wrap=True, markup=False)
+
+
+def _show(found: destroying.Inventory) -> None:
+    for name, resources in found.stacks.items():
+        console.print(f"Goes: {name}, {sum(not item.kept for item in resources)} resources")
+    if not found.retains:
+        for name in (*found.parameters, *found.log_groups):
+            console.print(f"Goes: {name}", soft_wrap=True, markup=False)
+    for name in found.kept:
+        console.print(f"Stays: {name}", soft_wrap=True, markup=False)
+    for name in found.scheduled:
+        console.print(f"Key {name}: AWS deletes it 30 days later; what it encrypted is lost then.", soft_wrap=True)
+    console.print("Stays, for other stages: CDK's bootstrap stack with its assets, the records and logs of past jobs.")

@@ -1,0 +1,41 @@
+"""`kennel logs`: what a call, an endpoint and a job have written, found by words."""
+
+import pytest
+
+from environment import Environment
+
+pytestmark = pytest.mark.slow
+
+
+def test_given_a_call_when_its_request_id_is_looked_for_then_its_line_alone_is_shown(deployed: Environment) -> None:
+    url = deployed.url()
+    first, second = (url.call(deployed.picture(), "image/jpeg").document["request_id"] for _ in range(2))
+    output = deployed.run("kennel", "logs", "--grep", first).stdout
+    assert first in output
+    assert second not in output
+
+
+def test_given_parts_when_their_logs_are_read_then_each_has_lines_of_its_own(deployed: Environment) -> None:
+    job = deployed.facts["job"]
+    assert "top1" in deployed.run("kennel", "logs", "job", job, "--since", "2d").stdout
+    assert "has no such lines" in deployed.run("kennel", "logs", "job", "kennel-dev-none", "--since", "2d").stdout
+    endpoint = deployed.run("kennel", "logs", "endpoint", "--since", "2d").stdout
+    assert "has no such lines" not in endpoint
+    assert len(endpoint.splitlines()) > 3
+
+
+def test_given_a_group_that_nobody_wrote_to_when_read_then_it_says_so(deployed: Environment) -> None:
+    output = deployed.run("kennel", "logs", "endpoint", "kennel-dev-none").stdout
+    assert "/aws/sagemaker/Endpoints/kennel-dev-none has no such lines in the last 1h" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("somewhere",), "give function, endpoint, job, ec2, notebook"), (("--since", "yesterday"), "as 15m")],
+)
+def test_given_what_is_no_log_when_asked_for_then_it_says_what_to_give(
+    deployed: Environment, words: tuple[str, ...], said: str
+) -> None:
+    result = deployed.run("kennel", "logs", *words, check=False)
+    assert result.returncode == 1
+    assert said in " ".join(result.stdout.split())

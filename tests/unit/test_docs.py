@@ -1,0 +1,65 @@
+"""The pages: their links lead somewhere, and the commands that they show are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from kennel.cli import app
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+COMMANDS = typer.main.get_command(app)
+
+
+def anchors(page: Path) -> set[str]:
+    """GitHub's names of a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """The links of a page that lead nowhere; addresses of others are not asked."""
+    found = []
+    for link in LINK.findall(text):
+        target, _, anchor = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            found.append(link)
+    return found
+
+
+def unknown(text: str) -> list[str]:
+    """The commands in a page's code that neither the Makefile nor the command line has."""
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    commands = set(getattr(COMMANDS, "commands", {}))
+    found = []
+    for block, inline in CODE.findall(text):
+        for line in (block or inline).splitlines():
+            for words in re.split(r"\s*[;·|,]\s+|\s+&&\s+|\s#", line):
+                if match := re.match(r"make ((?:[a-z-]+ ?)+)", words):
+                    found += [f"make {name}" for name in match[1].split() if name not in targets]
+                if (match := re.match(r"(?:\S*/)?kennel ([a-z]+)", words)) and match[1] not in commands:
+                    found.append(f"kennel {match[1]}")
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_given_a_page_when_its_links_are_followed_then_each_leads_somewhere(page: Path) -> None:
+    assert broken(page, page.read_text()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_given_a_page_when_its_commands_are_looked_for_then_each_is_there(page: Path) -> None:
+    assert unknown(page.read_text()) == []
+
+
+def test_given_a_link_or_a_command_that_is_not_there_when_checked_then_it_is_found() -> None:
+    text = "[a](docs/none.md) [b](docs/costs.md#none) [c](docs/costs.md) `make nothing` `kennel nothing` `make test`"
+    assert broken(REPOSITORY / "README.md", text) == ["docs/none.md", "docs/costs.md#none"]
+    assert unknown(text) == ["make nothing", "kennel nothing"]
