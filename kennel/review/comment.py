@@ -14,6 +14,8 @@ from kennel.review.reviewing import Review
 # GitHub takes 65,536 characters.
 MAX_CHARACTERS = 65_000
 MAX_VALUE = 160
+# Of a list; fewer where the comment would be too long.
+MOST_ROWS = 1000
 # How CDK's library marks a reference to what is replaced.
 REPLACED = " (replaced)"
 # What these say is told in words, under Access.
@@ -28,7 +30,7 @@ def comment(review: Review, *, limit: int = MAX_CHARACTERS) -> str:
     """
     if not review:
         return ""
-    rows = max((len(items) for items in _lists(review)), default=1)
+    rows = MOST_ROWS
     while True:
         text = "\n".join(_lines(review, rows)) + "\n"
         if len(text) <= limit or rows == 1:
@@ -36,16 +38,12 @@ def comment(review: Review, *, limit: int = MAX_CHARACTERS) -> str:
         rows = max(1, rows * 2 // 3)
 
 
-def _lists(review: Review) -> list[list[Any]]:
-    return [review.changes, review.access, review.assets, review.new_findings, review.gone_findings, review.unpriced]
-
-
 def _lines(review: Review, rows: int) -> Iterator[str]:
     yield MARKER.format(review.stage)
     yield f"## What {code(review.head)} changes in {review.stage}"
     yield ""
     yield f"{_summary(review)}, against {code(review.base)}."
-    lost = [change for change in review.changes if change.lost or change.verb == "let go"]
+    lost = [change for change in review.changes if change.lost or change.unprotected or change.verb == "let go"]
     yield from _section("Lost or replaced", [*_lost_rows(lost, rows)])
     yield from _section("Access", [*_access(review, rows)])
     yield from _section("On the internet", [*_exposure(review)])
@@ -95,7 +93,9 @@ def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
     ordered = sorted(lost, key=lambda change: (not change.stateful, change.stack, change.name))
     for change in ordered[:rows]:
         name, verb = f"{_short(change.stack)}: {change.name}", str(change.verb)
-        if change.stateful:
+        if change.unprotected and not change.lost:
+            verb = "**no longer kept when it goes**"
+        elif change.stateful:
             name, verb = f"**{name}**", f"**{verb}, with what is in it**" if change.lost else f"**{verb}**"
         yield f"| {_cell(name)} | {change.kind.removeprefix('AWS::')} | {verb} | {_cell(_because(change))} |"
     yield from _more(len(lost) - rows)
@@ -104,6 +104,8 @@ def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
 def _because(change: Change) -> str:
     if change.renamed:
         return f"its name in the app changed to {change.renamed}: CloudFormation takes it for another"
+    if change.unprotected and not change.lost:
+        return "its deletion policy keeps it now"
     causes = [item for item in change.properties if item.impact in ("WILL_REPLACE", "MAY_REPLACE")]
     if causes:
         kept = ", the old one is kept" if change.kept else ""
@@ -204,9 +206,9 @@ def _changes(review: Review, rows: int) -> Iterator[str]:
     by_stack: dict[str, list[Change]] = {}
     for change in review.changes:
         by_stack.setdefault(change.stack, []).append(change)
-    for stack in dict.fromkeys([*by_stack, *review.outputs]):
-        changes, outputs = by_stack.get(stack, []), review.outputs.get(stack, [])
-        yield f"<details><summary>{_short(stack)}: {len(changes) + len(outputs)}</summary>"
+    for stack in dict.fromkeys([*by_stack, *review.declarations]):
+        changes, declarations = by_stack.get(stack, []), review.declarations.get(stack, [])
+        yield f"<details><summary>{_short(stack)}: {len(changes) + len(declarations)}</summary>"
         yield ""
         for change in changes[:rows]:
             yield f"- {change.name} ({change.kind.removeprefix('AWS::')}) is {_word(change)}"
@@ -215,7 +217,8 @@ def _changes(review: Review, rows: int) -> Iterator[str]:
                 yield from (f"  - {line}" for line in lines[:rows])
                 yield from _more(len(lines) - rows, "  - ")
         yield from _more(len(changes) - rows, "- ")
-        yield from (f"- output {line}" for item in outputs for line in _property(item, review))
+        yield from (f"- {line}" for item in declarations[:rows] for line in _property(item, review))
+        yield from _more(len(declarations) - rows, "- ")
         yield ""
         yield "</details>"
 

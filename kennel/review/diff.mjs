@@ -2,6 +2,11 @@
 // Standard input: [{stack, base, head}], two templates each, {} where there is none. Standard output: what differs.
 import { fullDiff } from "@aws-cdk/cloudformation-diff";
 
+// Beside its properties, what of a resource decides what becomes of it. The rest is metadata, or an order of creation.
+const ATTRIBUTES = ["Condition", "CreationPolicy", "DeletionPolicy", "UpdatePolicy", "UpdateReplacePolicy"];
+// What a template has beside resources. Of an output its value counts.
+const DECLARATIONS = ["parameters", "mappings", "conditions", "outputs"];
+
 const chunks = [];
 for await (const chunk of process.stdin) chunks.push(chunk);
 const found = JSON.parse(Buffer.concat(chunks)).map(({ stack, base, head }) => {
@@ -10,8 +15,8 @@ const found = JSON.parse(Buffer.concat(chunks)).map(({ stack, base, head }) => {
   diff.resources.forEachDifference((logicalId, change) => {
     const properties = [];
     change.forEachDifference((kind, name, value) => {
-      if (kind === "Property")
-        properties.push({ name, old: value.oldValue ?? null, new: value.newValue ?? null, impact: value.changeImpact });
+      if (kind === "Property" || ATTRIBUTES.includes(name))
+        properties.push({ name, old: value.oldValue ?? null, new: value.newValue ?? null, impact: value.changeImpact ?? "WILL_UPDATE" });
     });
     resources.push({
       logical_id: logicalId,
@@ -20,16 +25,19 @@ const found = JSON.parse(Buffer.concat(chunks)).map(({ stack, base, head }) => {
       properties,
     });
   });
-  const outputs = [];
-  diff.outputs.forEachDifference((name, change) =>
-    outputs.push({ name, old: change.oldValue?.Value ?? null, new: change.newValue?.Value ?? null }),
-  );
+  const declarations = [];
+  for (const kind of DECLARATIONS)
+    diff[kind].forEachDifference((name, change) => {
+      const [old, new_] = [change.oldValue, change.newValue].map((it) => (kind === "outputs" ? it?.Value : it) ?? null);
+      if (JSON.stringify(old) !== JSON.stringify(new_))
+        declarations.push({ name: `${kind[0].toUpperCase()}${kind.slice(1)}.${name}`, old, new: new_ });
+    });
   const iam = diff.iamChanges._toJson();
   const groups = diff.securityGroupChanges.toJson();
   return {
     stack,
     resources,
-    outputs,
+    declarations,
     statements_added: iam.statementAdditions ?? [],
     statements_removed: iam.statementRemovals ?? [],
     managed_added: iam.managedPolicyAdditions ?? [],

@@ -48,6 +48,7 @@ RENEWED = (
     "AWS::SageMaker::EndpointConfig",
     "AWS::SageMaker::Model",
 )
+KEPT_BY = ("Retain", "RetainExceptOnCreate", "Snapshot")
 # CDK's note of its own versions.
 NO_RESOURCE = "AWS::CDK::Metadata"
 HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")
@@ -85,6 +86,14 @@ class Change:
         return self.kind.startswith(STATEFUL) and not self.kind.startswith(NOT_STATEFUL)
 
     @property
+    def unprotected(self) -> bool:
+        """Whether it would have outlived its stack, and will not any more."""
+        return any(
+            item.name in ("DeletionPolicy", "UpdateReplacePolicy") and item.old in KEPT_BY and item.new not in KEPT_BY
+            for item in self.properties
+        )
+
+    @property
     def lost(self) -> bool:
         """Whether what there is now will not be there, other than by being renewed."""
         renewed = self.verb != "destroyed" and self.kind in RENEWED
@@ -97,7 +106,8 @@ class StackDifference:
 
     stack: str
     changes: list[Change]
-    outputs: list[Property]
+    # Parameters, mappings, conditions and outputs.
+    declarations: list[Property]
     statements_added: list[dict[str, Any]]
     statements_removed: list[dict[str, Any]]
     managed_added: list[dict[str, Any]]
@@ -153,12 +163,12 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
                 verb,
                 properties,
                 renamed.get(logical_id),
-                before.get("UpdateReplacePolicy") == "Retain",
+                before.get("UpdateReplacePolicy") in KEPT_BY,
             )
         )
-    outputs = [Property(each["name"], each["old"], each["new"], "") for each in item["outputs"]]
+    declarations = [Property(each["name"], each["old"], each["new"], "") for each in item["declarations"]]
     rest = {part: item[part] for part in StackDifference.__annotations__ if part in item and part != "stack"}
-    return StackDifference(**{**rest, "stack": stack, "changes": changes, "outputs": outputs})
+    return StackDifference(**{**rest, "stack": stack, "changes": changes, "declarations": declarations})
 
 
 def _renames(found: list[dict[str, Any]], old: Template, new: Template) -> Iterator[tuple[str, str]]:

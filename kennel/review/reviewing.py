@@ -26,7 +26,7 @@ class Review:
     head: str
     prices: Prices
     changes: list[Change]
-    outputs: dict[str, list[Property]]
+    declarations: dict[str, list[Property]]
     access: list[AccessChange]
     opened: list[Exposed]
     closed: list[Exposed]
@@ -40,7 +40,7 @@ class Review:
     names: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any((self.changes, self.outputs, self.access, self.assets, self.new_findings, self.gone_findings))
+        return any((self.changes, self.declarations, self.access, self.assets, self.new_findings, self.gone_findings))
 
     @property
     def widened(self) -> list[AccessChange]:
@@ -105,7 +105,9 @@ def review(base: Side, head: Side, stage: str, region: str, prices: Prices) -> R
         head.name,
         prices,
         changes=[change for difference in differences for change in difference.changes],
-        outputs={difference.stack: difference.outputs for difference in differences if difference.outputs},
+        declarations={
+            difference.stack: difference.declarations for difference in differences if difference.declarations
+        },
         access=[
             item
             for difference in differences

@@ -273,6 +273,14 @@ def output_changed(at: Editor) -> None:
     at.templates["Api"]["Outputs"]["FunctionName"]["Value"] = "another"
 
 
+def parameter_added(at: Editor) -> None:
+    at.templates["Data"].setdefault("Parameters", {})["Days"] = {"Type": "Number", "Default": 7}
+
+
+def protected_no_more(at: Editor) -> None:
+    at.resource("Data", "Storage/Models")["DeletionPolicy"] = "Delete"
+
+
 def metadata_only(at: Editor) -> None:
     for template in at.templates.values():
         for resource in template["Resources"].values():
@@ -396,8 +404,9 @@ CASES = {
     ),
     "a stack more": Case(stack_added, {"Everything that changes": ("Topic (SNS::Topic) is added",)}, ("Access",)),
     "another output": Case(
-        output_changed, {"Everything that changes": ("output `FunctionName`",)}, ("Access", "Lost or replaced")
+        output_changed, {"Everything that changes": ("`Outputs.FunctionName`",)}, ("Access", "Lost or replaced")
     ),
+    "a parameter": Case(parameter_added, {"Everything that changes": ("`Parameters.Days",)}, ("Access",)),
     "a finding": Case(bad_template, {"Findings": ("**new**: Api: Classifier/Function: `E",)}),
     "metadata alone": Case(metadata_only, {}, ALL),
     "nothing at all": Case(nothing, {}, ALL),
@@ -425,6 +434,21 @@ def test_given_a_pair_that_is_refused_when_its_label_is_there_then_it_passes(bas
     assert found.refused(("widen",), ["accept-widen"]) == []
     assert found.refused(("widen",), ["accept-destroy", "bug"]) == ["widen"]
     assert found.refused(("destroy",), []) == []
+
+
+def test_given_a_bucket_that_was_kept_when_it_is_not_any_more_then_it_is_among_what_may_be_lost(
+    base: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    shutil.copytree(base, kept)
+    at = Editor(kept)
+    at.resource("Data", "Storage/Models")["DeletionPolicy"] = "Retain"
+    at.write()
+    _, text = reviewed(kept, tmp_path, protected_no_more)
+    assert "| Data: Storage/Models | S3::Bucket | **no longer kept when it goes** |" in section(
+        text, "Lost or replaced"
+    )
+    assert "`DeletionPolicy`: `Retain` → `Delete`" in text
 
 
 # By hand, from the price table's own figures of 2026-11-24 and 730 hours a month.
@@ -503,7 +527,7 @@ def test_given_more_than_github_takes_when_written_then_rows_are_cut_and_counted
             at.add("Data", f"Topic{number}", "AWS::SNS::Topic", {"DisplayName": f"{number} " * 40})
 
     found, _ = reviewed(base, tmp_path, many)
-    assert len(comment.comment(found, limit=10**9)) > 30_000
+    assert len(comment.comment(found, limit=10**9)) > 25_000
     short = comment.comment(found, limit=10_000)
     assert len(short) <= 10_000
     assert re.search(r"… and \d+ more", short)
