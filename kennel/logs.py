@@ -90,33 +90,35 @@ def read(client: Any, source: Source, since: datetime, containing: str = "", *, 
 
     A group that does not exist has no lines.
     """
-    arguments: dict[str, Any] = {"logGroupName": source.group, "interleaved": True}
-    if source.streams:
-        arguments["logStreamNamePrefix"] = source.streams
-    begin, seen = int(since.timestamp() * 1000), set[str]()
+    begin = int(since.timestamp() * 1000)
+    shown = set[tuple[str, int, str]]()
     while True:
-        latest = begin
-        for event in _events(client, arguments, begin):
+        latest, new = begin, set[tuple[str, int, str]]()
+        for event in _events(client, source, begin):
             latest = max(latest, event["timestamp"])
-            if event["eventId"] not in seen and containing.lower() in event["message"].lower():
-                yield Line(
-                    datetime.fromtimestamp(event["timestamp"] / 1000, UTC),
-                    event["logStreamName"],
-                    event["message"].rstrip(),
-                )
-            seen.add(event["eventId"])
+            identity = (event["logStreamName"], event["timestamp"], event["message"])
+            new.add(identity)
+            if identity not in shown and containing.lower() in event["message"].lower():
+                moment = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+                yield Line(moment, event["logStreamName"], event["message"].rstrip())
         if not follow:
             return
+        shown = new
         # Events arrive late and not in order: the last minute is asked for again.
         begin = max(begin, latest - LATE_MS)
         time.sleep(POLL_S)
 
 
-def _events(client: Any, arguments: dict[str, Any], begin: int) -> list[dict[str, Any]]:
-    pages = client.get_paginator("filter_log_events").paginate(**arguments, startTime=begin)
+def _events(client: Any, source: Source, begin: int) -> list[dict[str, Any]]:
+    arguments = {"logGroupName": source.group, "startTime": begin}
+    if source.streams:
+        arguments["logStreamNamePrefix"] = source.streams
+    pages = client.get_paginator("filter_log_events").paginate(**arguments)
     try:
-        return sorted((event for page in pages for event in page["events"]), key=lambda event: event["timestamp"])
+        found = [event for page in pages for event in page["events"]]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
         return []
+    of_source = (event for event in found if event["logStreamName"].startswith(source.streams))
+    return sorted(of_source, key=lambda event: event["timestamp"])

@@ -108,7 +108,12 @@ class Provisioner:
         row, client = self._row, self._client()
         name = properties.get(row.name) or f"{stack_name[:30]}-{logical_id[:20]}-{secrets.token_hex(4)}"
         call(client, row.create, {**properties, row.name: name}, also=(row.update,))
-        return self._settled(client, name)
+        try:
+            return self._settled(client, name)
+        except Exception:
+            # What did not come up is taken back, too: the engine does not know its id yet.
+            self.delete(name, properties)
+            raise
 
     def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
         """Changes the resource, or makes its successor under a new id."""
