@@ -40,6 +40,8 @@ def review(
     wanted = [item.strip() for item in fail_on.split(",") if item.strip()]
     if unknown := [item for item in wanted if item not in reviewing.REFUSALS]:
         raise KennelError(f"--fail-on {', '.join(unknown)}: give {', '.join(reviewing.REFUSALS)}, one or more.")
+    if output and output.is_dir():
+        raise KennelError(f"--output {output} is a folder: give a file in it.")
     region = Deployment(stage).region
     with step(f"{base} against {head}", shown=output is not None) as progress, assemblies.side(base, stage) as one:
         progress(f"{len(one.templates)} templates")

@@ -12,11 +12,27 @@ from itertools import product
 from typing import Any
 
 from kennel.review.assemblies import Template
-from kennel.review.differences import HASH_OF_ID, Change, StackDifference, name_of
+from kennel.review.differences import HASH_OF_ID, Change, StackDifference, name_of, plain
 
 # Of these operators a longer list lets more requests through.
 ANY_OF = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "IpAddress", "StringEqualsIgnoreCase")
 NOBODY = "whoever has this policy"
+# Of a statement that nobody can read.
+_MOVES = {"may now": "comes", "may no longer": "goes"}
+NO_VALUE = {"Ref": "AWS::NoValue"}
+# What gives rights and is not taken apart by CDK's library.
+GRANTING = (
+    "AWS::IAM::GroupPolicy",
+    "AWS::IAM::RolePolicy",
+    "AWS::IAM::UserPolicy",
+    "AWS::IAM::UserToGroupAddition",
+    "AWS::Lambda::LayerVersionPermission",
+)
+# Whose rights a resource acts with.
+ACTS_AS = ("ExecutionRoleArn", "IamInstanceProfile", "Role", "RoleARN", "RoleArn", "Roles", "ServiceRole")
+DOCUMENTS = ("AssumeRolePolicyDocument", "KeyPolicy", "PolicyDocument", "Policy", "ResourcePolicy")
+# Of CDK's own, which no resource of ours depends on.
+NOT_FOLLOWED = ("Parameters.BootstrapVersion", "Conditions.CDKMetadataAvailable")
 
 
 @dataclass(frozen=True)
@@ -33,12 +49,15 @@ class Grant:
 
     def covers(self, other: "Grant") -> bool:
         """Whether all that `other` is about, this one is about, too."""
+        parts = (
+            ("principals", self.principal, other.principal),
+            ("actions", self.action.lower(), other.action.lower()),
+            ("resources", self.resource, other.resource),
+        )
         return (
             self.effect == other.effect
             and self.but == other.but
-            and _matches(self.principal, other.principal)
-            and _matches(self.action.lower(), other.action.lower())
-            and _matches(self.resource, other.resource)
+            and all(_excepts_less(*pair) if part in self.but else _matches(*pair) for part, *pair in parts)
             and _weaker(json.loads(self.condition), json.loads(other.condition))
         )
 
@@ -72,14 +91,18 @@ def changes_of(difference: StackDifference, base: Template, head: Template) -> l
     tell(True, "may now", allowed, allowed_before)
     tell(True, "is no longer refused", forbidden_before, forbidden)
     found += [
-        AccessChange(difference.stack, True, f"{_principal(item, names)} gets the policy `{_policy(item)}`")
+        AccessChange(difference.stack, True, f"{_principal(item, names)} gets the policy {_policy(item)}")
         for item in difference.managed_added
     ]
-    found += _boundaries(difference.changes)
+    found += _boundaries(difference.changes, head)
+    found += [
+        AccessChange(difference.stack, True, sentence)
+        for sentence in (*_not_taken_apart(difference, base, head), *(_not_followed(difference) if head else ()))
+    ]
     tell(False, "may no longer", allowed_before, allowed)
     tell(False, "is now refused", forbidden, forbidden_before)
     found += [
-        AccessChange(difference.stack, False, f"{_principal(item, names)} loses the policy `{_policy(item)}`")
+        AccessChange(difference.stack, False, f"{_principal(item, names)} loses the policy {_policy(item)}")
         for item in difference.managed_removed
     ]
     return list(dict.fromkeys(found))
@@ -92,6 +115,9 @@ def _grants(item: dict[str, Any]) -> Iterator[Grant]:
         yield Grant("Allow", NOBODY, item.get("repr", "?"), "*", "{}", ("unreadable",))
         return
     statement = item["value"]
+    if statement.get("effect") not in ("Allow", "Deny"):
+        yield Grant("Allow", NOBODY, json.dumps(statement.get("effect")), "*", "{}", ("unreadable",))
+        return
     parts, but = [], []
     for part in ("principals", "actions", "resources"):
         of = statement.get(part, {"not": False, "values": []})
@@ -114,8 +140,14 @@ def _matches(pattern: str, value: str) -> bool:
         return True
     if "*" not in pattern and "?" not in pattern:
         return False
-    expression = "".join(".*" if part == "*" else "." if part == "?" else re.escape(part) for part in pattern)
+    # One letter is not any number of them: ? does not cover *.
+    expression = "".join(".*" if part == "*" else "[^*]" if part == "?" else re.escape(part) for part in pattern)
     return re.fullmatch(expression, value, re.DOTALL) is not None
+
+
+def _excepts_less(names: str, others: str) -> bool:
+    """Of two that mean everything but some names, whether the first means no less than the second."""
+    return all(any(_matches(other, name) for other in others.split()) for name in names.split())
 
 
 def _weaker(weak: Any, strict: Any) -> bool:
@@ -135,15 +167,68 @@ def _weaker(weak: Any, strict: Any) -> bool:
     return True
 
 
-def _boundaries(changes: list[Change]) -> Iterator[AccessChange]:
+def _boundaries(changes: list[Change], head: Template) -> Iterator[AccessChange]:
+    bounded = any(
+        _boundary(item.get("Properties", {})) for item in _of_kind(head, "AWS::IAM::Role") if item.get("Properties")
+    )
     for change in changes:
+        if change.kind != "AWS::IAM::Role":
+            continue
+        properties = head.get("Resources", {}).get(change.logical_id, {}).get("Properties", {})
+        if change.verb == "added" and bounded and not _boundary(properties):
+            yield AccessChange(change.stack, True, f"**{change.name}** is a new role without a permissions boundary")
         for item in change.properties:
-            if item.name == "PermissionsBoundary" and change.verb != "added":
-                phrase = "another permissions boundary" if item.old and item.new else "no permissions boundary any more"
-                if item.old:
-                    yield AccessChange(change.stack, True, f"**{change.name}** has {phrase}")
-                else:
-                    yield AccessChange(change.stack, False, f"**{change.name}** now has a permissions boundary")
+            if item.name != "PermissionsBoundary" or change.verb == "added":
+                continue
+            before, after = (value if value != NO_VALUE else None for value in (item.old, item.new))
+            if before:
+                phrase = "another permissions boundary" if after else "no permissions boundary any more"
+                yield AccessChange(change.stack, True, f"**{change.name}** has {phrase}")
+            elif after:
+                yield AccessChange(change.stack, False, f"**{change.name}** now has a permissions boundary")
+
+
+def _boundary(properties: dict[str, Any]) -> Any:
+    value = properties.get("PermissionsBoundary")
+    return None if value == NO_VALUE else value
+
+
+def _of_kind(template: Template, kind: str) -> Iterator[dict[str, Any]]:
+    for resource in template.get("Resources", {}).values():
+        if resource["Type"] == kind:
+            yield resource
+
+
+def _not_taken_apart(difference: StackDifference, base: Template, head: Template) -> Iterator[str]:
+    """What may give rights and is no statement that could be held against another."""
+    for change in difference.changes:
+        resource = head.get("Resources", {}).get(change.logical_id)
+        if resource is None:
+            continue
+        if change.kind in GRANTING:
+            yield f"**{change.name}** ({change.kind.removeprefix('AWS::')}) gives rights that are not taken apart here"
+        old = base.get("Resources", {}).get(change.logical_id, {}).get("Properties", {})
+        for name, value in resource.get("Properties", {}).items():
+            if name in DOCUMENTS and value != old.get(name) and not _readable(value):
+                yield f"**{change.name}** has a {code(name)} that cannot be read before the deploy"
+            acts = name in ACTS_AS and change.kind != "AWS::IAM::Policy" and change.kind != "AWS::IAM::ManagedPolicy"
+            if acts and name in old and value != old[name]:
+                yield f"**{change.name}** acts with another role: {code(name)}"
+
+
+def _readable(document: Any) -> bool:
+    """Whether CDK's library sees every statement of it."""
+    if not isinstance(document, dict) or "Statement" not in document:
+        return False
+    return all(isinstance(item, dict) for item in _listed(document["Statement"]))
+
+
+def _not_followed(difference: StackDifference) -> Iterator[str]:
+    """What resources may depend on in ways that nobody follows here: a condition of a URL's authentication."""
+    for item in difference.declarations:
+        if item.name.startswith("Outputs.") or item.name in NOT_FOLLOWED or item.old is None:
+            continue
+        yield f"{code(item.name)} changes, and what depends on it is not followed here"
 
 
 def _sentences(phrase: str, grants: Iterable[Grant], names: dict[str, str]) -> Iterator[str]:
@@ -157,8 +242,12 @@ def _sentences(phrase: str, grants: Iterable[Grant], names: dict[str, str]) -> I
         for action, resources in actions.items():
             by_resources.setdefault(tuple(dict.fromkeys(resources)), []).append(action)
         for on, calls in by_resources.items():
+            if "unreadable" in but:
+                yield f"a statement that cannot be read before the deploy {_MOVES[phrase]}: {code(calls[0])}"
+                continue
+            make = " make" if "actions" in but and phrase.startswith("may") else ""
             yield (
-                f"{_who(principal, names, 'principals' in but)} {phrase} "
+                f"{_who(principal, names, 'principals' in but)} {phrase}{make} "
                 f"{_every_but('call', calls, names, 'actions' in but)} on "
                 f"{_every_but('resource', on, names, 'resources' in but)}{_condition(json.loads(condition), names)}"
             )
@@ -174,8 +263,8 @@ def _who(principal: str, names: dict[str, str], excepted: bool) -> str:
         return NOBODY
     if principal in ("*", "AWS:*"):
         return "**everyone**"
-    plain = readable(principal.partition(":")[2] if re.match(r"[A-Za-z]+:", principal) else principal, names)
-    who = f"**{plain.removeprefix('${').partition('}')[0]}**" if plain.startswith("${") else code(plain)
+    known = readable(principal.partition(":")[2] if re.match(r"[A-Za-z]+:", principal) else principal, names)
+    who = f"**{known.removeprefix('${').partition('}')[0]}**" if known.startswith("${") else code(known)
     return f"everybody but {who}" if excepted else who
 
 
@@ -184,7 +273,7 @@ def _principal(item: dict[str, Any], names: dict[str, str]) -> str:
 
 
 def _policy(item: dict[str, Any]) -> str:
-    return str(item.get("value", {}).get("managedPolicyArn", "?"))
+    return code(str(item.get("value", {}).get("managedPolicyArn", "?")))
 
 
 def _condition(condition: Any, names: dict[str, str]) -> str:
@@ -192,11 +281,14 @@ def _condition(condition: Any, names: dict[str, str]) -> str:
         return ""
     if not isinstance(condition, dict):
         return f" if {code(readable(str(condition), names))}"
-    said = [
-        f"{code(key)} {operator} {', '.join(code(readable(str(value), names)) for value in _listed(values))}"
-        for operator, keys in condition.items()
-        for key, values in (keys if isinstance(keys, dict) else {"": keys}).items()
-    ]
+    said = []
+    for operator, keys in condition.items():
+        if not isinstance(keys, dict):
+            said.append(code(readable(json.dumps({operator: keys}), names)))
+            continue
+        for key, values in keys.items():
+            wanted = ", ".join(code(readable(str(value), names)) for value in _listed(values))
+            said.append(f"{code(key)} {plain(operator)} {wanted}")
     return " if " + " and ".join(said)
 
 
@@ -220,8 +312,7 @@ def readable(text: str, names: dict[str, str]) -> str:
 
 def code(text: str) -> str:
     """`text` as code in Markdown, on one line and without ending the code or a table's cell."""
-    plain = " ".join(text.replace("`", "'").replace("|", "\\|").split())
-    return f"`{plain}`"
+    return f"`{' '.join(text.replace('`', chr(39)).replace('|', chr(92) + '|').split())}`"
 
 
 def _names(template: Template) -> dict[str, str]:

@@ -62,10 +62,16 @@ def side(given: str, stage: str) -> Iterator[Side]:
 
     Raises KennelError for what is none of them, or cannot be synthesized. A revision's files are there until the end.
     """
+    if not given:
+        raise KennelError(f"Give a folder, a revision of this repository, or `{DEPLOYED}`: a side is empty.")
     if given == DEPLOYED:
         yield _deployed(Deployment(stage))
     elif Path(given).is_dir():
-        yield read(Path(given), given)
+        found = read(Path(given), given)
+        prefix = f"Kennel-{stage}-"
+        if others := [name for name in found.templates if not name.startswith(prefix)]:
+            raise KennelError(f"{given} has {', '.join(others)}, and the stage is {stage}: give its --stage.")
+        yield found
     else:
         with tempfile.TemporaryDirectory(prefix="kennel-review-") as folder:
             yield _synthesized(given, stage, Path(folder))
@@ -81,8 +87,10 @@ def read(folder: Path, name: str) -> Side:
         stack = file.name.removesuffix(TEMPLATE)
         try:
             templates[stack] = normalised(file.read_text())
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise KennelError(f"{file} is no JSON: {error}.") from None
+        if wrong := _malformed(templates[stack]):
+            raise KennelError(f"{file} is no template of CloudFormation's: {wrong}.")
         assets[stack] = _assets(folder, stack)
     return Side(name, templates, assets, folder)
 
@@ -93,16 +101,34 @@ def normalised(text: str) -> Template:
     return template
 
 
+def _malformed(template: Any) -> str:
+    """What of a template has not the form that it must have; empty where all has."""
+    if not isinstance(template, dict):
+        return "it is no object"
+    resources = template.get("Resources", {})
+    if not isinstance(resources, dict):
+        return "Resources is no object"
+    for name, resource in resources.items():
+        if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
+            return f"the resource {name} has no Type"
+        for part in ("Properties", "Metadata"):
+            if not isinstance(resource.get(part, {}), dict):
+                return f"{part} of the resource {name} is no object"
+    return ""
+
+
 def _assets(folder: Path, stack: str) -> list[Asset]:
     manifest = folder / f"{stack}.assets.json"
     if not manifest.is_file():
         return []
-    files = json.loads(manifest.read_text()).get("files", {})
     found = []
-    for hash_, asset in files.items():
-        path = asset["source"].get("path", "")
-        if not path.endswith(TEMPLATE):
-            found.append(Asset(asset.get("displayName", path), hash_, folder / path))
+    try:
+        for hash_, asset in json.loads(manifest.read_text()).get("files", {}).items():
+            path = asset["source"].get("path", "")
+            if not path.endswith(TEMPLATE):
+                found.append(Asset(asset.get("displayName", path), hash_, folder / path))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KennelError(f"{manifest} is no list of assets of CDK's: synthesize anew.") from None
     return found
 
 

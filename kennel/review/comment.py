@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 from kennel.capacity.prices import Prices
 from kennel.review.access import code, readable
 from kennel.review.assets import AssetChange
 from kennel.review.costs import REQUEST_S, Cost
-from kennel.review.differences import Change, Property
+from kennel.review.differences import Change, Property, plain
+from kennel.review.redaction import redacted, without_named, without_secrets
 from kennel.review.reviewing import Review
 
 # GitHub takes 65,536 characters.
@@ -60,7 +62,7 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 def _summary(review: Review) -> str:
     parts = []
-    for verb in ("destroyed", "replaced", "may be replaced", "let go"):
+    for verb in ("destroyed", "may be destroyed", "replaced", "may be replaced", "let go"):
         if number := sum(change.verb == verb and (change.lost or verb == "let go") for change in review.changes):
             parts.append(f"**{number} {verb}**")
     for verb in ("changed", "added"):
@@ -85,6 +87,10 @@ def _word(change: Change) -> str:
     return "changed" if renewed else change.verb
 
 
+def _kind(kind: str) -> str:
+    return plain(kind.removeprefix("AWS::"))
+
+
 def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
     if not lost:
         return
@@ -97,7 +103,7 @@ def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
             verb = "**no longer kept when it goes**"
         elif change.stateful:
             name, verb = f"**{name}**", f"**{verb}, with what is in it**" if change.lost else f"**{verb}**"
-        yield f"| {_cell(name)} | {change.kind.removeprefix('AWS::')} | {verb} | {_cell(_because(change))} |"
+        yield f"| {_cell(name)} | {_kind(change.kind_before or change.kind)} | {verb} | {_cell(_because(change))} |"
     yield from _more(len(lost) - rows)
 
 
@@ -106,6 +112,10 @@ def _because(change: Change) -> str:
         return f"its name in the app changed to {change.renamed}: CloudFormation takes it for another"
     if change.unprotected and not change.lost:
         return "its deletion policy keeps it now"
+    if change.kind_before:
+        return f"its type changes to {_kind(change.kind)}"
+    if change.verb == "may be destroyed":
+        return "a condition says whether it is there"
     causes = [item for item in change.properties if item.impact in ("WILL_REPLACE", "MAY_REPLACE")]
     if causes:
         kept = ", the old one is kept" if change.kept else ""
@@ -196,7 +206,7 @@ def _assets(assets: list[AssetChange], rows: int) -> Iterator[str]:
 def _findings(review: Review, rows: int) -> Iterator[str]:
     for word, found in (("**new**", review.new_findings), ("gone", review.gone_findings)):
         yield from (
-            f"- {word}: {_short(item.stack)}: {item.place}: {code(item.rule)} {_cell(item.message)}"
+            f"- {word}: {_short(item.stack)}: {plain(item.place)}: {code(item.rule)} {code(item.message)}"
             for item in found[:rows]
         )
         yield from _more(len(found) - rows, "- ")
@@ -211,7 +221,7 @@ def _changes(review: Review, rows: int) -> Iterator[str]:
         yield f"<details><summary>{_short(stack)}: {len(changes) + len(declarations)}</summary>"
         yield ""
         for change in changes[:rows]:
-            yield f"- {change.name} ({change.kind.removeprefix('AWS::')}) is {_word(change)}"
+            yield f"- {change.name} ({_kind(change.kind)}) is {_word(change)}"
             if change.verb != "added":
                 lines = [line for item in change.properties for line in _property(item, review)]
                 yield from (f"  - {line}" for line in lines[:rows])
@@ -227,9 +237,11 @@ def _property(item: Property, review: Review) -> Iterator[str]:
     if item.name in POLICIES:
         yield f"{code(item.name)}: see Access"
         return
-    for path, old, new in _leaves(item.name, item.old, item.new):
+    leaves = [*_leaves(item.name, item.old, item.new)] or [(item.name, item.old, item.new)]
+    for path, old, new in leaves:
         if REPLACED not in json.dumps(new):
-            yield f"{code(path)}: {_value(old, review)} → {_value(new, review)}"
+            before, after = (_text(path, value, review) for value in (old, new))
+            yield f"{code(path)}: {' → '.join(_values(before, after))}"
 
 
 def _leaves(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -250,11 +262,25 @@ def _leaves(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
         yield path, old, new
 
 
-def _value(value: Any, review: Review) -> str:
+def _text(path: str, value: Any, review: Review) -> str | None:
+    """A value as it is shown, whole, without secrets; None where it is not there."""
     if value is None:
-        return "none"
-    text = readable(value if isinstance(value, str) else json.dumps(value), review.names)
-    return code(text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…")
+        return None
+    value = without_secrets(path, value)
+    text = readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), review.names)
+    return redacted(without_named(" ".join(text.split())))
+
+
+def _values(old: str | None, new: str | None) -> Iterator[str]:
+    """Both, cut to where they begin to differ."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old or "", new or "", strict=False)))
+    begin = max(0, same - MAX_VALUE // 4)
+    for text in (old, new):
+        if text is None:
+            yield "none"
+            continue
+        head, tail = ("…" if begin else "", "…" if len(text) > begin + MAX_VALUE else "")
+        yield code(f"{head}{text[begin : begin + MAX_VALUE]}{tail}")
 
 
 def _short(stack: str) -> str:

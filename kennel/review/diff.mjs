@@ -4,7 +4,7 @@ import { fullDiff } from "@aws-cdk/cloudformation-diff";
 
 // Beside its properties, what of a resource decides what becomes of it. The rest is metadata, or an order of creation.
 const ATTRIBUTES = ["Condition", "CreationPolicy", "DeletionPolicy", "UpdatePolicy", "UpdateReplacePolicy"];
-// What a template has beside resources. Of an output its value counts.
+// What a template has beside resources.
 const DECLARATIONS = ["parameters", "mappings", "conditions", "outputs"];
 
 const chunks = [];
@@ -21,17 +21,20 @@ const found = JSON.parse(Buffer.concat(chunks)).map(({ stack, base, head }) => {
     resources.push({
       logical_id: logicalId,
       kind: change.newResourceType ?? change.oldResourceType,
+      kind_before: change.oldResourceType ?? null,
       impact: change.changeImpact,
       properties,
     });
   });
   const declarations = [];
+  const declare = (name, change) => {
+    const [old, new_] = [change.oldValue ?? null, change.newValue ?? null];
+    if (JSON.stringify(old) !== JSON.stringify(new_)) declarations.push({ name, old, new: new_ });
+  };
   for (const kind of DECLARATIONS)
-    diff[kind].forEachDifference((name, change) => {
-      const [old, new_] = [change.oldValue, change.newValue].map((it) => (kind === "outputs" ? it?.Value : it) ?? null);
-      if (JSON.stringify(old) !== JSON.stringify(new_))
-        declarations.push({ name: `${kind[0].toUpperCase()}${kind.slice(1)}.${name}`, old, new: new_ });
-    });
+    diff[kind].forEachDifference((name, change) => declare(`${kind[0].toUpperCase()}${kind.slice(1)}.${name}`, change));
+  diff.unknown.forEachDifference((name, change) => declare(name, change));
+  if (diff.transform) declare("Transform", diff.transform);
   const iam = diff.iamChanges._toJson();
   const groups = diff.securityGroupChanges.toJson();
   return {

@@ -15,7 +15,7 @@ from kennel.review.assemblies import Side, Template
 DIFF = Path(__file__).with_name("diff.mjs")
 TIMEOUT_S = 120
 
-Verb = Literal["destroyed", "replaced", "may be replaced", "let go", "changed", "added"]
+Verb = Literal["destroyed", "may be destroyed", "replaced", "may be replaced", "let go", "changed", "added"]
 # By CDK's words. What is let go stays in the account, and no stack knows of it.
 VERBS: dict[str, Verb] = {
     "WILL_DESTROY": "destroyed",
@@ -28,12 +28,20 @@ VERBS: dict[str, Verb] = {
 }
 # What holds something that a new one would not have.
 STATEFUL = (
+    "AWS::Backup::BackupVault",
+    "AWS::Cognito::UserPool",
+    "AWS::DocDB::",
     "AWS::DynamoDB::",
     "AWS::EC2::Volume",
     "AWS::ECR::Repository",
     "AWS::EFS::",
+    "AWS::ElastiCache::",
+    "AWS::FSx::",
+    "AWS::Kinesis::Stream",
     "AWS::KMS::Key",
     "AWS::Logs::LogGroup",
+    "AWS::Neptune::",
+    "AWS::OpenSearchService::",
     "AWS::RDS::",
     "AWS::S3::Bucket",
     "AWS::SageMaker::NotebookInstance",
@@ -51,6 +59,7 @@ RENEWED = (
 KEPT_BY = ("Retain", "RetainExceptOnCreate", "Snapshot")
 # CDK's note of its own versions.
 NO_RESOURCE = "AWS::CDK::Metadata"
+MAX_NAME = 120
 HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")
 
 
@@ -79,11 +88,14 @@ class Change:
     renamed: str | None = None
     # CloudFormation keeps what a replacement leaves.
     kept: bool = False
+    # The type that it had, where that changes.
+    kind_before: str | None = None
 
     @property
     def stateful(self) -> bool:
         """Whether it holds something that a new one would not have."""
-        return self.kind.startswith(STATEFUL) and not self.kind.startswith(NOT_STATEFUL)
+        kind = self.kind_before or self.kind
+        return kind.startswith(STATEFUL) and not kind.startswith(NOT_STATEFUL)
 
     @property
     def unprotected(self) -> bool:
@@ -96,8 +108,8 @@ class Change:
     @property
     def lost(self) -> bool:
         """Whether what there is now will not be there, other than by being renewed."""
-        renewed = self.verb != "destroyed" and self.kind in RENEWED
-        return self.verb in ("destroyed", "replaced", "may be replaced") and not renewed
+        renewed = "replaced" in self.verb and self.kind in RENEWED
+        return self.verb not in ("let go", "changed", "added") and not renewed
 
 
 @dataclass(frozen=True)
@@ -136,7 +148,12 @@ def name_of(template: Template, logical_id: str) -> str:
     """Where a resource is in the app: its path without the stack and what every resource's path ends with."""
     path = template.get("Resources", {}).get(logical_id, {}).get("Metadata", {}).get("aws:cdk:path", "")
     parts = [part for part in path.split("/")[1:] if part not in ("Resource", "Default")]
-    return "/".join(parts) or HASH_OF_ID.sub("", logical_id)
+    return plain("/".join(parts) or HASH_OF_ID.sub("", logical_id))
+
+
+def plain(text: str) -> str:
+    """A name without what Markdown or HTML would obey, and no longer than a name is."""
+    return re.sub(r"[^\w./:+=@ -]", "·", text)[:MAX_NAME]
 
 
 def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference:
@@ -151,6 +168,8 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
         properties = tuple(Property(**each) for each in found["properties"])
         if verb == "changed" and not properties:
             continue  # metadata, or an order of creation
+        if verb == "changed" and any(item.name == "Condition" for item in properties):
+            verb = "may be destroyed"
         logical_id = found["logical_id"]
         template = old if verb in ("destroyed", "let go") else new
         before = old.get("Resources", {}).get(logical_id, {})
@@ -164,6 +183,7 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
                 properties,
                 renamed.get(logical_id),
                 before.get("UpdateReplacePolicy") in KEPT_BY,
+                found["kind_before"] if found["kind_before"] not in (None, found["kind"]) else None,
             )
         )
     declarations = [Property(each["name"], each["old"], each["new"], "") for each in item["declarations"]]

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from kennel.review.access import code
 from kennel.review.assemblies import Template
-from kennel.review.differences import StackDifference, name_of
+from kennel.review.differences import StackDifference, name_of, plain
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
+# A network of more addresses than anybody owns.
+WIDE_PREFIX = 8
 CLOSED = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 
@@ -36,8 +39,9 @@ def rules(difference: StackDifference) -> list[str]:
 
 
 def _of(kind: str, properties: dict[str, Any]) -> Iterator[str]:
-    if kind == "AWS::Lambda::Url" and properties.get("AuthType") == "NONE":
-        yield "answers everyone, without a signature"
+    if kind == "AWS::Lambda::Url" and properties.get("AuthType") != "AWS_IAM":
+        known = isinstance(properties.get("AuthType"), str)
+        yield "answers everyone, without a signature" if known else "may answer everyone: its AuthType is not known yet"
     if kind == "AWS::Lambda::Permission" and properties.get("Principal") == "*":
         yield "lets everyone call the function"
     if kind == "AWS::S3::Bucket":
@@ -46,24 +50,44 @@ def _of(kind: str, properties: dict[str, Any]) -> Iterator[str]:
             yield f"may be made public: {', '.join(open_)} not set"
     if kind in ("AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy", "AWS::KMS::Key"):
         document = properties.get("PolicyDocument") or properties.get("KeyPolicy") or {}
-        for statement in document.get("Statement", []):
-            anyone = statement.get("Principal") in ("*", {"AWS": "*"})
+        for statement in _listed(document.get("Statement", []) if isinstance(document, dict) else []):
+            if not isinstance(statement, dict):
+                continue  # Access says that nobody can read it
+            anyone = statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]}) or "NotPrincipal" in statement
             if statement.get("Effect") == "Allow" and anyone and not statement.get("Condition"):
                 yield f"lets everyone {code(str(statement.get('Action')))}"
     if kind == "AWS::CloudFront::Distribution":
         yield "is on the internet, behind CloudFront"
     if kind == "AWS::EC2::SecurityGroup":
-        for rule in properties.get("SecurityGroupIngress", []):
+        for rule in _listed(properties.get("SecurityGroupIngress", [])):
             yield from _ingress(rule)
     if kind == "AWS::EC2::SecurityGroupIngress":
         yield from _ingress(properties)
+    if kind in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
+        yield "is an API on the internet"
+    if str(properties.get("PubliclyAccessible", False)).lower() == "true":
+        yield "is publicly accessible"
+    if properties.get("Scheme") == "internet-facing":
+        yield "faces the internet"
     if kind == "AWS::SageMaker::NotebookInstance" and properties.get("RootAccess", "Enabled") == "Enabled":
         yield "gives its users root"
 
 
-def _ingress(rule: dict[str, Any]) -> Iterator[str]:
-    if rule.get("CidrIp") in EVERYWHERE or rule.get("CidrIpv6") in EVERYWHERE:
-        yield f"lets everyone in on {_ports(rule.get('IpProtocol'), rule.get('FromPort'), rule.get('ToPort'))}"
+def _ingress(rule: Any) -> Iterator[str]:
+    if not isinstance(rule, dict) or "Fn::If" in rule:
+        yield "may let everyone in: a rule is not known yet"
+        return
+    for source in (rule.get("CidrIp"), rule.get("CidrIpv6")):
+        if isinstance(source, str) and _wide(source):
+            who = "everyone" if source in EVERYWHERE else f"a large part of the internet, {code(source)},"
+            yield f"lets {who} in on {_ports(rule.get('IpProtocol'), rule.get('FromPort'), rule.get('ToPort'))}"
+
+
+def _wide(source: str) -> bool:
+    try:
+        return ip_network(source, strict=False).prefixlen <= WIDE_PREFIX
+    except ValueError:
+        return False
 
 
 def _rule(rule: dict[str, Any]) -> str:
@@ -77,4 +101,9 @@ def _rule(rule: dict[str, Any]) -> str:
 def _ports(protocol: Any, first: Any, last: Any) -> str:
     if str(protocol) == "-1":
         return "every port"
-    return f"{protocol} {first}" if first == last else f"{protocol} {first} to {last}"
+    first, last = (port if isinstance(port, (int, str)) else "a port not known yet" for port in (first, last))
+    return f"{plain(str(protocol))} {first}" if first == last else f"{plain(str(protocol))} {first} to {last}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

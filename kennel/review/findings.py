@@ -8,6 +8,7 @@ from typing import Any
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
+from kennel.errors import KennelError
 from kennel.review.assemblies import Side, Template
 from kennel.review.differences import name_of
 
@@ -40,7 +41,8 @@ def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
 def _linted(stack: str, template: Template, region: str) -> Iterator[Finding]:
     config = ManualArgs(regions=[region], ignore_checks=IGNORED)
     for match in lint(json.dumps(template), config=config):
-        path: list[Any] = list(match.path or [])
+        # What it finds in the text alone has no place in the template.
+        path: list[Any] = list(getattr(match, "path", None) or [])
         place = name_of(template, str(path[1])) if path[:1] == ["Resources"] and len(path) > 1 else stack
         yield Finding(stack, place, match.rule.id, match.message)
 
@@ -49,8 +51,11 @@ def _reported(side: Side) -> Iterator[Finding]:
     report = side.folder / REPORT if side.folder else None
     if report is None or not report.is_file():
         return
-    for plugin in json.loads(report.read_text())["pluginReports"]:
-        for violation in plugin["violations"]:
-            for place in violation["violatingConstructs"]:
-                stack, _, path = str(place["constructPath"]).partition("/")
-                yield Finding(stack, path, violation["ruleName"], violation.get("description", ""))
+    try:
+        for plugin in json.loads(report.read_text())["pluginReports"]:
+            for violation in plugin["violations"]:
+                for place in violation["violatingConstructs"]:
+                    stack, _, path = str(place["constructPath"]).partition("/")
+                    yield Finding(stack, path, violation["ruleName"], violation.get("description", ""))
+    except (ValueError, KeyError, TypeError):
+        raise KennelError(f"{report} is no validation report of CDK's: synthesize anew.") from None

@@ -1,43 +1,79 @@
 """What a comment that anybody can read must not have: account ids and secrets."""
 
 import re
+from typing import Any
 
 from detect_secrets.core.scan import scan_line
 from detect_secrets.settings import transient_settings
 
+REDACTED = "<redacted>"
 # Plugins for what is a secret by its form. Those that guess by entropy see one in every hash.
 PLUGINS = (
     "AWSKeyDetector",
     "AzureStorageKeyDetector",
     "BasicAuthDetector",
-    "GitHubTokenDetector",
     "GitLabTokenDetector",
     "JwtTokenDetector",
     "NpmDetector",
     "OpenAIDetector",
-    "PrivateKeyDetector",
     "PypiTokenDetector",
     "SendGridDetector",
     "SlackDetector",
     "StripeDetector",
     "TwilioKeyDetector",
 )
-ACCOUNT = re.compile(r"(?<![0-9A-Za-z.])\d{12}(?![0-9A-Za-z])")
-# What stands behind a name that says so; secretsmanager:… is an action.
+# Anywhere in a longer text, and with hyphens as the console shows them.
+ACCOUNT = re.compile(r"(?<!\d)(?:\d{12}|\d{4}-\d{4}-\d{4})(?!\d)")
+# A name of what nobody else is to know; secretsmanager:… is an action.
+SECRET_NAME = re.compile(
+    r"(?i)pass(?:word|wd|phrase)?(?![a-z])|pwd|secret(?!smanager)|token|api[_-]?key|private[_-]?key|access[_-]?key"
+    r"|credential|authorization|(?<![a-z])auth(?![a-z])|conn(?:ection)?[_-]?str"
+)
+# In a text of several: NAME=value and NAME: value, as connection strings have them.
 NAMED_SECRET = re.compile(
-    r"(?i)((?:password|passwd|secret(?!smanager)|token|api[_-]?key|private[_-]?key|credential)[\w-]*[\"'`]*\s*[:=|→]\s*)"
-    r"([\"'`]?)([^\s\"'`|,}]{6,})"
+    r"(?i)((?:password|passwd|pwd|secret(?!smanager)|token|api[_-]?key|private[_-]?key|sig)[\w-]*[\"'`]*\s*[:=]\s*)"
+    r"(?!<redacted>)(\"[^\"]+\"|[^;&|`\"]{4,})"
 )
-# A secret access key has no form but its length: forty characters of base64 by themselves.
-SECRET_KEY = re.compile(
-    r"(?<![A-Za-z0-9/+=])(?=[a-z0-9/+]*[A-Z])(?=[A-Z0-9/+]*[a-z])(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
+BY_FORM = (
+    # A secret access key has no form but its length: forty characters of base64 by themselves.
+    r"(?<![A-Za-z0-9/+=])(?=[a-z0-9/+]*[A-Z])(?=[A-Z0-9/+]*[a-z])(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])",
+    r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}",
+    r"AIza[\w-]{30,}",
+    r"(?i)(?<=bearer )[\w.~+/=-]{8,}",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^`|\n]*",
 )
-PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL)
+FORMS = re.compile("|".join(f"(?:{form})" for form in BY_FORM if not form.startswith("(?i)")))
+BEARER = re.compile(next(form for form in BY_FORM if form.startswith("(?i)")))
+
+
+def without_secrets(name: str, value: Any) -> Any:
+    """A value of a template without what stands under the name of a secret, however deep."""
+    if isinstance(value, dict):
+        # {"Name": "DB_PASSWORD", "Value": "…"}, as containers have it.
+        named = next((str(value[key]) for key in ("Name", "Key", "ParameterKey") if key in value), "")
+        return {
+            key: REDACTED
+            if isinstance(item, str) and key in ("Value", "ParameterValue") and SECRET_NAME.search(named)
+            else without_secrets(str(key), item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [without_secrets(name, item) for item in value]
+    last = name.rpartition(".")[2]
+    return (
+        REDACTED
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and SECRET_NAME.search(last)
+        else value
+    )
+
+
+def without_named(text: str) -> str:
+    """A value without what stands in it as NAME=value, where the name is that of a secret."""
+    return NAMED_SECRET.sub(rf"\1{REDACTED}", text)
 
 
 def redacted(text: str) -> str:
     """`text` with every account id as <account> and every secret as <redacted>."""
-    text = PRIVATE_KEY.sub("<redacted>", text)
     with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}):
         lines = [_line(line) for line in text.split("\n")]
     return ACCOUNT.sub("<account>", "\n".join(lines))
@@ -46,6 +82,5 @@ def redacted(text: str) -> str:
 def _line(line: str) -> str:
     for found in scan_line(line):
         if found.secret_value:
-            line = line.replace(found.secret_value, "<redacted>")
-    line = SECRET_KEY.sub("<redacted>", line)
-    return NAMED_SECRET.sub(r"\1\2<redacted>", line)
+            line = line.replace(found.secret_value, REDACTED)
+    return BEARER.sub(REDACTED, FORMS.sub(REDACTED, line))

@@ -76,8 +76,8 @@ class Review:
     def refused(self, fail_on: Iterable[str], labels: Iterable[str]) -> list[str]:
         """Of `fail_on`, what this change does and no label of its pull request accepts."""
         done = {
-            "destroy": any(change.verb == "destroyed" for change in self.changes),
-            "replace": any(change.lost and change.verb != "destroyed" for change in self.changes),
+            "destroy": any(change.lost and "destroyed" in change.verb for change in self.changes),
+            "replace": any(change.lost and "replaced" in change.verb for change in self.changes),
             "widen": bool(self.widened or self.opened),
         }
         accepted = {label.strip().removeprefix(LABEL) for label in labels if label.strip().startswith(LABEL)}

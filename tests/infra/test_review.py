@@ -1,5 +1,6 @@
 """`kennel review` over pairs of assemblies: the dev stage as it is, and with one change each."""
 
+import copy
 import json
 import re
 import shutil
@@ -26,6 +27,7 @@ REGION = "us-east-1"
 ACCOUNT_ID = "210987654321"
 ACCESS_KEY = "AKIA" + "Q3EGRJ5T7YHN2WVX"
 SECRET_KEY = "wJalrXUtnFEMIK7MDENGbPxRfiCYzzTESTkeyAb1"
+TOKEN = "ghp_" + "aB3" * 12
 PASSWORD = "correct-horse-battery"
 
 Templates = dict[str, dict[str, Any]]
@@ -136,6 +138,102 @@ class Case:
     says: dict[str, tuple[str, ...]]
     without: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+
+
+def excepting(part: str, before: str, after: str, effect: str = "Allow") -> tuple[Edit, Edit]:
+    """The function's role with a statement that names what it leaves out, before and after."""
+    rest = {"Action": "s3:GetObject"} if part == "NotResource" else {"Resource": "*"}
+
+    def edit(value: str) -> Edit:
+        def add(at: Editor) -> None:
+            at.properties("Api", ROLE)["PolicyDocument"]["Statement"].append({"Effect": effect, part: value, **rest})
+
+        return add
+
+    return edit(before), edit(after)
+
+
+def resource(value: str) -> Edit:
+    def change(at: Editor) -> None:
+        at.statement("Api", ROLE, "sagemaker:InvokeEndpoint")["Resource"] = value
+
+    return change
+
+
+WIDENINGS: dict[str, tuple[Edit, Edit]] = {
+    "less is left out of the actions": excepting("NotAction", "iam:*", "iam:CreateUser"),
+    "less is left out of the resources": excepting("NotResource", "arn:aws:s3:::b*", "arn:aws:s3:::b-a"),
+    "more is left out of a refusal": excepting("NotAction", "s3:GetObject", "s3:*", "Deny"),
+    "one letter becomes any": (resource("arn:aws:sagemaker:::endpoint/?"), resource("arn:aws:sagemaker:::endpoint/*")),
+}
+
+
+@pytest.mark.parametrize("name", WIDENINGS)
+def test_given_a_change_that_widens_when_reviewed_then_it_is_told_so_and_the_way_back_is_not(
+    base: Path, tmp_path: Path, name: str
+) -> None:
+    narrow, wide = WIDENINGS[name]
+    for folder, edit in (("narrow", narrow), ("wide", wide)):
+        shutil.copytree(base, tmp_path / folder)
+        at = Editor(tmp_path / folder)
+        edit(at)
+        at.write()
+    sides = [assemblies.read(tmp_path / folder, folder) for folder in ("narrow", "wide")]
+    there = review(*sides, "dev", REGION, prices.load())
+    assert there.widened, comment.comment(there)
+    back = review(*reversed(sides), "dev", REGION, prices.load())
+    assert back.access, comment.comment(back)
+    assert not back.widened, comment.comment(back)
+
+
+def unreadable_effect(at: Editor) -> None:
+    statement = {"Effect": {"Fn::If": ["C", "Allow", "Deny"]}, "Action": "s3:GetObject", "Resource": "*"}
+    at.properties("Api", ROLE)["PolicyDocument"]["Statement"].append(statement)
+
+
+def unreadable_document(at: Editor) -> None:
+    properties = at.properties("Api", ROLE)
+    properties["PolicyDocument"] = {"Fn::If": ["C", properties["PolicyDocument"], {"Ref": "AWS::NoValue"}]}
+
+
+def inline_policy(at: Editor) -> None:
+    document = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    role = {"Ref": at.id_of("Api", "Classifier/Role")}
+    at.add("Api", "More", "AWS::IAM::RolePolicy", {"PolicyName": "m", "RoleName": role, "PolicyDocument": document})
+
+
+def another_role(at: Editor) -> None:
+    at.properties("Api", "Classifier/Function")["Role"] = f"arn:aws:iam::{ACCOUNT_ID}:role/Admin"
+
+
+def role_without_boundary(at: Editor) -> None:
+    role = copy.deepcopy(at.properties("Api", "Classifier/Role"))
+    del role["PermissionsBoundary"]
+    at.add("Api", "Other", "AWS::IAM::Role", role)
+
+
+def condition_put(at: Editor) -> None:
+    at.templates["Data"].setdefault("Conditions", {})["Never"] = {"Fn::Equals": ["a", "b"]}
+    at.resource("Data", "Storage/Datasets")["Condition"] = "Never"
+
+
+def type_changed(at: Editor) -> None:
+    resource = at.resource("Data", "Storage/Models")
+    resource["Type"] = "AWS::SNS::Topic"
+    resource["Properties"] = {}
+
+
+def emoji(at: Editor) -> None:
+    at.properties("Api", "Classifier/Function")["Description"] = "dogs \N{DOG FACE}"
+
+
+def half_of_the_internet(at: Editor) -> None:
+    at.properties("Training", "Network/TrainingInstance")["SecurityGroupIngress"] = {
+        "CidrIp": "128.0.0.0/1",
+        "IpProtocol": "tcp",
+        "FromPort": 22,
+        "ToPort": 22,
+    }
 
 
 ALL = ("Lost or replaced", "Access", "On the internet", "Cost", "Files", "Findings", "Everything that changes")
@@ -404,10 +502,37 @@ CASES = {
     ),
     "a stack more": Case(stack_added, {"Everything that changes": ("Topic (SNS::Topic) is added",)}, ("Access",)),
     "another output": Case(
-        output_changed, {"Everything that changes": ("`Outputs.FunctionName`",)}, ("Access", "Lost or replaced")
+        output_changed, {"Everything that changes": ("`Outputs.FunctionName.Value`",)}, ("Access", "Lost or replaced")
     ),
     "a parameter": Case(parameter_added, {"Everything that changes": ("`Parameters.Days",)}, ("Access",)),
     "a finding": Case(bad_template, {"Findings": ("**new**: Api: Classifier/Function: `E",)}),
+    "an effect by a condition": Case(
+        unreadable_effect, {"Access": ("**Widened**", "cannot be read before the deploy comes")}, refused=("widen",)
+    ),
+    "a policy by a condition": Case(
+        unreadable_document, {"Access": ("has a `PolicyDocument` that cannot be read",)}, refused=("widen",)
+    ),
+    "an inline policy by itself": Case(
+        inline_policy, {"Access": ("**More** (IAM::RolePolicy) gives rights",)}, refused=("widen",)
+    ),
+    "another role": Case(another_role, {"Access": ("acts with another role: `Role`",)}, refused=("widen",)),
+    "a role without a boundary": Case(
+        role_without_boundary, {"Access": ("**Other** is a new role without a permissions",)}, refused=("widen",)
+    ),
+    "a condition on a bucket": Case(
+        condition_put,
+        {"Lost or replaced": ("| **Data: Storage/Datasets** |", "a condition says whether it is there")},
+        refused=("destroy",),
+    ),
+    "another type": Case(
+        type_changed,
+        {"Lost or replaced": ("| **Data: Storage/Models** | S3::Bucket |", "its type changes to SNS::Topic")},
+        refused=("replace",),
+    ),
+    "an emoji": Case(emoji, {"Everything that changes": ("`Description`",)}, ("Access", "Lost or replaced")),
+    "half of the internet": Case(
+        half_of_the_internet, {"On the internet": ("a large part of the internet, `128.0.0.0/1`,",)}, refused=("widen",)
+    ),
     "metadata alone": Case(metadata_only, {}, ALL),
     "nothing at all": Case(nothing, {}, ALL),
 }
@@ -495,6 +620,10 @@ def test_given_a_planted_account_and_secrets_when_reviewed_then_none_is_in_the_c
             "OTHER": SECRET_KEY,
             "DB_PASSWORD": PASSWORD,
             "PEM": "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7\n-----END RSA PRIVATE KEY-----",
+            "GH": TOKEN,
+            "MYSQL_PWD": "shrt1",
+            "DATABASE": "Server=db;Password=P@ss w0rd12;",
+            "LONG": "x" * 150 + ACCESS_KEY,
         }
         at.templates["Api"]["Outputs"]["Owner"] = {"Value": ACCOUNT_ID}
         at.templates["Api"]["Outputs"]["Key"] = {"Value": ACCESS_KEY}
@@ -503,8 +632,11 @@ def test_given_a_planted_account_and_secrets_when_reviewed_then_none_is_in_the_c
     _, text = reviewed(base, tmp_path, plant)
     assert "<account>" in text
     assert "<redacted>" in text
-    for secret in (ACCOUNT_ID, ACCESS_KEY, SECRET_KEY, PASSWORD, "MIIEpAIBAAKCAQEA7"):
+    for secret in (ACCOUNT_ID, ACCESS_KEY, SECRET_KEY, PASSWORD, "MIIEpAIBAAKCAQEA7", TOKEN[4:], "shrt1", "w0rd12"):
         assert secret not in text
+    assert ACCESS_KEY[:10] not in text
+    # What comes after a key is not swallowed.
+    assert section(text, "Everything that changes").count("Environment.Variables") == 9
 
 
 def test_given_names_that_would_break_markdown_when_reviewed_then_they_are_code_on_one_line(
@@ -518,7 +650,32 @@ def test_given_names_that_would_break_markdown_when_reviewed_then_they_are_code_
     _, text = reviewed(base, tmp_path, break_out)
     assert "\n# PWNED" not in text
     line = next(line for line in text.splitlines() if "PWNED" in line)
-    assert "`'</details> # PWNED" in line
+    assert "'</details> # PWNED" in line.split("`")[5]
+
+
+def test_given_a_place_that_would_break_markdown_when_reviewed_then_it_is_a_name(base: Path, tmp_path: Path) -> None:
+    def break_out(at: Editor) -> None:
+        path = "Kennel-dev-Api/</details><!-- kennel review: prod -->\n## Approved by @somebody | b |"
+        at.resource("Api", "Classifier/Function")["Metadata"]["aws:cdk:path"] = path
+        next(iter(at.templates["Api"]["Resources"].values()))
+        for item in at.templates["Api"]["Resources"].values():
+            if item["Type"] == "AWS::Lambda::Function":
+                item["Properties"]["MemorySize"] = 1024
+
+    _, text = reviewed(base, tmp_path, break_out)
+    assert text.count("<!--") == 1
+    assert "\n## Approved" not in text
+    assert "Approved by @somebody" in text
+
+
+MALFORMED = ("[]", "5", "null", '{"Resources": []}', '{"Resources": {"A": null}}', '{"Resources": {"A": {"Type": 5}}}')
+
+
+@pytest.mark.parametrize("text", [*MALFORMED, '{"Resources": {"A": {"Type": "B", "Properties": []}}}'])
+def test_given_what_is_no_template_when_read_then_the_error_names_the_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Kennel-dev-Api.template.json").write_text(text)
+    with pytest.raises(KennelError, match=r"Kennel-dev-Api\.template\.json is no template of CloudFormation's"):
+        assemblies.read(tmp_path, "bad")
 
 
 def test_given_more_than_github_takes_when_written_then_rows_are_cut_and_counted(base: Path, tmp_path: Path) -> None:
@@ -541,4 +698,11 @@ def test_given_what_is_no_side_when_read_then_the_error_says_what_to_give(tmp_pa
     with pytest.raises(KennelError, match="is no JSON"):
         assemblies.read(tmp_path, "bad")
     with pytest.raises(KennelError, match="no folder, no revision"), assemblies.side("no-such-thing", "dev"):
+        pass
+    with pytest.raises(KennelError, match="a side is empty"), assemblies.side("", "dev"):
+        pass
+
+
+def test_given_templates_of_another_stage_when_reviewed_then_it_says_which_stage_to_give(base: Path) -> None:
+    with pytest.raises(KennelError, match="give its --stage"), assemblies.side(str(base), "prod"):
         pass
