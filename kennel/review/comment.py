@@ -2,26 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import takewhile
-from typing import Any
 
 from kennel.capacity.prices import Prices
-from kennel.review.access import code, readable
+from kennel.review import properties
 from kennel.review.assets import AssetChange
 from kennel.review.costs import REQUEST_S, Cost
-from kennel.review.differences import Change, Property, plain
-from kennel.review.redaction import redacted, without_named, without_secrets
+from kennel.review.differences import REPLACED, Change
 from kennel.review.reviewing import Review
+from kennel.review.wording import code, plain
 
 # GitHub takes 65,536 characters.
 MAX_CHARACTERS = 65_000
-MAX_VALUE = 160
 # Of a list; fewer where the comment would be too long.
 MOST_ROWS = 1000
-# How CDK's library marks a reference to what is replaced.
-REPLACED = " (replaced)"
-# What these say is told in words, under Access.
-POLICIES = ("AssumeRolePolicyDocument", "KeyPolicy", "Policies", "PolicyDocument")
 MARKER = "<!-- kennel review: {} -->"
 
 
@@ -223,64 +216,14 @@ def _changes(review: Review, rows: int) -> Iterator[str]:
         for change in changes[:rows]:
             yield f"- {change.name} ({_kind(change.kind)}) is {_word(change)}"
             if change.verb != "added":
-                lines = [line for item in change.properties for line in _property(item, review)]
+                lines = [line for item in change.properties for line in properties.lines(item, review.names)]
                 yield from (f"  - {line}" for line in lines[:rows])
                 yield from _more(len(lines) - rows, "  - ")
         yield from _more(len(changes) - rows, "- ")
-        yield from (f"- {line}" for item in declarations[:rows] for line in _property(item, review))
+        yield from (f"- {line}" for item in declarations[:rows] for line in properties.lines(item, review.names))
         yield from _more(len(declarations) - rows, "- ")
         yield ""
         yield "</details>"
-
-
-def _property(item: Property, review: Review) -> Iterator[str]:
-    if item.name in POLICIES:
-        yield f"{code(item.name)}: see Access"
-        return
-    leaves = [*_leaves(item.name, item.old, item.new)] or [(item.name, item.old, item.new)]
-    for path, old, new in leaves:
-        if REPLACED not in json.dumps(new):
-            before, after = (_text(path, value, review) for value in (old, new))
-            yield f"{code(path)}: {' → '.join(_values(before, after))}"
-
-
-def _leaves(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where two values differ, as deep down as both have the same form."""
-    functions = ("Fn::", "Ref")
-    if isinstance(old, dict) and isinstance(new, dict) and not any(key.startswith(functions) for key in {**old, **new}):
-        for key in dict.fromkeys([*old, *new]):
-            if old.get(key) != new.get(key):
-                yield from _leaves(f"{path}.{key}", old.get(key), new.get(key))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for number, (one, other) in enumerate(zip(old, new, strict=True)):
-            if one != other:
-                yield from _leaves(f"{path}[{number}]", one, other)
-    elif isinstance(old, list) and isinstance(new, list):
-        yield from ((path, item, None) for item in old if item not in new)
-        yield from ((path, None, item) for item in new if item not in old)
-    else:
-        yield path, old, new
-
-
-def _text(path: str, value: Any, review: Review) -> str | None:
-    """A value as it is shown, whole, without secrets; None where it is not there."""
-    if value is None:
-        return None
-    value = without_secrets(path, value)
-    text = readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), review.names)
-    return redacted(without_named(" ".join(text.split())))
-
-
-def _values(old: str | None, new: str | None) -> Iterator[str]:
-    """Both, cut to where they begin to differ."""
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old or "", new or "", strict=False)))
-    begin = max(0, same - MAX_VALUE // 4)
-    for text in (old, new):
-        if text is None:
-            yield "none"
-            continue
-        head, tail = ("…" if begin else "", "…" if len(text) > begin + MAX_VALUE else "")
-        yield code(f"{head}{text[begin : begin + MAX_VALUE]}{tail}")
 
 
 def _short(stack: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from kennel.errors import KennelError
 from kennel.review.assemblies import Side, Template
+from kennel.review.wording import HASH_OF_ID, plain
 
 DIFF = Path(__file__).with_name("diff.mjs")
 TIMEOUT_S = 120
@@ -56,11 +57,11 @@ RENEWED = (
     "AWS::SageMaker::EndpointConfig",
     "AWS::SageMaker::Model",
 )
+# How CDK's library marks a reference to what is replaced.
+REPLACED = " (replaced)"
 KEPT_BY = ("Retain", "RetainExceptOnCreate", "Snapshot")
 # CDK's note of its own versions.
 NO_RESOURCE = "AWS::CDK::Metadata"
-MAX_NAME = 120
-HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,6 @@ def name_of(template: Template, logical_id: str) -> str:
     path = template.get("Resources", {}).get(logical_id, {}).get("Metadata", {}).get("aws:cdk:path", "")
     parts = [part for part in path.split("/")[1:] if part not in ("Resource", "Default")]
     return plain("/".join(parts) or HASH_OF_ID.sub("", logical_id))
-
-
-def plain(text: str) -> str:
-    """A name without what Markdown or HTML would obey, and no longer than a name is."""
-    return re.sub(r"[^\w./:+=@ -]", "·", text)[:MAX_NAME]
 
 
 def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference:

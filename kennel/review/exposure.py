@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from kennel.review.access import code
 from kennel.review.assemblies import Template
-from kennel.review.differences import StackDifference, name_of, plain
+from kennel.review.differences import StackDifference, name_of
+from kennel.review.grants import listed
+from kennel.review.wording import code, plain
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 # A network of more addresses than anybody owns.
@@ -50,7 +51,7 @@ def _of(kind: str, properties: dict[str, Any]) -> Iterator[str]:
             yield f"may be made public: {', '.join(open_)} not set"
     if kind in ("AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy", "AWS::KMS::Key"):
         document = properties.get("PolicyDocument") or properties.get("KeyPolicy") or {}
-        for statement in _listed(document.get("Statement", []) if isinstance(document, dict) else []):
+        for statement in listed(document.get("Statement", []) if isinstance(document, dict) else []):
             if not isinstance(statement, dict):
                 continue  # Access says that nobody can read it
             anyone = statement.get("Principal") in ("*", {"AWS": "*"}, {"AWS": ["*"]}) or "NotPrincipal" in statement
@@ -59,7 +60,7 @@ def _of(kind: str, properties: dict[str, Any]) -> Iterator[str]:
     if kind == "AWS::CloudFront::Distribution":
         yield "is on the internet, behind CloudFront"
     if kind == "AWS::EC2::SecurityGroup":
-        for rule in _listed(properties.get("SecurityGroupIngress", [])):
+        for rule in listed(properties.get("SecurityGroupIngress", [])):
             yield from _ingress(rule)
     if kind == "AWS::EC2::SecurityGroupIngress":
         yield from _ingress(properties)
@@ -103,7 +104,3 @@ def _ports(protocol: Any, first: Any, last: Any) -> str:
         return "every port"
     first, last = (port if isinstance(port, (int, str)) else "a port not known yet" for port in (first, last))
     return f"{plain(str(protocol))} {first}" if first == last else f"{plain(str(protocol))} {first} to {last}"
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

@@ -34,16 +34,21 @@ NAMED_SECRET = re.compile(
     r"(?i)((?:password|passwd|pwd|secret(?!smanager)|token|api[_-]?key|private[_-]?key|sig)[\w-]*[\"'`]*\s*[:=]\s*)"
     r"(?!<redacted>)(\"[^\"]+\"|[^;&|`\"]{4,})"
 )
-BY_FORM = (
-    # A secret access key has no form but its length: forty characters of base64 by themselves.
-    r"(?<![A-Za-z0-9/+=])(?=[a-z0-9/+]*[A-Z])(?=[A-Z0-9/+]*[a-z])(?=[A-Za-z/+]*\d)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])",
-    r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}",
-    r"AIza[\w-]{30,}",
-    r"(?i)(?<=bearer )[\w.~+/=-]{8,}",
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^`|\n]*",
+FORMS = re.compile(
+    "|".join(
+        (
+            # A secret access key has no form but its length: forty characters of base64 by themselves.
+            r"(?<![A-Za-z0-9/+=])(?=[a-z0-9/+]*[A-Z])(?=[A-Z0-9/+]*[a-z])(?=[A-Za-z/+]*\d)"
+            r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])",
+            r"gh[pousr]_[A-Za-z0-9]{20,}",
+            r"github_pat_\w{20,}",
+            r"AIza[\w-]{30,}",
+            r"(?<=[Bb]earer )[\w.~+/=-]{8,}",
+            # To the end of the line: what is after it on others is not the key's.
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^`|\n]*",
+        )
+    )
 )
-FORMS = re.compile("|".join(f"(?:{form})" for form in BY_FORM if not form.startswith("(?i)")))
-BEARER = re.compile(next(form for form in BY_FORM if form.startswith("(?i)")))
 
 
 def without_secrets(name: str, value: Any) -> Any:
@@ -59,12 +64,8 @@ def without_secrets(name: str, value: Any) -> Any:
         }
     if isinstance(value, list):
         return [without_secrets(name, item) for item in value]
-    last = name.rpartition(".")[2]
-    return (
-        REDACTED
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and SECRET_NAME.search(last)
-        else value
-    )
+    secret = isinstance(value, str) and SECRET_NAME.search(name.rpartition(".")[2])
+    return REDACTED if secret else value
 
 
 def without_named(text: str) -> str:
@@ -83,4 +84,4 @@ def _line(line: str) -> str:
     for found in scan_line(line):
         if found.secret_value:
             line = line.replace(found.secret_value, REDACTED)
-    return BEARER.sub(REDACTED, FORMS.sub(REDACTED, line))
+    return FORMS.sub(REDACTED, line)
