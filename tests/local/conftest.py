@@ -20,7 +20,7 @@ ORDER = [
     "identity",
     "calls",
     "status",
-    "delivery",
+    "release",
     "logs",
     "page",
     "jobs",
