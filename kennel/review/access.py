@@ -10,8 +10,9 @@ from typing import Any
 
 from kennel.review.assemblies import Template
 from kennel.review.differences import Change, StackDifference, name_of
-from kennel.review.grants import NOBODY, Grant, grants_of, listed
+from kennel.review.grants import NOBODY, Grant, grants_of
 from kennel.review.wording import code, sentences, who
+from kennel.roles import listed
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 # What gives rights and is not taken apart by CDK's library.

@@ -7,8 +7,8 @@ from typing import Any
 
 from kennel.review.assemblies import Template
 from kennel.review.differences import StackDifference, name_of
-from kennel.review.grants import listed
 from kennel.review.wording import code, plain
+from kennel.roles import listed
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 # A network of more addresses than anybody owns.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from kennel.roles import listed
+
 # Of these operators a longer list lets more requests through.
 ANY_OF = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "IpAddress", "StringEqualsIgnoreCase")
 NOBODY = "whoever has this policy"
@@ -96,8 +98,3 @@ def _weaker(weak: Any, strict: Any) -> bool:
             if not fits:
                 return False
     return True
-
-
-def listed(value: Any) -> list[Any]:
-    """One or many, as a list."""
-    return value if isinstance(value, list) else [value]

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kennel.review.grants import NOBODY, UNREADABLE, Grant, listed
+from kennel.review.grants import NOBODY, UNREADABLE, Grant
+from kennel.roles import listed
 
 MAX_NAME = 120
 HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")

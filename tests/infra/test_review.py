@@ -657,7 +657,6 @@ def test_given_a_place_that_would_break_markdown_when_reviewed_then_it_is_a_name
     def break_out(at: Editor) -> None:
         path = "Kennel-dev-Api/</details><!-- kennel review: prod -->\n## Approved by @somebody | b |"
         at.resource("Api", "Classifier/Function")["Metadata"]["aws:cdk:path"] = path
-        next(iter(at.templates["Api"]["Resources"].values()))
         for item in at.templates["Api"]["Resources"].values():
             if item["Type"] == "AWS::Lambda::Function":
                 item["Properties"]["MemorySize"] = 1024
