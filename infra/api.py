@@ -8,7 +8,6 @@ from constructs import Construct
 from infra.config import Stage
 from infra.constructs.classifier_function import ClassifierFunction
 from infra.constructs.endpoint import Endpoint
-from infra.constructs.function_alarms import FunctionAlarms
 from infra.constructs.function_url import FunctionUrl
 from infra.constructs.page_distribution import PageDistribution
 from infra.constructs.storage import Storage
@@ -29,10 +28,10 @@ class ApiStack(Stack):
         # The function knows the endpoint by its constant name: without this, it could be deployed first.
         self.add_stack_dependency(Stack.of(endpoint))
 
-        classifier = ClassifierFunction(self, "Classifier", stage=stage, endpoint=endpoint, storage=storage)
+        self.classifier = classifier = ClassifierFunction(
+            self, "Classifier", stage=stage, endpoint=endpoint, storage=storage
+        )
         url = FunctionUrl(self, "Url", alias=classifier.alias, settings=stage.function)
-        provisioned = stage.function.provisioned_min is not None
-        FunctionAlarms(self, "Alarms", alias=classifier.alias, provisioned=provisioned)
 
         CfnOutput(self, "FunctionUrl", value=url.resource.attr_function_url)
         if stage.function.cloudfront:

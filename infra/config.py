@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RETENTION_DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 731, 3653)
 
 HOST = re.compile(r"(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+")
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 # Of every endpoint: alarms and scaling name it, so that it is constant.
 VARIANT = "primary"
@@ -261,6 +262,27 @@ class Function(_Settings):
         return self
 
 
+class Operations(_Settings):
+    """Who is told what, and from which measure on."""
+
+    notify: tuple[str, ...] = Field((), description="e-mail addresses that are told; each confirms once, by a link")
+    runbooks: str = Field("docs/runbooks.md", min_length=1, description="what links begin with: the page's address")
+    budget_usd_month: float = Field(150, gt=0, description="warnings at 80 and 100 % of it, and when more is forecast")
+    max_url_error_percent: float = Field(5, gt=0, le=100, description="of the URL's answers that are 5xx")
+    max_url_latency_ms: int = Field(5000, ge=1, description="p90 of the URL's answers")
+    max_refused_percent: float = Field(50, gt=0, le=100, description="of the endpoint's answers that are 4xx")
+    max_memory_percent: float = Field(90, gt=0, le=100, description="of the instances")
+    max_disk_percent: float = Field(80, gt=0, le=100, description="of the instances")
+
+    @field_validator("notify")
+    @classmethod
+    def _addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            if not EMAIL.fullmatch(address):
+                raise ValueError(f"{address!r} is no e-mail address: give one, as oncall@example.com")
+        return addresses
+
+
 class Stage(_Settings):
     """One deployment of the whole: every name starts with `Kennel-<name>`, every value has its unit in its name."""
 
@@ -278,6 +300,7 @@ class Stage(_Settings):
     ec2: Ec2Training = Ec2Training()
     endpoint: Endpoint = Endpoint()
     function: Function = Function()
+    operations: Operations = Operations()
 
     @field_validator("region")
     @classmethod
@@ -328,6 +351,15 @@ class Stage(_Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _slow_before_it_ends(self) -> Self:
+        if self.operations.max_url_latency_ms >= self.function.timeout_s * 1000:
+            raise ValueError(
+                f"operations.max_url_latency_ms ({self.operations.max_url_latency_ms}) is no less than "
+                f"function.timeout_s ({self.function.timeout_s}): no answer ever takes longer; lower it"
+            )
+        return self
+
     @property
     def prefix(self) -> str:
         """What stack names start with."""
@@ -337,6 +369,21 @@ class Stage(_Settings):
     def model_parameter(self) -> str:
         """The SSM parameter that `kennel promote` writes and the Serving stack reads."""
         return f"/kennel/{self.name}/model"
+
+    @property
+    def alarm_topic(self) -> str:
+        """The name of the topic that the alarms tell. It is constant: the key's policy names it, in another stack."""
+        return f"{self.prefix}-alarms"
+
+    @property
+    def metrics(self) -> str:
+        """The namespace of the metrics that the stage makes itself."""
+        return f"Kennel/{self.name}"
+
+    @property
+    def ec2_group(self) -> str:
+        """The name of the group of 0 or 1 that trains."""
+        return f"{self.prefix}-ec2-training"
 
 
 def load_stage(node: "Node") -> Stage:

@@ -6,7 +6,10 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from infra.config import Stage
+from infra.constructs.alarm_topic import AlarmTopic
+from infra.constructs.alarms import Alarms
 from infra.constructs.endpoint import Endpoint
+from infra.constructs.endpoint_alarms import alarm_without_instance
 from infra.constructs.endpoint_scaling import EndpointScaling
 from infra.constructs.model import Model
 from infra.constructs.storage import Storage
@@ -20,10 +23,12 @@ class ServingStack(Stack):
 
         def endpoint(kind: str, instances: int) -> Endpoint:
             name = f"{stage.prefix.lower()}-{kind.lower()}"
-            return Endpoint(self, kind, name=name, instances=instances, model=model, storage=storage, settings=settings)
+            return Endpoint(self, kind, name=name, instances=instances, model=model, storage=storage, stage=stage)
 
         # SageMaker turns no endpoint with instances into a serverless one: it is another, with another name.
         self.endpoint = endpoint("Serverless" if settings.serverless else "Scaled", settings.min_instances)
+        if not settings.serverless:
+            alarm_without_instance(self, Alarms(stage, AlarmTopic.by_name(self, stage)), self.endpoint)
         if settings.scales:
             EndpointScaling(self, "Scaling", endpoint=self.endpoint, settings=settings)
         CfnOutput(self, "EndpointName", value=self.endpoint.name)

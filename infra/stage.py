@@ -6,6 +6,7 @@ from aws_cdk import aws_iam as iam
 from infra.api import ApiStack
 from infra.config import Stage
 from infra.data import DataStack
+from infra.operations import OperationsStack
 from infra.serving import ServingStack
 from infra.training import TrainingStack
 from kennel.execution_policy import boundary_name
@@ -20,7 +21,19 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
     serving = ServingStack(app, f"{stage.prefix}-Serving", stage=stage, storage=data.storage, env=env)
     api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, storage=data.storage, env=env)
 
-    stacks = [data, training, serving, api]
+    operations = OperationsStack(
+        app,
+        f"{stage.prefix}-Operations",
+        stage=stage,
+        storage=data.storage,
+        endpoint=serving.endpoint,
+        function=api.classifier.function,
+        env=env,
+    )
+    # The log of EC2 runs is counted in.
+    operations.add_stack_dependency(training)
+
+    stacks = [data, training, serving, api, operations]
     if stage.permissions_boundary:
         boundary = iam.ManagedPolicy.from_managed_policy_name(data, "Boundary", boundary_name(stage.region))
         for stack in stacks:

@@ -92,8 +92,9 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
         finished = jobs.follow(deployment, name, progress)
     with step("Model package promoted", seconds):
         package_uri, _ = promotion.promote(deployment, finished.name)
-    with step("cdk deploy Serving, Api", seconds) as progress:
-        cdk(*deploy, f"{stacks}-Serving", f"{stacks}-Api", env=env, log=CDK_LOG, progress=progress)
+    with step("cdk deploy Serving, Api, Operations", seconds) as progress:
+        names = [f"{stacks}-{name}" for name in ("Serving", "Api", "Operations")]
+        cdk(*deploy, *names, env=env, log=CDK_LOG, progress=progress)
     with step(f"{len(held)} signed calls of the URL", seconds) as progress:
         url = calling.Url(deployment, _caller(deployment))
         answers = _call(url, held, progress)

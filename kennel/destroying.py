@@ -16,7 +16,7 @@ from kennel.deployment import Deployment
 from kennel.errors import KennelError
 
 # Each needs the ones after it.
-ORDER = ("Api", "Serving", "Training", "Data")
+ORDER = ("Operations", "Api", "Serving", "Training", "Data")
 # CloudFormation waits for CloudFront, endpoints and network interfaces.
 TIMEOUT_S = 3600
 POLL_S = 2.0

@@ -43,7 +43,7 @@ class Ec2Training(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
-        group_name = f"{stage.prefix}-ec2-training"
+        group_name = stage.ec2_group
         run_parameter = f"/kennel/{stage.name}/ec2-run"
 
         self.log_group = logs.LogGroup(
@@ -141,6 +141,8 @@ class Ec2Training(Construct):
             launch_template=template,
             min_capacity=0,
             max_capacity=1,
+            # Of one minute, and free: how an instance that nobody ends is noticed.
+            group_metrics=[autoscaling.GroupMetrics(autoscaling.GroupMetric.DESIRED_CAPACITY)],
         )
         acknowledge(
             self.group,

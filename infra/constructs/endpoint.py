@@ -7,8 +7,9 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.config import VARIANT
-from infra.config import Endpoint as EndpointSettings
+from infra.config import VARIANT, Stage
+from infra.constructs.alarm_topic import AlarmTopic
+from infra.constructs.alarms import Alarms, Message, Severity
 from infra.constructs.model import Model
 from infra.constructs.storage import CAPTURES_PREFIX, Storage
 
@@ -28,12 +29,12 @@ class Endpoint(Construct):
         instances: int,
         model: Model,
         storage: Storage,
-        settings: EndpointSettings,
+        stage: Stage,
     ) -> None:
         super().__init__(scope, construct_id)
         self.name = name
-        self._settings = settings
-        alarms = [self._error_alarm(), self._latency_alarm()]
+        self._settings = settings = stage.endpoint
+        alarms = self._rollback_alarms(stage)
 
         family = settings.instance_type.split(".")[1]
         config = sagemaker.CfnEndpointConfig(
@@ -121,24 +122,28 @@ class Endpoint(Construct):
             period=Duration.seconds(self._settings.alarm_period_s),
         )
 
-    def _error_alarm(self) -> cloudwatch.Alarm:
-        # Each invocation counts as 1 if it was answered 5xx, else as 0: the average is the share.
-        metric = self._metric("Invocation5XXErrors", "Average")
-        return self._alarm("Errors", metric, self._settings.max_error_percent / 100)
-
-    def _latency_alarm(self) -> cloudwatch.Alarm:
-        # ModelLatency is in microseconds.
-        return self._alarm("Latency", self._metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000)
-
-    def _alarm(self, name: str, metric: cloudwatch.IMetric, threshold: float) -> cloudwatch.Alarm:
-        return cloudwatch.Alarm(
-            self,
-            f"{name}Alarm",
-            alarm_name=f"{self.name}-{name.lower()}",
-            metric=metric,
-            threshold=threshold,
-            evaluation_periods=self._settings.alarm_datapoints,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            # No traffic is no error.
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
+    def _rollback_alarms(self, stage: Stage) -> list[cloudwatch.Alarm]:
+        alarms, periods = Alarms(stage, AlarmTopic.by_name(self, stage)), self._settings.alarm_datapoints
+        slug = self.name.removeprefix(f"{stage.prefix.lower()}-")
+        limits = {
+            # Each invocation counts as 1 if it was answered 5xx, else as 0: the average is the share.
+            "errors": (self._metric("Invocation5XXErrors", "Average"), self._settings.max_error_percent / 100),
+            # ModelLatency is in microseconds.
+            "latency": (self._metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000),
+        }
+        return [
+            alarms.on(
+                self,
+                Message(
+                    f"{slug}-{kind}",
+                    Severity.TODAY,
+                    f"an update of {self.name} that is on its way is rolled back: {kind} over the limit",
+                    runbook="rolled-back",
+                    construct_id=f"{kind.capitalize()}Alarm",
+                ),
+                metric,
+                over=over,
+                periods=(periods, periods),
+            )
+            for kind, (metric, over) in limits.items()
+        ]

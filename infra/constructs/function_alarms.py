@@ -1,39 +1,86 @@
-"""What says that a function has too little concurrency: callers were refused, or waited for a start."""
+"""What says that callers of the URL are not served: errors, slowness, refusals, cold starts."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-PERIOD = Duration.minutes(1)
+from infra.config import Stage
+from infra.constructs.alarms import Alarms, Message, Severity
+from infra.constructs.classifier_function import ALIAS
 
 
 class FunctionAlarms(Construct):
-    """Throttled calls, and calls that spilled over from provisioned concurrency to a cold start."""
+    """Errors and latency of the URL, throttled calls, and calls that spilled over to a cold start."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, alias: lambda_.Alias, provisioned: bool) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms, function: lambda_.IFunction
+    ) -> None:
         super().__init__(scope, construct_id)
-        self._alias = alias
-        self.throttled = self._alarm(
-            "Throttled", "Throttles", "Calls are answered 429: raise reserved_concurrency, or find who calls so often"
+        self._name = function.function_name
+        limits = stage.operations
+        self.share_of_errors = cloudwatch.MathExpression(
+            expression="100 * errors / requests",
+            label="5xx, % of requests",
+            period=Duration.minutes(1),
+            using_metrics={"errors": self.url("Url5xxCount"), "requests": self.url("UrlRequestCount")},
         )
-        if provisioned:
-            self.spilled_over = self._alarm(
-                "SpilledOver",
-                "ProvisionedConcurrencySpilloverInvocations",
-                "Calls wait for a cold start: raise provisioned_max, or lower provisioned_utilization",
+        self.symptoms = [
+            alarms.on(
+                self,
+                Message(
+                    "url-errors",
+                    Severity.NOW,
+                    f"over {limits.max_url_error_percent:g} % of the URL's answers are errors of ours (5xx)",
+                ),
+                self.share_of_errors,
+                over=limits.max_url_error_percent,
+            ),
+            alarms.on(
+                self,
+                Message(
+                    "url-latency",
+                    Severity.TODAY,
+                    f"one of ten answers of the URL takes over {limits.max_url_latency_ms} ms",
+                ),
+                self.url("UrlRequestLatency", "p90"),
+                over=limits.max_url_latency_ms,
+            ),
+            alarms.on(
+                self,
+                Message("throttled", Severity.TODAY, "callers are answered 429: the function has no more concurrency"),
+                self.alias("Throttles"),
+                over=0,
+            ),
+        ]
+        self.alarms = [*self.symptoms]
+        if stage.function.provisioned_min is not None:
+            self.alarms.append(
+                alarms.on(
+                    self,
+                    Message(
+                        "spilled-over",
+                        Severity.THIS_WEEK,
+                        "calls wait for a cold start: more come at a time than are provisioned for",
+                    ),
+                    self.alias("ProvisionedConcurrencySpilloverInvocations"),
+                    over=0,
+                )
             )
 
-    def _alarm(self, construct_id: str, metric: str, meaning: str) -> cloudwatch.Alarm:
-        # Three minutes of five: one burst is what the queue of the caller is for.
-        return cloudwatch.Alarm(
-            self,
-            construct_id,
-            alarm_description=meaning,
-            metric=self._alias.metric(metric, statistic="Sum", period=PERIOD),
-            threshold=0,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=5,
-            datapoints_to_alarm=3,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+    def url(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
+        """A metric of the URL, by the minute; latency in milliseconds."""
+        return self._metric(metric, statistic, FunctionName=self._name)
+
+    def alias(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
+        """A metric of the alias that the URL calls, by the minute."""
+        return self._metric(metric, statistic, FunctionName=self._name, Resource=f"{self._name}:{ALIAS}")
+
+    def _metric(self, name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/Lambda",
+            metric_name=name,
+            dimensions_map=dimensions,
+            statistic=statistic,
+            period=Duration.minutes(1),
         )

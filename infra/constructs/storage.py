@@ -20,6 +20,9 @@ CAPTURES_PREFIX = "captures/"
 # Of the datasets' bucket: pictures that callers of the URL put there.
 INBOX_PREFIX = "inbox/"
 
+# What tells the stage's topic.
+NOTIFIERS = ("budgets", "cloudwatch")
+
 # S3 itself writes the access logs.
 NO_SERVICE = {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}
 KEY_ADMINISTRATION = [
@@ -61,11 +64,11 @@ class Storage(Construct):
         self.key = kms.Key(
             self,
             "Key",
-            description=f"Kennel {stage.name}: datasets, model packages, volumes",
+            description=f"Kennel {stage.name}: datasets, model packages, volumes, notifications",
             enable_key_rotation=True,
             alias=f"alias/kennel-{stage.name}",
             removal_policy=self.removal_policy,
-            policy=_key_policy(Stack.of(self)),
+            policy=_key_policy(Stack.of(self), stage),
         )
         # Access log delivery supports no customer-managed keys.
         self.logs = self._bucket(
@@ -155,10 +158,11 @@ def _deny(bucket: s3.Bucket, sid: str, conditions: dict[str, Any], action: str =
     )
 
 
-def _key_policy(stack: Stack) -> iam.PolicyDocument:
+def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
     """Who may do what with the key, where a policy of their own lets them too.
 
-    Nobody can use it directly: data only through S3, volumes only through a service, by a grant.
+    Nobody can use it directly: data only through S3, volumes only through a service, by a grant; and what tells of
+    alarms and budgets uses it for one topic.
     """
     account = iam.AccountRootPrincipal()
     s3_alone = {"StringEquals": {"kms:ViaService": f"s3.{stack.region}.{Aws.URL_SUFFIX}"}}
@@ -167,9 +171,19 @@ def _key_policy(stack: Stack) -> iam.PolicyDocument:
         "DataThroughS3": (["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], s3_alone),
         "VolumesByGrant": (["kms:CreateGrant"], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
     }
-    return iam.PolicyDocument(
-        statements=[
-            iam.PolicyStatement(sid=sid, principals=[account], actions=actions, resources=["*"], conditions=conditions)
-            for sid, (actions, conditions) in statements.items()
-        ]
+    of_account = [
+        iam.PolicyStatement(sid=sid, principals=[account], actions=actions, resources=["*"], conditions=conditions)
+        for sid, (actions, conditions) in statements.items()
+    ]
+    # SNS says in the encryption context for which topic it works.
+    topic = stack.format_arn(service="sns", resource=stage.alarm_topic)
+    notifications = iam.PolicyStatement(
+        sid="NotificationsOfAlarms",
+        principals=[iam.ServicePrincipal(f"{name}.amazonaws.com") for name in NOTIFIERS],
+        actions=["kms:Decrypt", "kms:GenerateDataKey"],
+        resources=["*"],
+        conditions={
+            "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID, "kms:EncryptionContext:aws:sns:topicArn": topic}
+        },
     )
+    return iam.PolicyDocument(statements=[*of_account, notifications])

@@ -14,8 +14,8 @@ from moto.sagemaker.models import sagemaker_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 
+from kennel.local import resources, watching
 from kennel.local.faults import Fault
-from kennel.local.resources import provisioners
 from kennel.local.sagemaker import SageMaker
 from kennel.local.scaling import Scaling
 from kennel.local.settings import ACCOUNT, REGION
@@ -43,7 +43,7 @@ def install(sagemaker: SageMaker, scaling: Scaling, endpoint: str) -> None:
 
 
 def _add_resource_types(endpoint: str) -> None:
-    rows = provisioners(endpoint)
+    rows = {**resources.provisioners(endpoint), **watching.provisioners(endpoint)}
     for name, row in rows.items():
         cloudformation._RESOURCE_HANDLERS[name] = {
             "create": row.create,

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from moto.sagemaker.models import FakeEndpoint
 
 from kennel.local.capture import Capture
 from kennel.local.fleets import Fleet, FleetSettings, Unavailable
-from kennel.local.metrics import EndpointMetrics, Invocation
+from kennel.local.metrics import EndpointMetrics, Invocation, publish_uses
 from kennel.local.processes import Processes
 from kennel.local.settings import speed
 
 POLL_S = 0.1
+MINUTE_S = 60
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,21 @@ class Endpoints:
         self._routes: dict[str, _Route] = {}
         self._fleets: Iterator[int] = itertools.count(1)
         self._requests: Iterator[int] = itertools.count()
+
+    def watch(self) -> None:
+        """Publishes what the instances use, once in every minute of AWS's, for as long as this process lives."""
+        threading.Thread(target=self._watch, name="instances", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            _wait(MINUTE_S)
+            try:
+                for name, route in list(self._routes.items()):
+                    for fleet in filter(None, (route.fleet, route.green)):
+                        if not fleet.settings.max_concurrency:  # serverless, there are none
+                            publish_uses(name, fleet.settings.variant, fleet.uses())
+            except Exception:
+                traceback.print_exc()
 
     def deploy(self, endpoint: FakeEndpoint, settings: FleetSettings, rollout: Rollout) -> None:
         """Blue/green: a new fleet is started, and takes over as `rollout` says once every instance answers /ping."""

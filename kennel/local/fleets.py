@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import urllib3
 
 from kennel.local.logs import LogStream
@@ -121,6 +123,10 @@ class Fleet:
             for instance in surplus:
                 self._processes.stop(instance.process)
 
+    def uses(self) -> list[dict[str, float]]:
+        """What each instance that is ready uses, in percent: of the processors, 100 for each, of memory and disk."""
+        return [_uses(instance.process.pid, self._folder) for instance in self._instances if instance.ready]
+
     def invoke(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body of one instance's answer, in turn.
 
@@ -218,6 +224,29 @@ class Fleet:
                 if not self._closed:
                     instance.process = self._launch(index, instance.port)
             time.sleep(POLL_S)
+
+
+def _uses(leader: int, folder: Path) -> dict[str, float]:
+    """Of a process group. Its memory is counted against this machine's, as if the instance had it for itself."""
+    memory = processor = 0.0
+    for process in _group(leader):
+        # One may end meanwhile.
+        with suppress(psutil.Error):
+            memory += process.memory_info().rss
+            processor += process.cpu_percent()
+    return {
+        "CPUUtilization": processor,
+        "MemoryUtilization": 100 * memory / psutil.virtual_memory().total,
+        "DiskUtilization": psutil.disk_usage(str(folder)).percent,
+    }
+
+
+def _group(leader: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(leader)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _ping(port: int) -> bool:

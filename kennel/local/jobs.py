@@ -14,6 +14,7 @@ from moto.sagemaker.models import FakeTrainingJob
 
 from kennel.local import spot
 from kennel.local.containers import Container, JobFailed
+from kennel.local.log_metrics import job_ended
 from kennel.local.logs import LogStream
 from kennel.local.processes import Processes
 from kennel.local.roles import service_session
@@ -86,6 +87,7 @@ class Jobs:
             spot.forget(self._folder / name)
             for container in containers:
                 shutil.rmtree(container.root, ignore_errors=True)
+            job_ended(name, job.arn, job.training_job_status, getattr(job, "failure_reason", None) or "")
 
     def _attempt(
         self, session: Any, job: FakeTrainingJob, containers: list[Container], parameters: dict[str, Any]

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ministack.services import autoscaling, ec2, iam
+from ministack.services import autoscaling, cloudwatch, ec2, iam
 
 from kennel.local import spot
 from kennel.local.processes import Processes
@@ -90,6 +90,9 @@ class Machines:
 
     def _reconcile(self) -> None:
         for group in list(autoscaling._asgs.values()):
+            name, wanted_now = group["AutoScalingGroupName"], float(group["DesiredCapacity"])
+            of_group = {"AutoScalingGroupName": name}
+            cloudwatch.record_metric("AWS/AutoScaling", "GroupDesiredCapacity", wanted_now, "None", of_group)
             self._end_interrupted(group)
             for record in group["Instances"]:
                 if record["InstanceId"] not in self._running:

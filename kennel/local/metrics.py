@@ -1,4 +1,4 @@
-"""What SageMaker publishes of invocations in CloudWatch; and how a metric is read, a period at a time."""
+"""What SageMaker publishes of invocations and instances in CloudWatch; and how a metric is read, a period at a time."""
 
 import threading
 import time
@@ -9,6 +9,7 @@ from typing import Any
 from ministack.services import cloudwatch
 
 NAMESPACE = "AWS/SageMaker"
+INSTANCES = "/aws/sagemaker/Endpoints"
 # Who publishes a datapoint after newer ones does it within this.
 LATE_S = 60
 
@@ -57,6 +58,14 @@ class EndpointMetrics:
                 cloudwatch._store_datum(
                     NAMESPACE, name, dimensions, second, unit, None, list(values), list(values.values()), None
                 )
+
+
+def publish_uses(endpoint: str, variant: str, instances: list[dict[str, float]]) -> None:
+    """What the instances of a variant use, in percent, by metric; each instance is one sample."""
+    for uses in instances:
+        for name, percent in uses.items():
+            dimensions = {"EndpointName": endpoint, "VariantName": variant}
+            cloudwatch.record_metric(INSTANCES, name, percent, "Percent", dimensions)
 
 
 def datapoint(metric: dict[str, Any], begin: float, end: float) -> float | None:

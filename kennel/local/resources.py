@@ -134,7 +134,7 @@ class Provisioner:
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Removes the resource."""
         row, client = self._row, self._client()
-        with _gone_already():
+        with gone_already():
             if row.before_delete:
                 row.before_delete(client, _name(physical_id))
             getattr(client, row.delete)(**{row.name: _name(physical_id)})
@@ -179,7 +179,7 @@ class ScalableTargets:
 
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Deregisters the target."""
-        with _gone_already():
+        with gone_already():
             self._client().deregister_scalable_target(**dict(zip(self.NAMED_BY, physical_id.split("|"), strict=True)))
 
     def _client(self) -> Any:
@@ -201,7 +201,7 @@ class ScalingPolicies(ScalableTargets):
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Removes the policy."""
         named = self._named(properties)
-        with _gone_already():
+        with gone_already():
             self._client().delete_scaling_policy(**{key: named[key] for key in ("PolicyName", *self.NAMED_BY)})
 
     def _named(self, properties: Properties) -> Properties:
@@ -233,7 +233,7 @@ class OidcProviders:
 
     def delete(self, physical_id: str, properties: Properties) -> None:
         """Removes the provider."""
-        with _gone_already():
+        with gone_already():
             self._client().delete_open_id_connect_provider(OpenIDConnectProviderArn=physical_id)
 
     def _client(self) -> Any:
@@ -286,7 +286,7 @@ def _input_shape(client: Any, operation: str) -> Any:
 
 
 @contextmanager
-def _gone_already() -> Iterator[None]:
+def gone_already() -> Iterator[None]:
     """A resource that somebody deleted by hand counts as deleted, as in CloudFormation."""
     try:
         yield

@@ -31,7 +31,17 @@ def main() -> None:
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
 
-    from kennel.local import alarms, authorization, bridge, deploys, schedules, workarounds
+    from kennel.local import (
+        alarms,
+        authorization,
+        bridge,
+        deploys,
+        function_metrics,
+        log_metrics,
+        schedules,
+        workarounds,
+    )
+    from kennel.local.bill import Bill
     from kennel.local.capture import Capture
     from kennel.local.endpoints import Endpoints
     from kennel.local.jobs import Jobs
@@ -50,6 +60,8 @@ def main() -> None:
     bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
     workarounds.apply()
     alarms.install()
+    function_metrics.install()
+    log_metrics.install()
     schedules.install(endpoint)
     record = authorization.Record(folder)
     authorization.install(record)
@@ -57,6 +69,8 @@ def main() -> None:
     Machines(processes, folder / "instances", endpoint).watch()
     scaling.watch()
     capture.watch()
+    endpoints.watch()
+    Bill().watch()
     try:
         asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
     finally:

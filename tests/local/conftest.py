@@ -29,6 +29,7 @@ ORDER = [
     "notebook",
     "changes",
     "rollouts",
+    "operations",
     "scaling",
     "serverless",
     "night_stop",

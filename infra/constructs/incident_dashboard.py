@@ -1,0 +1,127 @@
+"""The stage on one page, from top to bottom as one looks in an incident."""
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from infra.config import Stage
+from infra.constructs.endpoint_alarms import INSTANCES, INVOCATIONS, endpoint_metric
+from infra.constructs.function_alarms import FunctionAlarms
+from infra.constructs.training_alarms import TrainingAlarms
+
+COLUMNS = 24
+# Alarms of the endpoint's own stack, which the evening stop takes along.
+OF_SERVING = ("no-instance", "scaled-errors", "scaled-latency")
+
+
+class IncidentDashboard(Construct):
+    """Which alarms fire; are callers served; is it the function, the model, an instance; at last, the trainings."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        alarms: list[cloudwatch.IAlarm],
+        function: FunctionAlarms,
+        training: TrainingAlarms,
+        endpoint: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._stage, limits = stage, stage.operations
+
+        def answers(name: str, *statistics: str) -> list[cloudwatch.IMetric]:
+            return [endpoint_metric(INVOCATIONS, name, statistic, endpoint=endpoint) for statistic in statistics]
+
+        def uses(name: str) -> list[cloudwatch.IMetric]:
+            return [endpoint_metric(INSTANCES, name, "Maximum", endpoint=endpoint)]
+
+        serving = [] if stage.endpoint.serverless else [self._named(slug) for slug in OF_SERVING]
+        latency_us = stage.endpoint.max_model_latency_ms * 1000
+        ready = [function.alias("ProvisionedConcurrencySpilloverInvocations")] if stage.function.provisioned_min else []
+        rows: list[list[cloudwatch.IWidget]] = [
+            [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=[*alarms, *serving], width=COLUMNS, height=4)],
+            [_heading("Are callers served? The URL, as they see it")],
+            _graphs(
+                ("Requests", [function.url(f"Url{kind}Count") for kind in ("Request", "4xx", "5xx")], None),
+                ("Errors of ours, % of requests", [function.share_of_errors], limits.max_url_error_percent),
+                (
+                    "Latency, ms",
+                    [function.url("UrlRequestLatency", statistic) for statistic in ("p50", "p90", "p99")],
+                    limits.max_url_latency_ms,
+                ),
+            ),
+            [_heading("Is it the function? Concurrency, refusals, cold starts")],
+            _graphs(
+                (
+                    "At the same time",
+                    [function.alias("ConcurrentExecutions", "Maximum")],
+                    stage.function.reserved_concurrency,
+                ),
+                ("Refused, and cold starts for lack of provisioned", [function.alias("Throttles"), *ready], None),
+                ("Time of the function, ms", [function.alias("Duration", p) for p in ("p50", "p99")], None),
+            ),
+            [_heading("Is it the model? The endpoint's answers, in microseconds")],
+            _graphs(
+                ("Invocations", [*answers("Invocations", "Sum"), *answers("InvocationsPerInstance", "Sum")], None),
+                (
+                    "Errors and refusals, share",
+                    [*answers("Invocation5XXErrors", "Average"), *answers("Invocation4XXErrors", "Average")],
+                    stage.endpoint.max_error_percent / 100,
+                ),
+                (
+                    "Latency, µs",
+                    [*answers("ModelLatency", "p50", "p90"), *answers("OverheadLatency", "p90")],
+                    latency_us,
+                ),
+            ),
+            [_heading("Is it an instance? The fullest of them, %")],
+            _graphs(
+                ("Processor, 100 for each core", uses("CPUUtilization"), None),
+                ("Memory", uses("MemoryUtilization"), limits.max_memory_percent),
+                ("Disk", uses("DiskUtilization"), limits.max_disk_percent),
+            ),
+            [_heading("And the trainings")],
+            _graphs(
+                ("Failed", [training.failed], None),
+                ("EC2 instances wanted", [training.instances], None),
+            ),
+        ]
+        cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            dashboard_name=stage.prefix,
+            widgets=rows,
+            period_override=cloudwatch.PeriodOverride.INHERIT,
+        )
+
+    def _named(self, slug: str) -> cloudwatch.IAlarm:
+        arn = Stack.of(self).format_arn(
+            service="cloudwatch",
+            resource="alarm",
+            resource_name=f"{self._stage.prefix.lower()}-{slug}",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        return cloudwatch.Alarm.from_alarm_arn(self, slug, arn)
+
+
+def _heading(text: str) -> cloudwatch.IWidget:
+    return cloudwatch.TextWidget(
+        markdown=f"## {text}", width=COLUMNS, height=1, background=cloudwatch.TextWidgetBackground.TRANSPARENT
+    )
+
+
+def _graphs(*graphs: tuple[str, list[cloudwatch.IMetric], float | None]) -> list[cloudwatch.IWidget]:
+    """One row: a title, metrics, and where the alarm begins, of each."""
+    return [
+        cloudwatch.GraphWidget(
+            title=title,
+            left=metrics,
+            left_annotations=[] if limit is None else [cloudwatch.HorizontalAnnotation(value=limit, label="alarm")],
+            left_y_axis=cloudwatch.YAxisProps(min=0),
+            width=COLUMNS // len(graphs),
+            height=6,
+        )
+        for title, metrics, limit in graphs
+    ]

@@ -1,0 +1,132 @@
+"""What says that a training failed, or that the instance of one is left running."""
+
+from aws_cdk import ArnFormat, Duration, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.config import Stage
+from infra.constructs.alarms import Alarms, Message, Severity
+from infra.constructs.retention import RETENTION
+from infra.constructs.rules import acknowledge
+from infra.constructs.storage import Storage
+
+FAILED = "FailedJobs"
+# The last line that the instance of a failed run writes: training/ec2_user_data.sh.
+RUN_FAILED = ("kennel: run", "failed:")
+HOUR = Duration.hours(1)
+# CloudWatch looks at a week of hours at most.
+MOST_HOURS = 168
+
+
+class TrainingAlarms(Construct):
+    """SageMaker's failed jobs, kept as events in a log; the failed runs of EC2; and the group that is not empty."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms, storage: Storage) -> None:
+        super().__init__(scope, construct_id)
+        self._stage = stage
+        self.log_group = self._log_of_failed_jobs(storage)
+        self._count("Jobs", self.log_group, logs.FilterPattern.all_events())
+        runs = logs.LogGroup.from_log_group_name(self, "Runs", f"/kennel/{stage.name}/ec2-training")
+        self._count("Ec2", runs, logs.FilterPattern.all_terms(*RUN_FAILED))
+
+        self.failed = cloudwatch.Metric(
+            namespace=stage.metrics, metric_name=FAILED, statistic="Sum", period=Duration.minutes(5)
+        )
+        failed = alarms.on(
+            self,
+            Message("failed-jobs", Severity.THIS_WEEK, "a training has failed"),
+            self.failed,
+            over=0,
+            periods=(1, 1),
+        )
+        self.instances = cloudwatch.Metric(
+            namespace="AWS/AutoScaling",
+            metric_name="GroupDesiredCapacity",
+            dimensions_map={"AutoScalingGroupName": stage.ec2_group},
+            statistic="Minimum",
+            period=HOUR,
+        )
+        hours = min(stage.ec2.max_run_h + 1, MOST_HOURS)
+        left_on = alarms.on(
+            self,
+            Message(
+                "ec2-left-on",
+                Severity.TODAY,
+                f"the training instance has been on for {hours} hours, longer than a run may take",
+            ),
+            self.instances,
+            over=0,
+            periods=(hours, hours),
+        )
+        self.alarms = [failed, left_on]
+
+    def _log_of_failed_jobs(self, storage: Storage) -> logs.LogGroup:
+        stack, name = Stack.of(self), f"{self._stage.prefix}-failed-jobs"
+        log_group = logs.LogGroup(
+            self,
+            "Log",
+            log_group_name=f"/kennel/{self._stage.name}/failed-jobs",
+            retention=RETENTION[self._stage.log_retention_days],
+            removal_policy=storage.removal_policy,
+        )
+        acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+        rule = stack.format_arn(service="events", resource="rule", resource_name=name)
+        writers = [iam.ServicePrincipal(f"{service}.amazonaws.com") for service in ("events", "delivery.logs")]
+        logs.ResourcePolicy(
+            self,
+            "Policy",
+            resource_policy_name=name,
+            policy_statements=[
+                iam.PolicyStatement(
+                    principals=writers, actions=["logs:CreateLogStream"], resources=[log_group.log_group_arn]
+                ),
+                iam.PolicyStatement(
+                    principals=writers,
+                    actions=["logs:PutLogEvents"],
+                    resources=[log_group.log_group_arn],
+                    conditions={"ArnEquals": {"aws:SourceArn": rule}},
+                ),
+            ],
+        )
+        # A search's trainings are named after it.
+        events.CfnRule(
+            self,
+            "Rule",
+            name=name,
+            description=f"Kennel {self._stage.name}: trainings that failed",
+            event_pattern={
+                "source": ["aws.sagemaker"],
+                "detail-type": ["SageMaker Training Job State Change"],
+                "detail": {
+                    "TrainingJobName": [{"prefix": f"{self._stage.prefix.lower()}-"}],
+                    "TrainingJobStatus": ["Failed"],
+                },
+            },
+            targets=[
+                events.CfnRule.TargetProperty(
+                    id="Log",
+                    # CloudFormation's ARN of a group ends in :*, which EventBridge refuses.
+                    arn=stack.format_arn(
+                        service="logs",
+                        resource="log-group",
+                        resource_name=log_group.log_group_name,
+                        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+                    ),
+                )
+            ],
+        )
+        return log_group
+
+    def _count(self, construct_id: str, log_group: logs.ILogGroup, pattern: logs.IFilterPattern) -> None:
+        logs.MetricFilter(
+            self,
+            construct_id,
+            log_group=log_group,
+            filter_pattern=pattern,
+            metric_namespace=self._stage.metrics,
+            metric_name=FAILED,
+            metric_value="1",
+        )

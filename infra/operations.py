@@ -1,0 +1,61 @@
+"""The Operations stack: alarms, whom they tell, the dashboard, the budget, questions to the logs."""
+
+from typing import Any
+
+from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from infra.config import Stage
+from infra.constructs.alarm_topic import AlarmTopic
+from infra.constructs.alarms import Alarms, Message, Severity
+from infra.constructs.endpoint import Endpoint
+from infra.constructs.endpoint_alarms import EndpointAlarms
+from infra.constructs.function_alarms import FunctionAlarms
+from infra.constructs.incident_dashboard import IncidentDashboard
+from infra.constructs.saved_queries import SavedQueries
+from infra.constructs.stage_budget import StageBudget
+from infra.constructs.storage import Storage
+from infra.constructs.training_alarms import TrainingAlarms
+
+
+class OperationsStack(Stack):
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: Stage,
+        storage: Storage,
+        endpoint: Endpoint,
+        function: lambda_.IFunction,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, description="Kennel: alarms, dashboard, budget", **kwargs)
+        # By name alone it knows what it watches, so that the endpoint's stack can go every evening.
+        name = endpoint.name
+
+        topic = AlarmTopic(self, "Notifications", stage=stage, storage=storage).topic
+        alarms = Alarms(stage, topic)
+        url = FunctionAlarms(self, "Function", stage=stage, alarms=alarms, function=function)
+        model = EndpointAlarms(self, "Endpoint", stage=stage, alarms=alarms, endpoint=name)
+        training = TrainingAlarms(self, "Training", stage=stage, alarms=alarms, storage=storage)
+        unserved = alarms.any_of(
+            self,
+            Message("callers-not-served", Severity.NOW, "callers get errors, wait too long or are turned away"),
+            url.symptoms,
+        )
+        IncidentDashboard(
+            self,
+            "Dashboard",
+            stage=stage,
+            alarms=[unserved, *url.alarms, *model.alarms, *training.alarms],
+            function=url,
+            training=training,
+            endpoint=name,
+        )
+        StageBudget(self, "Budget", stage=stage, topic=topic)
+        SavedQueries(self, "Queries", stage=stage, endpoint=name)
+
+        CfnOutput(self, "AlarmTopicArn", value=topic.topic_arn)
+        CfnOutput(self, "DashboardName", value=stage.prefix)

@@ -1,0 +1,273 @@
+"""Each alarm goes off by what it describes, is over when that is over, and tells the topic both times."""
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from environment import Environment
+from kennel.local.settings import ACCOUNT, REGION
+
+pytestmark = pytest.mark.slow
+
+ENDPOINT = "kennel-dev-scaled"
+GROUP = "Kennel-dev-ec2-training"
+# Limits that whatever is at work is over.
+LOW = {
+    "endpoint": {"max_model_latency_ms": 1},
+    "operations": {
+        "max_url_latency_ms": 1,
+        "max_memory_percent": 0.001,
+        "max_disk_percent": 0.001,
+        "budget_usd_month": 0.01,
+    },
+    "ec2": {"max_run_h": 1},
+}
+
+
+class Mailbox:
+    """A queue that is subscribed to the alarms' topic, as a pager is."""
+
+    def __init__(self, deployed: Environment) -> None:
+        self._sqs = deployed.client("sqs")
+        self._url = self._sqs.create_queue(QueueName="pager")["QueueUrl"]
+        topic = deployed.output("Operations", "AlarmTopicArn")
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:pager"
+        deployed.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        self._told: list[str] = []
+        self.went_off, self.was_over = set[str](), set[str]()
+
+    def waits_for(self, *words: str, timeout_s: float = 60) -> None:
+        """Until a message with all the words has arrived since the last time that it was waited for."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for told in self._told:
+                if all(word in told for word in words):
+                    self._told.remove(told)
+                    return
+            assert time.monotonic() < deadline, f"nobody told {words}, but {self._told}"
+            for message in self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=1, MaxNumberOfMessages=10).get(
+                "Messages", []
+            ):
+                self._told.append(json.loads(message["Body"])["Message"])
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+
+    def goes_off(self, slug: str, timeout_s: float = 60) -> None:
+        self.waits_for(f'"AlarmName": "kennel-dev-{slug}"', '"NewStateValue": "ALARM"', timeout_s=timeout_s)
+        self.went_off.add(f"kennel-dev-{slug}")
+
+    def is_over(self, slug: str, timeout_s: float = 60) -> None:
+        self.waits_for(f'"AlarmName": "kennel-dev-{slug}"', '"NewStateValue": "OK"', timeout_s=timeout_s)
+        self.was_over.add(f"kennel-dev-{slug}")
+
+
+@pytest.fixture(scope="module")
+def pager(deployed: Environment) -> Mailbox:
+    return Mailbox(deployed)
+
+
+@contextlib.contextmanager
+def callers(count: int, call: Callable[[], Any]) -> Iterator[None]:
+    """So many call again and again for the time of a `with` block; they take a refusal as an answer."""
+    stop = threading.Event()
+
+    def again() -> None:
+        while not stop.is_set():
+            try:
+                call()
+            except ClientError:
+                time.sleep(0.1)
+
+    threads = [threading.Thread(target=again) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def put(deployed: Environment, namespace: str, name: str, value: float, **dimensions: str) -> None:
+    named = [{"Name": key, "Value": item} for key, item in dimensions.items()]
+    deployed.client("cloudwatch").put_metric_data(
+        Namespace=namespace, MetricData=[{"MetricName": name, "Value": value, "Dimensions": named}]
+    )
+
+
+def alarms(deployed: Environment) -> dict[str, dict[str, Any]]:
+    found = deployed.client("cloudwatch").describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    return {item["AlarmName"]: item for item in (*found["MetricAlarms"], *found["CompositeAlarms"])}
+
+
+def test_given_the_stage_when_nothing_is_wrong_then_every_alarm_says_so(deployed: Environment) -> None:
+    deadline = time.monotonic() + 60
+    while quiet := {name: item["StateValue"] for name, item in alarms(deployed).items() if item["StateValue"] != "OK"}:
+        assert time.monotonic() < deadline, quiet
+        time.sleep(0.5)
+    assert all(item["AlarmActions"] and item["OKActions"] for item in alarms(deployed).values())
+
+
+def test_given_an_instance_that_hangs_when_nobody_is_answered_then_callers_endpoint_and_instance_alarms_tell(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    url, picture = deployed.url(), deployed.picture()
+    url.call(picture, "image/jpeg")
+    servers = deployed.servers()
+    for server in servers:
+        server.send_signal(signal.SIGSTOP)
+    went_off = ("no-instance", "url-errors", "endpoint-errors", "scaled-errors", "callers-not-served")
+    try:
+        with callers(2, lambda: url.call(picture, "image/jpeg")):
+            for slug in went_off:
+                pager.goes_off(slug)
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGCONT)
+    for slug in went_off:
+        pager.is_over(slug)
+    assert url.call(picture, "image/jpeg").status == 200
+
+
+@pytest.fixture(scope="module")
+def low_limits(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The stage with limits that everything is over, and an EC2 instance that hangs; both are ended at the end."""
+    project = deployed.project_copy(tmp_path_factory.mktemp("low") / "project")
+    settings = json.loads((project / "cdk.json").read_text())
+    for part, changed in LOW.items():
+        settings["context"]["stages"]["dev"].setdefault(part, {}).update(changed)
+    (project / "cdk.json").write_text(json.dumps(settings))
+    deployed.deploy("Serving", "Operations", "--exclusively", cwd=project)
+    hang(deployed)
+    yield
+    end_hanging(deployed)
+    deployed.deploy("Serving", "Operations", "--exclusively")
+
+
+def hang(deployed: Environment) -> None:
+    """Starts an instance, and stops it in its tracks."""
+    deployed.client("autoscaling").set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=1)
+    deadline = time.monotonic() + 30
+    while not (found := machines(deployed)):
+        assert time.monotonic() < deadline
+    for process in found:
+        process.send_signal(signal.SIGSTOP)
+
+
+def end_hanging(deployed: Environment) -> None:
+    deployed.client("autoscaling").set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=0)
+
+
+def machines(deployed: Environment) -> list[psutil.Process]:
+    """The processes of the training instance."""
+    found = []
+    for child in psutil.Process(deployed.server.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may end meanwhile
+            if any("user-data" in part for part in child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_given_limits_that_are_passed_when_asked_once_a_second_then_their_alarms_and_the_budget_tell(
+    deployed: Environment, pager: Mailbox, low_limits: None
+) -> None:
+    url, picture = deployed.url(), deployed.picture()
+    with callers(1, lambda: url.call(picture, "image/jpeg")):
+        for slug in ("url-latency", "model-latency", "scaled-latency", "memory", "disk", "callers-not-served"):
+            pager.goes_off(slug)
+    for kind in ("ACTUAL", "FORECASTED"):
+        pager.waits_for("Budget Name: Kennel-dev", f"Alert Type: {kind}")
+    for slug in ("url-latency", "model-latency", "scaled-latency", "callers-not-served"):
+        pager.is_over(slug)
+
+
+def test_given_more_calls_than_concurrency_when_some_are_refused_then_the_throttle_alarm_tells(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    functions, name = deployed.client("lambda"), deployed.output("Api", "FunctionName")
+    url, picture = deployed.url(), deployed.picture()
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    try:
+        with callers(6, lambda: url.call(picture, "image/jpeg")):
+            pager.goes_off("throttled")
+    finally:
+        functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=10)
+    pager.is_over("throttled")
+
+
+def test_given_calls_that_are_no_pictures_when_the_endpoint_refuses_them_then_its_alarm_tells(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    runtime = deployed.client("sagemaker-runtime", Config(retries={"max_attempts": 1}))
+    with callers(
+        1, lambda: runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="text/plain", Body=b"no picture")
+    ):
+        pager.goes_off("endpoint-refusals")
+    pager.is_over("endpoint-refusals")
+
+
+def test_given_spill_over_when_lambda_counts_it_then_its_alarm_tells(deployed: Environment, pager: Mailbox) -> None:
+    # The embedded AWS starts environments as they are needed: there, nothing spills over. The metric is put.
+    name = deployed.output("Api", "FunctionName")
+    spilled = {"FunctionName": name, "Resource": f"{name}:live"}
+    with callers(1, lambda: put(deployed, "AWS/Lambda", "ProvisionedConcurrencySpilloverInvocations", 1, **spilled)):
+        pager.goes_off("spilled-over")
+    pager.is_over("spilled-over")
+
+
+def test_given_a_job_that_fails_when_it_has_ended_then_its_alarm_tells_and_the_event_is_kept(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    bucket = deployed.output("Data", "DatasetBucket")
+    deployed.client("s3").put_object(Bucket=bucket, Key="datasets/lonely/only/1.jpg", Body=deployed.picture())
+    assert deployed.run("kennel", "train", "lonely", check=False).returncode == 1
+    pager.goes_off("failed-jobs")
+    pager.is_over("failed-jobs")
+    (event,) = deployed.client("logs").filter_log_events(logGroupName="/kennel/dev/failed-jobs")["events"]
+    assert "only the class 'only'" in json.loads(event["message"])["detail"]["FailureReason"]
+
+
+def test_given_a_run_on_ec2_that_fails_when_its_log_says_so_then_the_same_alarm_tells(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    logs, group = deployed.client("logs"), deployed.output("Training", "Ec2LogGroup")
+    logs.create_log_stream(logGroupName=group, logStreamName="run/i-1")
+    line = {"timestamp": round(1000 * time.time()), "message": "kennel: run r failed: exit status 1 at: train"}
+    logs.put_log_events(logGroupName=group, logStreamName="run/i-1", logEvents=[line])
+    pager.goes_off("failed-jobs")
+    pager.is_over("failed-jobs")
+
+
+def test_given_an_instance_that_hangs_when_it_is_on_for_longer_than_a_run_may_take_then_its_alarm_tells(
+    deployed: Environment, pager: Mailbox, low_limits: None
+) -> None:
+    pager.goes_off("ec2-left-on", timeout_s=240)
+    end_hanging(deployed)
+    pager.is_over("ec2-left-on", timeout_s=240)
+
+
+def test_given_limits_that_are_kept_again_when_deployed_then_their_alarms_are_over(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    deployed.deploy("Serving", "Operations", "--exclusively")
+    for slug in ("memory", "disk"):
+        pager.is_over(slug)
+    notifications = deployed.client("budgets").describe_notifications_for_budget(
+        AccountId=ACCOUNT, BudgetName="Kennel-dev"
+    )["Notifications"]
+    assert [item["NotificationState"] for item in notifications] == ["OK", "OK", "OK"]
+
+
+def test_given_the_alarms_of_the_stage_when_all_were_tried_then_none_was_left_out(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    assert pager.went_off == pager.was_over == set(alarms(deployed))
