@@ -10,11 +10,13 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from ministack.services import autoscaling, budgets, sns
+from ministack.services import autoscaling, budgets
 from moto.sagemaker.models import sagemaker_backends
 
 from kennel.capacity import prices
 from kennel.errors import KennelError
+from kennel.local.machines import launch_template
+from kennel.local.notices import Notices
 from kennel.local.settings import ACCOUNT, REGION, speed
 
 MINUTE_S = 60
@@ -25,7 +27,8 @@ FILTER = "user:kennel:stage$"
 class Bill:
     """What each stage has spent since the embedded AWS was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
         self._prices = prices.load()
         self._spent: dict[str, float] = {}
         self._unknown = set[str]()
@@ -58,7 +61,28 @@ class Bill:
             "ForecastedSpend": {"Amount": f"{forecast:.4f}", "Unit": unit},
         }
         for entry in budgets._notification_store.get(budget["BudgetName"], []):
-            _notify(budget, entry, {"ACTUAL": spent, "FORECASTED": forecast})
+            self._notify(budget, entry, {"ACTUAL": spent, "FORECASTED": forecast})
+
+    def _notify(self, budget: dict[str, Any], entry: dict[str, Any], usd: dict[str, float]) -> None:
+        """Tells the subscribers of a threshold once, when it is crossed."""
+        notification = entry["notification"]
+        kind, percent = notification["NotificationType"], float(notification["Threshold"])
+        limit = float(budget["BudgetLimit"]["Amount"]) * percent / 100
+        state = "ALARM" if usd[kind] > limit else "OK"
+        crossed = state == "ALARM" and notification["NotificationState"] != "ALARM"
+        notification["NotificationState"] = state
+        if not crossed:
+            return
+        message = (
+            f"AWS Budget Notification\n\nBudget Name: {budget['BudgetName']}\nBudget Type: Cost\n"
+            f"Budgeted Amount: ${float(budget['BudgetLimit']['Amount']):,.2f}\nAlert Type: {kind}\n"
+            f"Alert Threshold: > ${limit:,.2f}\n{kind} Amount: ${usd[kind]:,.2f}\n"
+        )
+        arn = f"arn:aws:budgets::{ACCOUNT}:budget/{budget['BudgetName']}"
+        for subscriber in entry["subscribers"]:
+            if subscriber["SubscriptionType"] == "SNS":
+                subject = f"AWS Budgets: {budget['BudgetName']} is exceeded"
+                self._notices.tell("budgets", arn, subscriber["Address"], message, subject)
 
     def _price(self, instance_type: str, usage: str) -> float:
         try:
@@ -87,25 +111,5 @@ class Bill:
                 yield self._price(notebook.instance_type, "notebook")
         for group in list(autoscaling._asgs.values()):
             if group["AutoScalingGroupName"].lower().startswith(prefix):
-                for instance in group["Instances"]:
-                    yield self._price(instance["InstanceType"], "ec2")
-
-
-def _notify(budget: dict[str, Any], entry: dict[str, Any], usd: dict[str, float]) -> None:
-    """Tells the subscribers of a threshold once, when it is crossed."""
-    notification = entry["notification"]
-    kind, percent = notification["NotificationType"], float(notification["Threshold"])
-    limit = float(budget["BudgetLimit"]["Amount"]) * percent / 100
-    state = "ALARM" if usd[kind] > limit else "OK"
-    crossed = state == "ALARM" and notification["NotificationState"] != "ALARM"
-    notification["NotificationState"] = state
-    if not crossed:
-        return
-    message = (
-        f"AWS Budget Notification\n\nBudget Name: {budget['BudgetName']}\nBudget Type: Cost\n"
-        f"Budgeted Amount: ${float(budget['BudgetLimit']['Amount']):,.2f}\nAlert Type: {kind}\n"
-        f"Alert Threshold: > ${limit:,.2f}\n{kind} Amount: ${usd[kind]:,.2f}\n"
-    )
-    for subscriber in entry["subscribers"]:
-        if subscriber["SubscriptionType"] == "SNS":
-            sns.publish_internal(subscriber["Address"], message, f"AWS Budgets: {budget['BudgetName']} is exceeded")
+                instance_type = launch_template(group["LaunchTemplate"])["InstanceType"]
+                yield len(group["Instances"]) * self._price(instance_type, "ec2")

@@ -114,7 +114,7 @@ class Machines:
     def _launch(self, name: str, group: dict[str, Any]) -> Machine:
         folder = self._folder / name
         folder.mkdir(parents=True)
-        template = _template(group["LaunchTemplate"])
+        template = launch_template(group["LaunchTemplate"])
         script = folder / "user-data.sh"
         script.write_bytes(base64.b64decode(template["UserData"]))
         metadata = _serve_metadata(name, folder, _role_of(template["IamInstanceProfile"]), template)
@@ -155,7 +155,8 @@ class Machines:
         return commands
 
 
-def _template(reference: dict[str, Any]) -> dict[str, Any]:
+def launch_template(reference: dict[str, Any]) -> dict[str, Any]:
+    """The data of the version of a launch template that a group refers to."""
     template = ec2._launch_templates[reference["LaunchTemplateId"]]
     version = str(reference.get("Version") or template["DefaultVersionNumber"])
     for item in template["Versions"]:

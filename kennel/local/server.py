@@ -47,6 +47,7 @@ def main() -> None:
     from kennel.local.jobs import Jobs
     from kennel.local.machines import Machines
     from kennel.local.metrics import EndpointMetrics
+    from kennel.local.notices import Notices
     from kennel.local.processes import Processes
     from kennel.local.sagemaker import SageMaker
     from kennel.local.scaling import Scaling
@@ -66,11 +67,13 @@ def main() -> None:
     record = authorization.Record(folder)
     authorization.install(record)
     deploys.install(record)
+    notices = Notices(record)
+    notices.install()
     Machines(processes, folder / "instances", endpoint).watch()
     scaling.watch()
     capture.watch()
     endpoints.watch()
-    Bill().watch()
+    Bill(notices).watch()
     try:
         asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
     finally:

@@ -4,11 +4,15 @@ In brackets: the control of AWS Security Hub that asks for it, or the rule of AW
 """
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from infra.config import METRIC_DELAY_S
 from infra.constructs.endpoint import INSTANCE_STORE
+
+RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks.md"
 
 Templates = dict[str, dict[str, Any]]
 Resource = dict[str, Any]
@@ -29,6 +33,12 @@ NO_RESOURCE_LEVEL = {
 ASKED_FOR_PICTURES = "ml.g5.xlarge"
 # Written by CDK for its own custom resources.
 CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page: its headings as GitHub writes them."""
+    lines = [line.lstrip("#").strip() for line in page.read_text().splitlines() if line.startswith("#")]
+    return {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 def resources(templates: Templates, kind: str) -> Iterator[tuple[str, Resource]]:
@@ -141,7 +151,9 @@ def the_key_is_used_through_services_only(templates: Templates) -> Iterator[str]
         for statement in key["KeyPolicy"]["Statement"]:
             asked = json.dumps(statement.get("Condition", {}))
             for action in as_list(statement["Action"]):
-                if action in ("kms:*", "kms:Decrypt", "kms:GenerateDataKey") and "kms:ViaService" not in asked:
+                for_one_topic = "kms:EncryptionContext:aws:sns:topicArn" in asked and "aws:SourceAccount" in asked
+                by_service = "kms:ViaService" in asked or ("Service" in statement["Principal"] and for_one_topic)
+                if action in ("kms:*", "kms:Decrypt", "kms:GenerateDataKey") and not by_service:
                     yield f"{name} can be used directly: {action}"
                 if action == "kms:CreateGrant" and "kms:GrantIsForAWSResource" not in asked:
                     yield f"{name} can be granted to anyone"
@@ -340,6 +352,75 @@ def a_service_calls_the_function_for_one_resource_only(templates: Templates) -> 
     for name, permission in resources(templates, "AWS::Lambda::Permission"):
         if permission["Principal"] == "cloudfront.amazonaws.com" and "SourceArn" not in permission:
             yield f"{name} lets in every distribution of every account (Lambda.1)"
+
+
+def alarms_tell_somebody_how_bad_it_is_and_what_to_do(templates: Templates) -> Iterator[str]:
+    runbooks = headings(RUNBOOKS)
+    for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+        for name, alarm in resources(templates, kind):
+            if not alarm.get("AlarmActions") or not alarm.get("OKActions"):
+                yield f"{name} tells nobody (CloudWatch.15)"
+            said = re.fullmatch(r"SEV[123]: .+\. \S+#([a-z0-9-]+)", alarm.get("AlarmDescription", ""))
+            if not said:
+                yield f"{name} has no severity, no meaning or no runbook"
+            elif said[1] not in runbooks:
+                yield f"{name} refers to {said[1]}, which docs/runbooks.md does not have"
+            if "TreatMissingData" not in alarm and kind == "AWS::CloudWatch::Alarm":
+                yield f"{name} does not say what silence means"
+            if not alarm.get("AlarmName", "").startswith("kennel-"):
+                yield f"{name} has a name that says nothing of its stage"
+
+
+def alarms_fire_within_their_limits(templates: Templates) -> Iterator[str]:
+    for name, alarm in resources(templates, "AWS::CloudWatch::Alarm"):
+        period_s = alarm.get("Period", 60)
+        # CloudWatch looks back for a day, and for a week by the hour.
+        most_s = 7 * 86_400 if period_s >= 3600 else 86_400
+        if period_s * alarm["EvaluationPeriods"] > most_s:
+            yield f"{name} looks back for longer than CloudWatch does"
+
+
+def what_is_counted_is_published(templates: Templates) -> Iterator[str]:
+    groups = list(resources(templates, "AWS::AutoScaling::AutoScalingGroup"))
+    for name, alarm in resources(templates, "AWS::CloudWatch::Alarm"):
+        if alarm.get("Namespace") != "AWS/AutoScaling":
+            continue
+        watched = {item["Value"] for item in alarm["Dimensions"]}
+        for group, properties in groups:
+            collected = [metric for item in properties.get("MetricsCollection", []) for metric in item["Metrics"]]
+            if properties["AutoScalingGroupName"] in watched and alarm["MetricName"] not in collected:
+                yield f"{name} waits for {alarm['MetricName']}, which {group} does not publish"
+
+
+def topics_are_encrypted_and_take_from_the_stage_alone(templates: Templates) -> Iterator[str]:
+    for name, topic in resources(templates, "AWS::SNS::Topic"):
+        if "KmsMasterKeyId" not in topic:
+            yield f"{name} is not encrypted (SNS.1)"
+    for name, policy in resources(templates, "AWS::SNS::TopicPolicy"):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            asked = json.dumps(statement.get("Condition", {}))
+            if statement["Effect"] == "Allow" and not ("aws:SourceAccount" in asked and "aws:SourceArn" in asked):
+                yield f"{name} lets in whoever asks a service to (SNS.4)"
+
+
+def the_key_knows_the_topic(templates: Templates) -> Iterator[str]:
+    """CloudWatch says nothing of an alarm that it could not tell a topic of, for lack of the key."""
+    for name, topic in resources(templates, "AWS::SNS::Topic"):
+        for key, properties in resources(templates, "AWS::KMS::Key"):
+            policy = json.dumps(properties["KeyPolicy"])
+            for service in ("budgets", "cloudwatch"):
+                if f"{service}.amazonaws.com" not in policy or f":{topic['TopicName']}" not in policy:
+                    yield f"{key} does not let {service} encrypt for {name}"
+
+
+def every_month_has_a_budget_with_a_forecast(templates: Templates) -> Iterator[str]:
+    budgets = list(resources(templates, "AWS::Budgets::Budget"))
+    if not budgets:
+        yield "nobody is told what the month costs"
+    for name, budget in budgets:
+        kinds = {item["Notification"]["NotificationType"] for item in budget["NotificationsWithSubscribers"]}
+        if kinds != {"ACTUAL", "FORECASTED"}:
+            yield f"{name} tells of {sorted(kinds)} alone"
 
 
 INVARIANTS = [

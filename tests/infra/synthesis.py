@@ -47,6 +47,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "page": {
         **CONTEXT["stages"]["dev"],
+        "operations": {"notify": ["oncall@example.com"]},
         "function": {
             **CONTEXT["stages"]["dev"]["function"],
             "page": True,

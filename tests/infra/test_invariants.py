@@ -107,6 +107,14 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     "a_service_calls_the_function_for_one_resource_only": lambda t: first(t, "AWS::Lambda::Permission").update(
         Principal="cloudfront.amazonaws.com"
     ),
+    "alarms_tell_somebody_how_bad_it_is_and_what_to_do": lambda t: first(t, "AWS::CloudWatch::Alarm").pop("OKActions"),
+    "alarms_fire_within_their_limits": lambda t: first(t, "AWS::CloudWatch::Alarm").update(EvaluationPeriods=1441),
+    "what_is_counted_is_published": lambda t: first(t, "AWS::AutoScaling::AutoScalingGroup").pop("MetricsCollection"),
+    "topics_are_encrypted_and_take_from_the_stage_alone": lambda t: first(t, "AWS::SNS::Topic").pop("KmsMasterKeyId"),
+    "the_key_knows_the_topic": lambda t: first(t, "AWS::SNS::Topic").update(TopicName="Kennel-other-alarms"),
+    "every_month_has_a_budget_with_a_forecast": lambda t: first(t, "AWS::Budgets::Budget")[
+        "NotificationsWithSubscribers"
+    ].pop(),
     "the_url_takes_both_permissions": lambda t: first(t, "AWS::Lambda::Permission").update(Action="lambda:GetFunction"),
 }
 
@@ -135,6 +143,22 @@ MORE: list[tuple[str, Callable[[Templates], Any]]] = [
     (
         "endpoints_are_encrypted_with_the_stages_key",
         lambda t: first(t, "AWS::SageMaker::EndpointConfig")["DataCaptureConfig"].pop("KmsKeyId"),
+    ),
+    (
+        "alarms_tell_somebody_how_bad_it_is_and_what_to_do",
+        lambda t: first(t, "AWS::CloudWatch::Alarm").update(
+            AlarmDescription="SEV1: it is bad. docs/runbooks.md#no-such"
+        ),
+    ),
+    (
+        "topics_are_encrypted_and_take_from_the_stage_alone",
+        lambda t: first(t, "AWS::SNS::TopicPolicy")["PolicyDocument"]["Statement"][1].pop("Condition"),
+    ),
+    (
+        "the_key_is_used_through_services_only",
+        lambda t: first(t, "AWS::KMS::Key")["KeyPolicy"]["Statement"][-1]["Condition"]["StringEquals"].pop(
+            "kms:EncryptionContext:aws:sns:topicArn"
+        ),
     ),
 ]
 

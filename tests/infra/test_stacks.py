@@ -54,7 +54,7 @@ def test_given_no_credentials_and_no_network_when_synthesized_twice_then_the_tem
         assert result.returncode == 0, result.stderr
         files = sorted((tmp_path / run / "cdk.out").glob("*.template.json"))
         templates.append({file.name: file.read_bytes() for file in files})
-    assert len(templates[0]) == 4
+    assert len(templates[0]) == 5
     assert templates[0] == templates[1]
 
 
@@ -178,15 +178,77 @@ def test_given_snap_start_when_synthesized_then_nothing_is_provisioned_and_nothi
     matrix: dict[str, Templates],
 ) -> None:
     def alarms(stage: str) -> set[str]:
-        found = resources({"Api": matrix[stage]["Api"]}, "AWS::CloudWatch::Alarm")
-        return {alarm["MetricName"] for _, alarm in found}
+        return {alarm["AlarmName"].partition(f"{stage}-")[2] for alarm in watching(matrix[stage])}
 
     ((_, function),) = resources(matrix["snapstart"], "AWS::Lambda::Function")
     ((_, alias),) = resources(matrix["snapstart"], "AWS::Lambda::Alias")
     assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert "ProvisionedConcurrencyConfig" not in alias
-    assert alarms("snapstart") == {"Throttles"}
-    assert alarms("dev") == {"Throttles", "ProvisionedConcurrencySpilloverInvocations"}
+    assert alarms("dev") - alarms("snapstart") == {"spilled-over"}
+
+
+def watching(templates: Templates) -> list[dict[str, Any]]:
+    return [alarm for _, alarm in resources(templates, "AWS::CloudWatch::Alarm")]
+
+
+def test_given_dev_when_synthesized_then_what_callers_and_operators_suffer_from_is_watched(
+    matrix: dict[str, Templates],
+) -> None:
+    alarms = {alarm["AlarmName"].removeprefix("kennel-dev-"): alarm for alarm in watching(matrix["dev"])}
+    assert set(alarms) == {
+        *("url-errors", "url-latency", "throttled", "spilled-over"),
+        *("endpoint-errors", "endpoint-refusals", "model-latency", "no-instance", "memory", "disk"),
+        *("failed-jobs", "ec2-left-on", "scaled-errors", "scaled-latency"),
+    }
+    # Microseconds.
+    assert alarms["model-latency"]["Threshold"] == 2_000_000
+    silence = {name for name, alarm in alarms.items() if alarm["TreatMissingData"] == "breaching"}
+    assert silence == {"no-instance"}
+    assert "SEV1" in alarms["no-instance"]["AlarmDescription"]
+    ((_, composite),) = resources(matrix["dev"], "AWS::CloudWatch::CompositeAlarm")
+    assert json.dumps(composite["AlarmRule"]).count("ALARM(") == 3
+
+
+def test_given_serverless_when_synthesized_then_no_alarm_waits_for_instances(matrix: dict[str, Templates]) -> None:
+    alarms = {alarm["AlarmName"].removeprefix("kennel-serverless-") for alarm in watching(matrix["serverless"])}
+    assert not alarms & {"no-instance", "memory", "disk"}
+    assert {"endpoint-errors", "model-latency", "serverless-errors"} <= alarms
+
+
+def test_given_a_stage_that_stops_in_the_evening_when_its_endpoints_go_then_nothing_keeps_them(
+    matrix: dict[str, Templates],
+) -> None:
+    # What another stack imports, and the children of a composite alarm, could not be deleted.
+    assert "Kennel-dev-Serving:" not in json.dumps(matrix["dev"])
+    ((_, composite),) = resources(matrix["dev"], "AWS::CloudWatch::CompositeAlarm")
+    of_operations = set(matrix["dev"]["Operations"]["Resources"])
+    named = re.findall(r'"Fn::GetAtt": \["(\w+)"', json.dumps(composite["AlarmRule"]))
+    assert named
+    assert set(named) <= of_operations
+
+
+def test_given_the_dashboard_when_read_from_the_top_then_callers_come_before_causes(
+    matrix: dict[str, Templates],
+) -> None:
+    ((_, dashboard),) = resources(matrix["dev"], "AWS::CloudWatch::Dashboard")
+    text = json.dumps(dashboard["DashboardBody"])
+    assert re.findall(r"## ([^?\\\\]+)", text) == [
+        "Are callers served",
+        "Is it the function",
+        "Is it the model",
+        "Is it an instance",
+        "And the trainings",
+    ]
+    order = ["CallersNotServed", "UrlRequestCount", "ConcurrentExecutions", '"ModelLatency', "DiskUtilization"]
+    places = [text.replace("\\", "").index(word) for word in order]
+    assert places == sorted(places)
+
+
+def test_given_people_to_tell_when_synthesized_then_each_has_a_subscription(matrix: dict[str, Templates]) -> None:
+    assert [item["Endpoint"] for _, item in resources(matrix["page"], "AWS::SNS::Subscription")] == [
+        "oncall@example.com"
+    ]
+    assert list(resources(matrix["dev"], "AWS::SNS::Subscription")) == []
 
 
 def test_given_a_user_data_script_when_synthesized_then_no_placeholder_is_left(templates: Templates) -> None:

@@ -38,9 +38,16 @@ class Mailbox:
 
     def __init__(self, deployed: Environment) -> None:
         self._sqs = deployed.client("sqs")
-        self._url = self._sqs.create_queue(QueueName="pager")["QueueUrl"]
-        topic = deployed.output("Operations", "AlarmTopicArn")
-        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:pager"
+        topic, arn = deployed.output("Operations", "AlarmTopicArn"), f"arn:aws:sqs:{REGION}:{ACCOUNT}:pager"
+        let_in = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [let_in]})
+        self._url = self._sqs.create_queue(QueueName="pager", Attributes={"Policy": policy})["QueueUrl"]
         deployed.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         self._told: list[str] = []
         self.went_off, self.was_over = set[str](), set[str]()

@@ -82,6 +82,9 @@ def test_given_the_dev_stage_when_parsed_then_it_has_the_sizes_of_the_course_pro
         ({"log_retention_days": 15}, "choose one"),
         ({"account": "12"}, "match pattern"),
         ({"endpoint": {"instances": 3}}, "no such setting"),
+        ({"operations": {"notify": ["oncall"]}}, "is no e-mail address"),
+        ({"operations": {"max_url_latency_ms": 29_000}}, "no answer ever takes longer"),
+        ({"operations": {"budget_usd_month": 0}}, "greater than 0"),
     ],
 )
 def test_given_a_setting_that_cannot_be_deployed_when_parsed_then_the_error_says_what_to_do(
