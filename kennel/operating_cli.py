@@ -22,15 +22,16 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def status(stage: Stage = "dev") -> None:
-    """Whether the stage runs what was deployed: endpoints, model, alarms, function. Fails where it does not."""
+    """The stage on one screen: endpoints, model, function, versions, alarms, cost. Fails if callers suffer from it."""
     found = health.check(Deployment(stage))
     table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
     for finding in found:
-        table.add_row(escape(finding.part), escape(finding.state), style="bold red" if finding.remedy else "")
+        style = "bold red" if finding.fails else "yellow" if finding.remedy else ""
+        table.add_row(escape(finding.part), escape(finding.state), style=style)
         if finding.remedy:
             table.add_row("", escape(f"→ {finding.remedy}"))
     console.print(table)
-    if any(finding.remedy for finding in found):
+    if any(finding.fails for finding in found):
         raise typer.Exit(1)
 
 

@@ -15,30 +15,44 @@ from kennel.deployment import Deployment
 from kennel.review import assemblies
 from kennel.review.costs import cost
 
+# What the logical ids of alarms on trainings begin with.
+OF_TRAININGS = "Training"
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what it is, how it is, and what to do, empty where nothing is to be done."""
+    """One thing that was looked at: what it is, how it is, and what to do, empty where nothing is to be done.
+
+    What does not concern those who are served is not urgent: no release is taken back for it.
+    """
 
     part: str
     state: str
     remedy: str = ""
+    urgent: bool = True
+
+    @property
+    def fails(self) -> bool:
+        """Whether the stage is not as it should be."""
+        return bool(self.remedy) and self.urgent
 
 
 def check(deployment: Deployment) -> list[Finding]:
-    """Everything about the stage's endpoints, their model, alarms and function.
+    """Everything about the stage's endpoints, their model, versions, function, alarms and cost.
 
     Raises KennelError where the stage is not deployed.
     """
-    serving, api = deployment.resources("Serving"), deployment.resources("Api")
+    serving, operations = deployment.resources("Serving"), deployment.resources("Operations")
     client = deployment.client("sagemaker")
     found: list[Finding] = []
     for logical, name in sorted(serving["AWS::SageMaker::Endpoint"].items()):
         found += _endpoint(client, name, _config_of(logical, serving))
     found += _model(deployment, serving)
-    found += _alarms(deployment, [*serving["AWS::CloudWatch::Alarm"].values(), *api["AWS::CloudWatch::Alarm"].values()])
     found += _function(deployment)
-    found.append(_cost(deployment))
+    found.append(_versions(deployment, serving))
+    found += _alarms(deployment, serving, operations)
+    found.append(_cost_at_rest(deployment))
+    found.append(_cost_so_far(deployment))
     return found
 
 
@@ -96,15 +110,24 @@ def _model(deployment: Deployment, resources: dict[str, dict[str, str]]) -> Iter
         )
 
 
-def _alarms(deployment: Deployment, names: list[str]) -> Iterator[Finding]:
-    alarms = deployment.client("cloudwatch").describe_alarms(AlarmNames=names, MaxRecords=100)["MetricAlarms"]
-    for name in sorted({*names} - {alarm["AlarmName"] for alarm in alarms}):
+def _alarms(deployment: Deployment, *stacks: dict[str, dict[str, str]]) -> Iterator[Finding]:
+    named = {
+        name: logical
+        for resources in stacks
+        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+        for logical, name in resources.get(kind, {}).items()
+    }
+    described = deployment.client("cloudwatch").describe_alarms(
+        AlarmNames=list(named), AlarmTypes=["MetricAlarm", "CompositeAlarm"], MaxRecords=100
+    )
+    alarms = [*described["CompositeAlarms"], *described["MetricAlarms"]]
+    for name in sorted({*named} - {alarm["AlarmName"] for alarm in alarms}):
         yield Finding(f"alarm {name}", "missing", "somebody deleted it: change its name in the stack, then make deploy")
     firing = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
     for alarm in firing:
-        yield Finding(
-            f"alarm {alarm['AlarmName']}", f"fires: {alarm['StateReason']}", "docs/operations.md has what to do"
-        )
+        meaning, _, runbook = alarm["AlarmDescription"].rpartition(" ")
+        served = not named[alarm["AlarmName"]].startswith(OF_TRAININGS)
+        yield Finding(f"alarm {alarm['AlarmName']}", f"{meaning} {alarm['StateReason']}", runbook, urgent=served)
     if not firing:
         yield Finding("alarms", f"{len(alarms)}, none fires")
 
@@ -113,16 +136,42 @@ def _function(deployment: Deployment) -> Iterator[Finding]:
     name = deployment.output("Api", "FunctionName")
     function = deployment.client("lambda").get_function_configuration(FunctionName=name, Qualifier="live")
     if function.get("State", "Active") == "Active":
-        yield Finding(f"function {name}", f"active, version {function['Version']}")
+        yield Finding(f"function {name}", f"active, version {function['Version']}, {function['Runtime']}")
     else:
         yield Finding(
             f"function {name}", f"{function['State']}: {function.get('StateReason', '')}", "ask again in a minute"
         )
 
 
-def _cost(deployment: Deployment) -> Finding:
+def _versions(deployment: Deployment, resources: dict[str, dict[str, str]]) -> Finding:
+    (name,) = resources["AWS::SageMaker::Model"].values()
+    model = deployment.client("sagemaker").describe_model(ModelName=name.rpartition("/")[2])
+    images = (model["PrimaryContainer"]["Image"], deployment.output("Training", "TrainingImage"))
+    serving, training = (image.partition("/")[2] for image in images)
+    return Finding("versions", f"serving {serving}, training {training}")
+
+
+def _cost_at_rest(deployment: Deployment) -> Finding:
     """What the stage costs when nobody uses it, by what is deployed and the table of prices."""
     table = prices.load()
     with assemblies.side(assemblies.DEPLOYED, deployment.stage) as deployed:
         month = sum(cost(template, table).month_usd for template in deployed.templates.values())
     return Finding("cost at rest", f"{month:,.2f} USD a month, by the prices of {table.date}, storage left out")
+
+
+def _cost_so_far(deployment: Deployment) -> Finding:
+    """What the month has cost, and will, by the stage's budget; AWS brings it up to date a few times a day."""
+    account = deployment.client("sts").get_caller_identity()["Account"]
+    name = f"Kennel-{deployment.stage}"
+    budget = deployment.client("budgets").describe_budget(AccountId=account, BudgetName=name)["Budget"]
+    limit, spend = float(budget["BudgetLimit"]["Amount"]), budget["CalculatedSpend"]
+    actual = float(spend["ActualSpend"]["Amount"])
+    forecast = float(spend.get("ForecastedSpend", {}).get("Amount", 0))
+    expected = f", {forecast:,.2f} expected" if forecast else ""
+    state = f"{actual:,.2f} of {limit:,.2f} USD this month{expected}"
+    if not actual:
+        remedy = "after a day it is more: else activate the cost allocation tag kennel:stage (docs/costs.md)"
+        return Finding("cost so far", state, remedy, urgent=False)
+    if max(actual, forecast) > limit:
+        return Finding("cost so far", state, "over the budget: docs/runbooks.md#budget", urgent=False)
+    return Finding("cost so far", state)

@@ -309,10 +309,10 @@ def bucket_destroyed(at: Editor) -> None:
 
 
 def renamed(at: Editor) -> None:
-    resources = at.templates["Api"]["Resources"]
-    alarm = resources.pop(at.id_of("Api", "Alarms/Throttled"))
-    alarm["Metadata"]["aws:cdk:path"] = "Kennel-dev-Api/Watch/Throttled/Resource"
-    resources["WatchThrottled01234567"] = alarm
+    resources = at.templates["Operations"]["Resources"]
+    alarm = resources.pop(at.id_of("Operations", "Endpoint/Disk"))
+    alarm["Metadata"]["aws:cdk:path"] = "Kennel-dev-Operations/Watch/Disk/Resource"
+    resources["WatchDisk01234567"] = alarm
 
 
 def file_changed(at: Editor) -> None:
@@ -456,7 +456,7 @@ CASES = {
     ),
     "a renamed construct": Case(
         renamed,
-        {"Lost or replaced": ("its name in the app changed to Watch/Throttled",)},
+        {"Lost or replaced": ("its name in the app changed to Watch/Disk",)},
         ("Access",),
         ("destroy",),
     ),
@@ -578,14 +578,15 @@ def test_given_a_bucket_that_was_kept_when_it_is_not_any_more_then_it_is_among_w
 
 # By hand, from the price table's own figures of 2026-11-24 and 730 hours a month.
 HAND_WORKED = {
-    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; four alarms and two policies' two alarms, 0.10 each;
-    # one environment of 0.5 GiB for 2,628,000 s at 0.0000033334.
-    "base": 1.00 + 2.80 + 83.95 + 0.80 + 4.3800876,
+    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; fourteen alarms, one of them on two metrics, and two
+    # policies' two alarms, 0.10 each; a composite alarm 0.50; a dashboard 3.00; one environment of 0.5 GiB for
+    # 2,628,000 s at 0.0000033334.
+    "base": 1.00 + 2.80 + 83.95 + 1.90 + 0.50 + 3.00 + 4.3800876,
     "larger_instance": 730 * 0.204 - 730 * 0.115,
     "more_instances": 2 * 730 * 0.115,
     "more_memory": 4.3800876,
     "gateway": 730 * 0.045,
-    "stack_removed": -83.95 - 0.20 - 0.20,
+    "stack_removed": -83.95 - 0.30 - 0.20,
 }
 
 

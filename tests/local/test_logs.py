@@ -31,7 +31,10 @@ def test_given_a_group_that_nobody_wrote_to_when_read_then_it_says_so(deployed: 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("somewhere",), "give function, endpoint, job, ec2, notebook, failed-jobs"), (("--since", "yesterday"), "as 15m")],
+    [
+        (("somewhere",), "give function, endpoint, job, ec2, notebook, failed-jobs"),
+        (("--since", "yesterday"), "as 15m"),
+    ],
 )
 def test_given_what_is_no_log_when_asked_for_then_it_says_what_to_give(
     deployed: Environment, words: tuple[str, ...], said: str

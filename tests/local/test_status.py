@@ -1,5 +1,6 @@
 """`kennel status`: quiet when the stage runs what was deployed, and else it says what is not so, and fails."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 FAILING_S = 15
+TYPES = ["MetricAlarm", "CompositeAlarm"]
 
 
 @pytest.fixture(autouse=True)
@@ -20,15 +22,15 @@ def quiet(deployed: Environment) -> None:
     """What tests before this one made fire is over."""
     cloudwatch = deployed.client("cloudwatch")
     deadline = time.monotonic() + 60
-    while cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]:
+    while any(cloudwatch.describe_alarms(StateValue="ALARM", AlarmTypes=TYPES)[f"{kind}s"] for kind in TYPES):
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def until_state(cloudwatch: Any, wanted: str) -> None:
+def until_state(cloudwatch: Any, wanted: str, name: str = "kennel-dev-scaled-errors") -> None:
     deadline = time.monotonic() + 60
     while True:
-        (alarm,) = cloudwatch.describe_alarms(AlarmNames=["kennel-dev-scaled-errors"])["MetricAlarms"]
+        (alarm,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
         if alarm["StateValue"] == wanted:
             return
         assert time.monotonic() < deadline
@@ -41,7 +43,9 @@ def test_given_a_deployed_stage_when_asked_then_all_is_well(deployed: Environmen
     assert "in service, 1 of 1 instances" in output
     assert "none fires" in output
     assert "active, version" in output
-    assert "92.93 USD a month" in output
+    assert "97.53 USD a month" in output
+    assert re.search(r"cost so far +\d+\.\d\d of 150\.00 USD this month, \d+\.\d\d expected", output)
+    assert "serving ray:serve-ml" in output
     assert "→" not in output
 
 
@@ -58,8 +62,25 @@ def test_given_an_alarm_that_fires_when_asked_then_it_fails_and_names_it(deploye
     result = deployed.run("kennel", "status", check=False)
     assert result.returncode == 1
     assert "alarm kennel-dev-scaled-errors" in result.stdout
-    assert "fires: Threshold Crossed" in result.stdout
+    assert "SEV2: an update of kennel-dev-scaled that is on its way is rolled back" in result.stdout
+    assert "→ docs/runbooks.md#rolled-back" in result.stdout
     until_state(cloudwatch, "OK")
+
+
+def test_given_an_alarm_on_a_training_when_asked_then_it_is_shown_and_no_release_is_taken_back_for_it(
+    deployed: Environment,
+) -> None:
+    cloudwatch = deployed.client("cloudwatch")
+    now = datetime.now(UTC)
+    data = [
+        {"MetricName": "FailedJobs", "Value": 1.0, "Timestamp": now + timedelta(seconds=n)} for n in range(FAILING_S)
+    ]
+    cloudwatch.put_metric_data(Namespace="Kennel/dev", MetricData=data)
+    until_state(cloudwatch, "ALARM", "kennel-dev-failed-jobs")
+    result = deployed.run("kennel", "status")
+    assert "SEV3: a training has failed" in result.stdout
+    assert "→ docs/runbooks.md#failed-jobs" in result.stdout
+    until_state(cloudwatch, "OK", "kennel-dev-failed-jobs")
 
 
 def test_given_a_package_that_is_promoted_but_not_deployed_when_asked_then_it_says_what_to_run(
