@@ -273,6 +273,8 @@ class Operations(_Settings):
     max_refused_percent: float = Field(50, gt=0, le=100, description="of the endpoint's answers that are 4xx")
     max_memory_percent: float = Field(90, gt=0, le=100, description="of the instances")
     max_disk_percent: float = Field(80, gt=0, le=100, description="of the instances")
+    max_confidence_drop: float = Field(0.15, gt=0, le=1, description="of the mean first probability, since validation")
+    max_class_mix_shift: float = Field(0.3, gt=0, le=1, description="of the answers, as a share, since validation")
 
     @field_validator("notify")
     @classmethod

@@ -9,10 +9,11 @@ from constructs import Construct
 from infra.config import Stage
 from infra.constructs.alarm_topic import AlarmTopic
 from infra.constructs.alarms import Alarms, Message, Severity
+from infra.constructs.drift_watch import DriftWatch
 from infra.constructs.endpoint import Endpoint
 from infra.constructs.endpoint_alarms import EndpointAlarms
 from infra.constructs.function_alarms import FunctionAlarms
-from infra.constructs.incident_dashboard import IncidentDashboard
+from infra.constructs.incident_dashboard import IncidentDashboard, Watched
 from infra.constructs.saved_queries import SavedQueries
 from infra.constructs.stage_budget import StageBudget
 from infra.constructs.storage import Storage
@@ -37,25 +38,22 @@ class OperationsStack(Stack):
 
         topic = AlarmTopic(self, "Notifications", stage=stage, storage=storage).topic
         alarms = Alarms(stage, topic)
-        url = FunctionAlarms(self, "Function", stage=stage, alarms=alarms, function=function)
-        model = EndpointAlarms(self, "Endpoint", stage=stage, alarms=alarms, endpoint=name)
-        training = TrainingAlarms(self, "Training", stage=stage, alarms=alarms, storage=storage)
-        unserved = alarms.any_of(
-            self,
-            Message("callers-not-served", Severity.NOW, "callers get errors, wait too long or are turned away"),
-            url.symptoms,
+        watched = Watched(
+            FunctionAlarms(self, "Function", stage=stage, alarms=alarms, function=function),
+            EndpointAlarms(self, "Endpoint", stage=stage, alarms=alarms, endpoint=name),
+            TrainingAlarms(self, "Training", stage=stage, alarms=alarms, storage=storage),
+            self._drift(stage, storage, alarms, name) if stage.endpoint.capture_percent else None,
         )
-        IncidentDashboard(
-            self,
-            "Dashboard",
-            stage=stage,
-            alarms=[unserved, *url.alarms, *model.alarms, *training.alarms],
-            function=url,
-            training=training,
-            endpoint=name,
-        )
+        meaning = "callers get errors, wait too long or are turned away"
+        unserved = alarms.any_of(self, Message("callers-not-served", Severity.NOW, meaning), watched.function.symptoms)
+        IncidentDashboard(self, "Dashboard", stage=stage, unserved=unserved, watched=watched, endpoint=name)
         StageBudget(self, "Budget", stage=stage, topic=topic)
         SavedQueries(self, "Queries", stage=stage, endpoint=name)
 
         CfnOutput(self, "AlarmTopicArn", value=topic.topic_arn)
         CfnOutput(self, "DashboardName", value=stage.prefix)
+
+    def _drift(self, stage: Stage, storage: Storage, alarms: Alarms, endpoint: str) -> DriftWatch:
+        watch = DriftWatch(self, "Drift", stage=stage, storage=storage, alarms=alarms, endpoint=endpoint)
+        CfnOutput(self, "DriftFunctionName", value=watch.function_name)
+        return watch

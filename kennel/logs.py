@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 
-PARTS = ("function", "endpoint", "job", "ec2", "notebook", "failed-jobs")
+PARTS = ("function", "endpoint", "job", "ec2", "notebook", "failed-jobs", "drift")
 POLL_S = 2.0
 LATE_MS = 60_000
 
@@ -82,8 +82,8 @@ def source(deployment: Deployment, part: str, name: str | None) -> Source:
         return Source(deployment.output("Training", "Ec2LogGroup"), f"{name}/" if name else "")
     if part == "notebook":
         return Source("/aws/sagemaker/NotebookInstances", deployment.output("Training", "NotebookName"))
-    if part == "failed-jobs":
-        return Source(f"/kennel/{deployment.stage}/failed-jobs")
+    if part in ("failed-jobs", "drift"):
+        return Source(f"/kennel/{deployment.stage}/{part}")
     raise KennelError(f"There is no log of {part!r}: give {', '.join(PARTS)}.")
 
 

@@ -55,7 +55,9 @@ class ClassifierFunction(Construct):
             description="Kennel: a picture in, labelled probabilities out",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(str(SOURCE), exclude=["__pycache__", "*.pyc"], display_name="lambda/"),
+            code=lambda_.Code.from_asset(
+                str(SOURCE), exclude=["__pycache__", "*.pyc", "drift"], display_name="lambda/"
+            ),
             handler="handler.handle",
             role=self.role.without_policy_updates(),
             memory_size=settings.memory_mib,

@@ -1,17 +1,37 @@
 """The stage on one page, from top to bottom as one looks in an incident."""
 
+from dataclasses import dataclass
+
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.endpoint_alarms import INSTANCES, INVOCATIONS, endpoint_metric
+from infra.constructs.drift_watch import DriftWatch
+from infra.constructs.endpoint_alarms import INSTANCES, INVOCATIONS, EndpointAlarms, endpoint_metric
 from infra.constructs.function_alarms import FunctionAlarms
 from infra.constructs.training_alarms import TrainingAlarms
 
 COLUMNS = 24
 # Alarms of the endpoint's own stack, which the evening stop takes along.
 OF_SERVING = ("no-instance", "scaled-errors", "scaled-latency")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What has alarms, and metrics to show."""
+
+    function: FunctionAlarms
+    model: EndpointAlarms
+    training: TrainingAlarms
+    # None where no answers are kept.
+    drift: DriftWatch | None
+
+    @property
+    def alarms(self) -> list[cloudwatch.Alarm]:
+        """All, the most urgent parts first."""
+        drift = self.drift.alarms if self.drift else []
+        return [*self.function.alarms, *self.model.alarms, *self.training.alarms, *drift]
 
 
 class IncidentDashboard(Construct):
@@ -23,13 +43,14 @@ class IncidentDashboard(Construct):
         construct_id: str,
         *,
         stage: Stage,
-        alarms: list[cloudwatch.IAlarm],
-        function: FunctionAlarms,
-        training: TrainingAlarms,
+        unserved: cloudwatch.IAlarm,
+        watched: Watched,
         endpoint: str,
     ) -> None:
         super().__init__(scope, construct_id)
         self._stage, limits = stage, stage.operations
+        function, training = watched.function, watched.training
+        drift: list[cloudwatch.IMetric] = [*watched.drift.metrics.values()] if watched.drift else []
 
         def answers(name: str, *statistics: str) -> list[cloudwatch.IMetric]:
             return [endpoint_metric(INVOCATIONS, name, statistic, endpoint=endpoint) for statistic in statistics]
@@ -41,7 +62,11 @@ class IncidentDashboard(Construct):
         latency_us = stage.endpoint.max_model_latency_ms * 1000
         ready = [function.alias("ProvisionedConcurrencySpilloverInvocations")] if stage.function.provisioned_min else []
         rows: list[list[cloudwatch.IWidget]] = [
-            [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=[*alarms, *serving], width=COLUMNS, height=4)],
+            [
+                cloudwatch.AlarmStatusWidget(
+                    title="Alarms", alarms=[unserved, *watched.alarms, *serving], width=COLUMNS, height=4
+                )
+            ],
             [_heading("Are callers served? The URL, as they see it")],
             _graphs(
                 ("Requests", [function.url(f"Url{kind}Count") for kind in ("Request", "4xx", "5xx")], None),
@@ -82,10 +107,11 @@ class IncidentDashboard(Construct):
                 ("Memory", uses("MemoryUtilization"), limits.max_memory_percent),
                 ("Disk", uses("DiskUtilization"), limits.max_disk_percent),
             ),
-            [_heading("And the trainings")],
+            [_heading("And the trainings, and what the model is asked")],
             _graphs(
                 ("Failed", [training.failed], None),
                 ("EC2 instances wanted", [training.instances], None),
+                *([("Drift of the answers since validation", drift, None)] if drift else []),
             ),
         ]
         cloudwatch.Dashboard(

@@ -331,7 +331,8 @@ def logs_are_not_kept_for_ever(templates: Templates) -> Iterator[str]:
 
 
 def provisioned_fits_into_reserved_concurrency(templates: Templates) -> Iterator[str]:
-    reserved = [f["ReservedConcurrentExecutions"] for _, f in resources(templates, "AWS::Lambda::Function")]
+    of_api = resources({"Api": templates["Api"]}, "AWS::Lambda::Function")
+    reserved = [f["ReservedConcurrentExecutions"] for _, f in of_api]
     for name, target in resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget"):
         if target["ServiceNamespace"] == "lambda" and target["MaxCapacity"] > min(reserved):
             yield f"{name} may provision more than is reserved"
@@ -350,8 +351,8 @@ def the_url_takes_both_permissions(templates: Templates) -> Iterator[str]:
 
 def a_service_calls_the_function_for_one_resource_only(templates: Templates) -> Iterator[str]:
     for name, permission in resources(templates, "AWS::Lambda::Permission"):
-        if permission["Principal"] == "cloudfront.amazonaws.com" and "SourceArn" not in permission:
-            yield f"{name} lets in every distribution of every account (Lambda.1)"
+        if str(permission["Principal"]).endswith(".amazonaws.com") and "SourceArn" not in permission:
+            yield f"{name} lets in what {permission['Principal']} does for anybody (Lambda.1)"
 
 
 def alarms_tell_somebody_how_bad_it_is_and_what_to_do(templates: Templates) -> Iterator[str]:

@@ -88,7 +88,8 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "write a checkpoint": s3("PutObject", "StorageModels", "checkpoints/runs/a"),
         "delete a checkpoint": s3("DeleteObject", "StorageModels", "checkpoints/runs/a"),
         "write a capture": s3("PutObject", "StorageModels", "captures/kennel-dev-scaled/a.jsonl"),
-        "read a capture": s3("GetObject", "StorageModels", "captures/kennel-dev-scaled/a.jsonl"),
+        "list the captures": s3("ListBucket", "StorageModels", s3_prefix="captures/kennel-dev-scaled/primary/2026/"),
+        "read a capture": s3("GetObject", "StorageModels", "captures/kennel-dev-scaled/primary/2026/a.jsonl"),
         "write beside the prefixes": s3("PutObject", "StorageModels", "other/a"),
         # --- other buckets, and buckets themselves ---
         "read the access logs": s3("GetObject", "StorageAccessLogs", "models/log"),
@@ -179,6 +180,10 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "send a trace's telemetry": Request("xray:PutTelemetryRecords", "*"),
         "read traces": Request("xray:GetTraceSummaries", "*"),
         # --- logs and metrics ---
+        "begin the drift log": logs("CreateLogStream", "/kennel/dev/drift:log-stream:a"),
+        "write the drift log": logs("PutLogEvents", "/kennel/dev/drift:log-stream:a"),
+        "write a metric of the stage": metric("Kennel/dev"),
+        "write a metric of prod": metric("Kennel/prod"),
         "begin the function's log": logs("CreateLogStream", "/kennel/dev/classifier:log-stream:a"),
         "write the function's log": logs("PutLogEvents", "/kennel/dev/classifier:log-stream:a"),
         "read the function's log": logs("GetLogEvents", "/kennel/dev/classifier:log-stream:a"),

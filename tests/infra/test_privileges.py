@@ -27,6 +27,16 @@ ALLOWED = {
         "send a trace",
         "send a trace's telemetry",
     },
+    "DriftRole": {
+        "list the captures",
+        "read a capture",
+        "read a package",
+        "decrypt a model through S3",
+        "read the model pointer",
+        "write a metric of the stage",
+        "begin the drift log",
+        "write the drift log",
+    },
     "ModelRole": {
         "list the packages",
         "read a package",

@@ -32,7 +32,7 @@ def test_given_a_group_that_nobody_wrote_to_when_read_then_it_says_so(deployed: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("somewhere",), "give function, endpoint, job, ec2, notebook, failed-jobs"),
+        (("somewhere",), "give function, endpoint, job, ec2, notebook, failed-jobs, drift"),
         (("--since", "yesterday"), "as 15m"),
     ],
 )

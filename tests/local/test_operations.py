@@ -6,13 +6,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from drawing import encode
 from environment import Environment
 from kennel.local.settings import ACCOUNT, REGION
 
@@ -254,6 +257,44 @@ def test_given_a_run_on_ec2_that_fails_when_its_log_says_so_then_the_same_alarm_
     pager.is_over("failed-jobs")
 
 
+def test_given_pictures_of_noise_when_the_answers_are_compared_then_both_drift_alarms_tell(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    function = deployed.output("Operations", "DriftFunctionName")
+
+    def compared() -> dict[str, Any]:
+        answer = deployed.client("lambda").invoke(FunctionName=function)
+        document: dict[str, Any] = json.load(answer["Payload"])
+        assert "FunctionError" not in answer, document
+        return document
+
+    before = compared()
+    runtime, noise = deployed.client("sagemaker-runtime"), [noisy(seed) for seed in range(10)]
+    sent = 30 * len(noise) + 10 * int(before["Answers"])
+    with ThreadPoolExecutor(4) as pool:
+        list(
+            pool.map(
+                lambda number: runtime.invoke_endpoint(
+                    EndpointName=ENDPOINT, ContentType="image/jpeg", Body=noise[number % len(noise)]
+                ),
+                range(sent),
+            )
+        )
+    time.sleep(5)  # captures are written every two seconds
+    after = compared()
+    assert after["Answers"] >= min(before["Answers"] + sent, 5000)
+    assert after["ClassMixShift"] > 0.3
+    assert after["ConfidenceDrop"] > 0.15
+    for slug in ("confidence-drift", "class-mix-drift"):
+        pager.goes_off(slug, timeout_s=180)
+
+
+def noisy(seed: int) -> bytes:
+    """A picture of noise, which is of no class."""
+    values = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return encode(values, "JPEG")
+
+
 def test_given_an_instance_that_hangs_when_it_is_on_for_longer_than_a_run_may_take_then_its_alarm_tells(
     deployed: Environment, pager: Mailbox, low_limits: None
 ) -> None:
@@ -266,8 +307,9 @@ def test_given_limits_that_are_kept_again_when_deployed_then_their_alarms_are_ov
     deployed: Environment, pager: Mailbox
 ) -> None:
     deployed.deploy("Serving", "Operations", "--exclusively")
-    for slug in ("memory", "disk"):
-        pager.is_over(slug)
+    # Nothing was compared anew: the last drift is of an hour that is over.
+    for slug in ("memory", "disk", "confidence-drift", "class-mix-drift"):
+        pager.is_over(slug, timeout_s=180)
     notifications = deployed.client("budgets").describe_notifications_for_budget(
         AccountId=ACCOUNT, BudgetName="Kennel-dev"
     )["Notifications"]

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROLES = (
     "Api-ClassifierRole",
+    "Operations-DriftRole",
     "Serving-ModelRole",
     "Training-JobRole",
     "Training-Ec2Role",
@@ -40,6 +41,7 @@ UNUSED = {
         "xray:PutTelemetryRecords": "Lambda sends the traces, and there is no X-Ray here",
         "xray:PutTraceSegments": "Lambda sends the traces, and there is no X-Ray here",
     },
+    "Operations-DriftRole": {"logs:CreateLogStream": LAMBDA_LOGS, "logs:PutLogEvents": LAMBDA_LOGS},
     "Serving-ModelRole": {
         "cloudwatch:DescribeAlarms": "SageMaker watches the alarms itself here: AWS's documentation asks for it",
         "cloudwatch:PutMetricData": METRICS,

@@ -1,0 +1,118 @@
+"""A function that once an hour compares what the endpoint answered with what the model's validation found."""
+
+from pathlib import Path
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.config import VARIANT, Stage
+from infra.constructs.alarms import Alarms, Message, Severity
+from infra.constructs.policies import allow, allow_listing, allow_objects
+from infra.constructs.retention import RETENTION
+from infra.constructs.rules import acknowledge
+from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, Storage
+
+SOURCE = Path(__file__).resolve().parents[2] / "lambda" / "drift"
+EVERY = Duration.hours(1)
+
+
+class DriftWatch(Construct):
+    """Log group, role, function, schedule, and an alarm on each of its two numbers."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, alarms: Alarms, endpoint: str
+    ) -> None:
+        super().__init__(scope, construct_id)
+        captures = f"{CAPTURES_PREFIX}{endpoint}/{VARIANT}/"
+        log_group = logs.LogGroup(
+            self,
+            "Log",
+            log_group_name=f"/kennel/{stage.name}/drift",
+            retention=RETENTION[stage.log_retention_days],
+            removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
+        )
+        acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
+        allow_listing(self.role, storage.models, captures)
+        allow_objects(self.role, storage.models, captures, PACKAGES_PREFIX)
+        parameter = Stack.of(self).format_arn(service="ssm", resource=f"parameter{stage.model_parameter}")
+        allow(self.role, ["ssm:GetParameter"], parameter)
+        allow(
+            self.role,
+            ["cloudwatch:PutMetricData"],
+            "*",  # the action has no resource level
+            StringEquals={"cloudwatch:namespace": stage.metrics},
+        )
+
+        function = lambda_.Function(
+            self,
+            "Function",
+            description="Kennel: are the last day's answers what validation lets one expect?",
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            architecture=lambda_.Architecture.ARM_64,
+            code=lambda_.Code.from_asset(str(SOURCE), exclude=["__pycache__", "*.pyc"], display_name="lambda/drift/"),
+            handler="drift.handle",
+            role=self.role.without_policy_updates(),
+            memory_size=256,
+            timeout=Duration.minutes(5),
+            reserved_concurrent_executions=1,
+            log_group=log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            environment={
+                "STAGE": stage.name,
+                "MODEL_PARAMETER": stage.model_parameter,
+                "CAPTURES": captures,
+                "NAMESPACE": stage.metrics,
+            },
+        )
+        acknowledge(
+            function,
+            {
+                "CKV_AWS_116": "the next hour asks again: there are no failed calls to keep",
+                "CKV_AWS_117": "it calls AWS alone; a private network needs a NAT gateway, which costs at rest",
+                "CKV_AWS_173": "the environment has names, nothing secret",
+            },
+        )
+        events.Rule(
+            self,
+            "Hourly",
+            rule_name=f"{stage.prefix}-drift",
+            schedule=events.Schedule.rate(EVERY),
+            targets=[targets.LambdaFunction(function, retry_attempts=0)],
+        )
+        self.function_name = function.function_name
+        self.metrics = {name: self._metric(stage, name) for name in ("ConfidenceDrop", "ClassMixShift")}
+        limits = stage.operations
+        self.alarms = [
+            alarms.on(
+                self,
+                Message(slug, Severity.THIS_WEEK, meaning, runbook="drift"),
+                self.metrics[name],
+                over=limit,
+                periods=(1, 1),
+            )
+            for slug, meaning, name, limit in (
+                (
+                    "confidence-drift",
+                    f"the model is less sure than in its validation, by more than {limits.max_confidence_drop:g}",
+                    "ConfidenceDrop",
+                    limits.max_confidence_drop,
+                ),
+                (
+                    "class-mix-drift",
+                    f"over {100 * limits.max_class_mix_shift:g} % of the answers are of other classes than then",
+                    "ClassMixShift",
+                    limits.max_class_mix_shift,
+                ),
+            )
+        ]
+
+    def _metric(self, stage: Stage, name: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(namespace=stage.metrics, metric_name=name, statistic="Maximum", period=EVERY)
