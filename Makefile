@@ -107,7 +107,7 @@ sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
 	@ls -l build/sbom/*.json
 
 .PHONY: docs
-docs: setup ## Write the parts of docs/security.md that the templates decide
+docs: setup ## Write the parts of docs/ that the templates decide
 	@exec python docs/generate.py
 
 .PHONY: synth

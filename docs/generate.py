@@ -1,4 +1,4 @@
-"""Writes what docs/security.md says of the roles, from the templates of the dev stage.
+"""Writes what the docs say of roles and of the architecture, from the templates of the dev stage.
 
 make docs           writes it; the tests fail if it is not what the templates say
 """
@@ -18,11 +18,12 @@ sys.path.insert(0, str(REPOSITORY))
 from aws_cdk import App
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
+from docs.diagram import mermaid
 from infra.config import parse_stage
 from infra.stage import add_stacks
 from kennel.roles import ACCOUNT, KEY_ID, Role, Stacks, listed
 
-SECURITY = REPOSITORY / "docs" / "security.md"
+PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md")]
 STAGE = "dev"
 # What the course project gave its function.
 COURSE_POLICY = "AmazonSageMakerFullAccess"
@@ -37,14 +38,16 @@ process.stdout.write(JSON.stringify(found));
 
 
 def main() -> None:
-    """Writes the generated parts of docs/security.md."""
-    SECURITY.write_text(with_generated(SECURITY.read_text(), synthesized()))
+    """Writes the generated parts of the pages."""
+    stacks = synthesized()
+    for page in PAGES:
+        page.write_text(with_generated(page.read_text(), stacks))
 
 
 def with_generated(text: str, stacks: Stacks) -> str:
     """`text` with its generated parts as the templates say."""
     roles = {name: role for name, role in stacks.roles().items() if not name.startswith("Custom")}
-    parts = {"roles": _roles(roles), "stolen": _stolen(roles[FUNCTION])}
+    parts = {"roles": _roles(roles), "stolen": _stolen(roles[FUNCTION]), "diagram": mermaid(stacks)}
     for name, part in parts.items():
         begin, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->"
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}{part}{end}", text, flags=re.S)  # noqa: B023

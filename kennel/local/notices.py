@@ -56,6 +56,7 @@ class Notices:
             action=action,
             resource_arn=resource,
             region=REGION,
+            secure_transport=True,
             service_context=context,
         )
         allowed: bool = evaluate_resource_policy(policy, request, service=principal).decision == "Allow"

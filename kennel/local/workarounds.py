@@ -6,6 +6,7 @@ tests/local/test_workarounds.py shows each fault without its function, and so fa
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 Properties = dict[str, Any]
@@ -20,6 +21,7 @@ def apply() -> None:
     bucket_encryption_does_not_reach_the_bucket()
     the_boundary_does_not_reach_the_role()
     log_stream_actions_are_authorized_on_the_bare_group()
+    the_namespace_of_a_metric_is_no_condition_key()
 
 
 def loopback_is_secure(application: Application) -> Application:
@@ -116,6 +118,28 @@ def log_stream_actions_are_authorized_on_the_bare_group() -> None:
         return arn
 
     iam_actions.extract_resource_arn = extract
+
+
+def the_namespace_of_a_metric_is_no_condition_key() -> None:
+    """ministack 1.5.33: PutMetricData has no cloudwatch:namespace: who may write to one may write to none."""
+    from ministack.core import iam_actions
+
+    upstream = iam_actions.request_tag_context
+
+    def context(service: str, action: str, body: bytes, *rest: Any) -> Any:
+        found = upstream(service, action, body, *rest)
+        if action == "cloudwatch:PutMetricData":
+            return {**found, "cloudwatch:namespace": _namespace(body)}
+        return found
+
+    iam_actions.request_tag_context = context
+
+
+def _namespace(body: bytes) -> str | None:
+    """Of a call as JSON or as a form."""
+    document = json.loads(body) if body.startswith(b"{") else dict(parse_qsl(body.decode()))
+    namespace = document.get("Namespace")
+    return None if namespace is None else str(namespace)
 
 
 def _after_create_and_update(resource_type: str, mend: Callable[[str, Properties], None]) -> None:

@@ -1,8 +1,10 @@
-"""What docs/security.md says of the roles is what the templates say."""
+"""What the docs say of roles and architecture is what the templates say."""
 
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 from invariants import Templates
 from kennel.roles import Stacks
@@ -19,10 +21,11 @@ def generator() -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize("page", ["architecture.md", "security.md"])
 def test_given_the_templates_when_the_docs_are_generated_then_they_are_as_they_stand(
-    matrix: dict[str, Templates],
+    page: str, matrix: dict[str, Templates]
 ) -> None:
-    text = Path(REPOSITORY / "docs" / "security.md").read_text()
+    text = Path(REPOSITORY / "docs" / page).read_text()
     assert generator().with_generated(text, Stacks(matrix["dev"], "dev", "us-east-1")) == text
 
 
@@ -34,3 +37,15 @@ def test_given_another_grant_when_the_docs_are_generated_then_they_change(matrix
     roles["JobRole"].policies["more"] = {"Version": "2012-10-17", "Statement": [statement]}
     stacks.roles = lambda: roles  # type: ignore[method-assign]
     assert "DeleteObject" in generator().with_generated(text, stacks)
+
+
+def test_given_another_grant_when_the_diagram_is_drawn_then_it_has_another_arrow(matrix: dict[str, Templates]) -> None:
+    text = Path(REPOSITORY / "docs" / "architecture.md").read_text()
+    assert "JobRole -->|reads| Datasets" in text
+    stacks = Stacks(matrix["dev"], "dev", "us-east-1")
+    roles = stacks.roles()
+    bucket, _ = stacks.buckets()["StorageDatasets"]
+    statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{bucket}/datasets/*"}
+    roles["JobRole"].policies["more"] = {"Version": "2012-10-17", "Statement": [statement]}
+    stacks.roles = lambda: roles  # type: ignore[method-assign]
+    assert "JobRole -->|reads, writes| Datasets" in generator().with_generated(text, stacks)

@@ -578,10 +578,10 @@ def test_given_a_bucket_that_was_kept_when_it_is_not_any_more_then_it_is_among_w
 
 # By hand, from the price table's own figures of 2026-11-24 and 730 hours a month.
 HAND_WORKED = {
-    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; fourteen alarms, one of them on two metrics, and two
+    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; sixteen alarms, one of them on two metrics, and two
     # policies' two alarms, 0.10 each; a composite alarm 0.50; a dashboard 3.00; one environment of 0.5 GiB for
     # 2,628,000 s at 0.0000033334.
-    "base": 1.00 + 2.80 + 83.95 + 1.90 + 0.50 + 3.00 + 4.3800876,
+    "base": 1.00 + 2.80 + 83.95 + 2.10 + 0.50 + 3.00 + 4.3800876,
     "larger_instance": 730 * 0.204 - 730 * 0.115,
     "more_instances": 2 * 730 * 0.115,
     "more_memory": 4.3800876,

@@ -35,6 +35,7 @@ ORDER = [
     "night_stop",
     "deploys",
     "usage",
+    "shown",
     "destroy",
 ]
 

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from environment import Environment
+from kennel.local.settings import ACCOUNT
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,17 @@ def everything(deployed: Environment) -> Iterator[str]:
         for profile in deployed.client("iam").list_instance_profiles()["InstanceProfiles"]
     )
     yield from (function["FunctionName"] for function in deployed.client("lambda").list_functions()["Functions"])
-    yield from (alarm["AlarmName"] for alarm in deployed.client("cloudwatch").describe_alarms()["MetricAlarms"])
+    cloudwatch, types = deployed.client("cloudwatch"), ["MetricAlarm", "CompositeAlarm"]
+    for kind, alarms in cloudwatch.describe_alarms(AlarmTypes=types, MaxRecords=100).items():
+        yield from (alarm["AlarmName"] for alarm in alarms if kind.endswith("Alarms"))
+    yield from (item["DashboardName"] for item in cloudwatch.list_dashboards()["DashboardEntries"])
+    yield from (topic["TopicArn"] for topic in deployed.client("sns").list_topics()["Topics"])
+    yield from (rule["Name"] for rule in deployed.client("events").list_rules()["Rules"])
+    yield from (
+        item["BudgetName"] for item in deployed.client("budgets").describe_budgets(AccountId=ACCOUNT).get("Budgets", [])
+    )
+    yield from (item["name"] for item in logs.describe_query_definitions()["queryDefinitions"])
+    yield from (item["policyName"] for item in logs.describe_resource_policies()["resourcePolicies"])
     yield from (group["logGroupName"] for group in logs.describe_log_groups()["logGroups"])
     yield from (item["Name"] for item in deployed.client("ssm").describe_parameters()["Parameters"])
     yield from (item["Name"] for item in deployed.client("scheduler").list_schedules()["Schedules"])
@@ -43,7 +54,7 @@ def everything(deployed: Environment) -> Iterator[str]:
 
 def of_stage(deployed: Environment, stage: str) -> set[str]:
     # But for the functions by which tests borrow a role, named after it.
-    pattern = rf"(?<!probe-)(?<!as-)kennel[-/]{stage}[-/]"
+    pattern = rf"(?<!probe-)(?<!as-)kennel[-/]{stage}([-/]|$)"
     return {name for name in everything(deployed) if re.search(pattern, name, re.IGNORECASE)}
 
 

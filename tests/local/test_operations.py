@@ -14,10 +14,12 @@ import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from PIL import Image
 
 from drawing import encode
 from environment import Environment
-from kennel.local.settings import ACCOUNT, REGION
+from kennel.local.authorization import FILE
+from kennel.local.settings import ACCOUNT, REGION, state_dir
 
 pytestmark = pytest.mark.slow
 
@@ -292,7 +294,7 @@ def test_given_pictures_of_noise_when_the_answers_are_compared_then_both_drift_a
 def noisy(seed: int) -> bytes:
     """A picture of noise, which is of no class."""
     values = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    return encode(values, "JPEG")
+    return encode(Image.fromarray(values), "JPEG")
 
 
 def test_given_an_instance_that_hangs_when_it_is_on_for_longer_than_a_run_may_take_then_its_alarm_tells(
@@ -314,6 +316,21 @@ def test_given_limits_that_are_kept_again_when_deployed_then_their_alarms_are_ov
         AccountId=ACCOUNT, BudgetName="Kennel-dev"
     )["Notifications"]
     assert [item["NotificationState"] for item in notifications] == ["OK", "OK", "OK"]
+
+
+def test_given_the_topics_policy_and_the_keys_when_an_alarm_tells_then_both_were_asked(
+    deployed: Environment, pager: Mailbox
+) -> None:
+    lines = (json.loads(line) for line in (state_dir() / FILE).read_text().splitlines())
+    asked = {
+        (line["principal"].partition(".")[0], line["action"], line["outcome"])
+        for line in lines
+        if line["principal"] in ("cloudwatch.amazonaws.com", "budgets.amazonaws.com")
+    }
+    calls = ("sns:Publish", "kms:GenerateDataKey", "kms:Decrypt")
+    assert {item for item in asked if item[2] == "allowed"} == {
+        (service, call, "allowed") for service in ("cloudwatch", "budgets") for call in calls
+    }
 
 
 def test_given_the_alarms_of_the_stage_when_all_were_tried_then_none_was_left_out(

@@ -43,7 +43,7 @@ def test_given_a_deployed_stage_when_asked_then_all_is_well(deployed: Environmen
     assert "in service, 1 of 1 instances" in output
     assert "none fires" in output
     assert "active, version" in output
-    assert "97.53 USD a month" in output
+    assert "97.73 USD a month" in output
     assert re.search(r"cost so far +\d+\.\d\d of 150\.00 USD this month, \d+\.\d\d expected", output)
     assert "serving ray:serve-ml" in output
     assert "→" not in output

@@ -216,3 +216,24 @@ POLICY = """
 def test_given_moto_when_a_scaling_policy_is_put_again_then_it_still_gets_another_arn() -> None:
     # Once this fails, kennel/local/scaling.py need not keep it.
     assert in_ministack(POLICY) == "False"
+
+
+NAMESPACE = """
+    from ministack.core import iam_actions
+    {apply}
+    body = {body}
+    context = iam_actions.request_tag_context("monitoring", "cloudwatch:PutMetricData", body, {{}})
+    print(context.get("cloudwatch:namespace"))
+"""
+BODIES = (b'{"Namespace": "Kennel/dev"}', b"Action=PutMetricData&Namespace=Kennel%2Fdev")
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["json", "form"])
+def test_given_ministack_when_a_metric_is_put_then_its_namespace_is_still_no_condition_key(body: bytes) -> None:
+    assert in_ministack(NAMESPACE.format(apply="", body=body)) == "None"
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["json", "form"])
+def test_given_the_workaround_when_a_metric_is_put_then_its_namespace_is_one(body: bytes) -> None:
+    apply = "from kennel.local import workarounds; workarounds.the_namespace_of_a_metric_is_no_condition_key()"
+    assert in_ministack(NAMESPACE.format(apply=apply, body=body)) == "Kennel/dev"

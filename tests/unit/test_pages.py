@@ -7,11 +7,9 @@ import pytest
 import typer
 
 from kennel.cli import app
+from pages import PAGES, REPOSITORY, lines
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 COMMANDS = typer.main.get_command(app)
 
 
@@ -39,13 +37,11 @@ def unknown(text: str) -> list[str]:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     commands = set(getattr(COMMANDS, "commands", {}))
     found = []
-    for block, inline in CODE.findall(text):
-        for line in (block or inline).splitlines():
-            for words in re.split(r"\s*[;·|,]\s+|\s+&&\s+|\s#", line):
-                if match := re.match(r"make ((?:[a-z-]+ ?)+)", words):
-                    found += [f"make {name}" for name in match[1].split() if name not in targets]
-                if (match := re.match(r"(?:\S*/)?kennel ([a-z]+)", words)) and match[1] not in commands:
-                    found.append(f"kennel {match[1]}")
+    for words in lines(text):
+        if match := re.match(r"make ((?:[a-z-]+ ?)+)", words):
+            found += [f"make {name}" for name in match[1].split() if name not in targets]
+        if (match := re.match(r"(?:\S*/)?kennel ([a-z]+)", words)) and match[1] not in commands:
+            found.append(f"kennel {match[1]}")
     return found
 
 
