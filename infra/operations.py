@@ -41,7 +41,7 @@ class OperationsStack(Stack):
         watched = Watched(
             FunctionAlarms(self, "Function", stage=stage, alarms=alarms, function=function),
             EndpointAlarms(self, "Endpoint", stage=stage, alarms=alarms, endpoint=name),
-            TrainingAlarms(self, "Training", stage=stage, alarms=alarms, storage=storage),
+            TrainingAlarms(self, "Training", stage=stage, alarms=alarms),
             self._drift(stage, storage, alarms, name) if stage.endpoint.capture_percent else None,
         )
         meaning = "callers get errors, wait too long or are turned away"

@@ -136,10 +136,10 @@ def _function(deployment: Deployment) -> Iterator[Finding]:
     name = deployment.output("Api", "FunctionName")
     function = deployment.client("lambda").get_function_configuration(FunctionName=name, Qualifier="live")
     if function.get("State", "Active") == "Active":
-        yield Finding(f"function {name}", f"active, version {function['Version']}, {function['Runtime']}")
+        yield Finding("function", f"{name}: active, version {function['Version']}, {function['Runtime']}")
     else:
         yield Finding(
-            f"function {name}", f"{function['State']}: {function.get('StateReason', '')}", "ask again in a minute"
+            "function", f"{name}: {function['State']}, {function.get('StateReason', '')}", "ask again in a minute"
         )
 
 

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack, TimeZone
+from aws_cdk import Aws, Duration, Stack, TimeZone
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.endpoint import Endpoint
 from infra.constructs.policies import allow, allow_objects
-from infra.constructs.retention import RETENTION
+from infra.constructs.retention import log_group
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import INBOX_PREFIX, Storage
 
@@ -30,16 +29,9 @@ class ClassifierFunction(Construct):
         super().__init__(scope, construct_id)
         settings = stage.function
 
-        log_group = logs.LogGroup(
-            self,
-            "Log",
-            log_group_name=f"/kennel/{stage.name}/classifier",
-            retention=RETENTION[stage.log_retention_days],
-            removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
-        )
-        acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+        group = log_group(self, "Log", stage=stage, part="classifier")
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
+        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
         allow(
             self.role,
             ["sagemaker:InvokeEndpoint"],
@@ -63,7 +55,7 @@ class ClassifierFunction(Construct):
             memory_size=settings.memory_mib,
             timeout=Duration.seconds(settings.timeout_s),
             reserved_concurrent_executions=settings.reserved_concurrency,
-            log_group=log_group,
+            log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
             tracing=lambda_.Tracing.ACTIVE,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if settings.snap_start else None,

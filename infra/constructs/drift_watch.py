@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.config import VARIANT, Stage
 from infra.constructs.alarms import Alarms, Message, Severity
 from infra.constructs.policies import allow, allow_listing, allow_objects
-from infra.constructs.retention import RETENTION
+from infra.constructs.retention import log_group
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, Storage
 
@@ -30,16 +29,9 @@ class DriftWatch(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         captures = f"{CAPTURES_PREFIX}{endpoint}/{VARIANT}/"
-        log_group = logs.LogGroup(
-            self,
-            "Log",
-            log_group_name=f"/kennel/{stage.name}/drift",
-            retention=RETENTION[stage.log_retention_days],
-            removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
-        )
-        acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+        group = log_group(self, "Log", stage=stage, part="drift")
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
+        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
         allow_listing(self.role, storage.models, captures)
         allow_objects(self.role, storage.models, captures, PACKAGES_PREFIX)
         parameter = Stack.of(self).format_arn(service="ssm", resource=f"parameter{stage.model_parameter}")
@@ -63,7 +55,7 @@ class DriftWatch(Construct):
             memory_size=256,
             timeout=Duration.minutes(5),
             reserved_concurrent_executions=1,
-            log_group=log_group,
+            log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
             environment={
                 "STAGE": stage.name,

@@ -6,7 +6,6 @@ from aws_cdk import Aws, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.config import Stage
@@ -20,7 +19,7 @@ from infra.constructs.policies import (
     allow_writing,
     role_policies_of,
 )
-from infra.constructs.retention import RETENTION
+from infra.constructs.retention import log_group
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
 
@@ -46,16 +45,7 @@ class Ec2Training(Construct):
         group_name = stage.ec2_group
         run_parameter = f"/kennel/{stage.name}/ec2-run"
 
-        self.log_group = logs.LogGroup(
-            self,
-            "Log",
-            log_group_name=f"/kennel/{stage.name}/ec2-training",
-            retention=RETENTION[stage.log_retention_days],
-            removal_policy=storage.removal_policy,
-        )
-        acknowledge(
-            self.log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"}
-        )
+        self.log_group = log_group(self, "Log", stage=stage, part="ec2-training")
         self.role = iam.Role(
             self,
             "Role",

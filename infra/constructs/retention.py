@@ -1,6 +1,11 @@
-"""How long logs are kept, as CDK names it."""
+"""A stage's own log groups: one name, one retention for all."""
 
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.config import Stage
+from infra.constructs.rules import acknowledge
 
 RETENTION = {
     1: logs.RetentionDays.ONE_DAY,
@@ -14,3 +19,16 @@ RETENTION = {
     731: logs.RetentionDays.TWO_YEARS,
     3653: logs.RetentionDays.TEN_YEARS,
 }
+
+
+def log_group(scope: Construct, construct_id: str, *, stage: Stage, part: str) -> logs.LogGroup:
+    """The log group `/kennel/STAGE/PART`, which a stage that keeps its data keeps, too."""
+    group = logs.LogGroup(
+        scope,
+        construct_id,
+        log_group_name=f"/kennel/{stage.name}/{part}",
+        retention=RETENTION[stage.log_retention_days],
+        removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
+    )
+    acknowledge(group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+    return group

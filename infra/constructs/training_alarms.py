@@ -9,9 +9,7 @@ from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.retention import RETENTION
-from infra.constructs.rules import acknowledge
-from infra.constructs.storage import Storage
+from infra.constructs.retention import log_group
 
 FAILED = "FailedJobs"
 # The last line that the instance of a failed run writes: training/ec2_user_data.sh.
@@ -24,10 +22,10 @@ MOST_HOURS = 168
 class TrainingAlarms(Construct):
     """SageMaker's failed jobs, kept as events in a log; the failed runs of EC2; and the group that is not empty."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms, storage: Storage) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms) -> None:
         super().__init__(scope, construct_id)
         self._stage = stage
-        self.log_group = self._log_of_failed_jobs(storage)
+        self.log_group = self._log_of_failed_jobs()
         self._count("Jobs", self.log_group, logs.FilterPattern.all_events())
         runs = logs.LogGroup.from_log_group_name(self, "Runs", f"/kennel/{stage.name}/ec2-training")
         self._count("Ec2", runs, logs.FilterPattern.all_terms(*RUN_FAILED))
@@ -63,16 +61,9 @@ class TrainingAlarms(Construct):
         )
         self.alarms = [failed, left_on]
 
-    def _log_of_failed_jobs(self, storage: Storage) -> logs.LogGroup:
+    def _log_of_failed_jobs(self) -> logs.LogGroup:
         stack, name = Stack.of(self), f"{self._stage.prefix}-failed-jobs"
-        log_group = logs.LogGroup(
-            self,
-            "Log",
-            log_group_name=f"/kennel/{self._stage.name}/failed-jobs",
-            retention=RETENTION[self._stage.log_retention_days],
-            removal_policy=storage.removal_policy,
-        )
-        acknowledge(log_group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+        group = log_group(self, "Log", stage=self._stage, part="failed-jobs")
         rule = stack.format_arn(service="events", resource="rule", resource_name=name)
         writers = [iam.ServicePrincipal(f"{service}.amazonaws.com") for service in ("events", "delivery.logs")]
         logs.ResourcePolicy(
@@ -81,12 +72,12 @@ class TrainingAlarms(Construct):
             resource_policy_name=name,
             policy_statements=[
                 iam.PolicyStatement(
-                    principals=writers, actions=["logs:CreateLogStream"], resources=[log_group.log_group_arn]
+                    principals=writers, actions=["logs:CreateLogStream"], resources=[group.log_group_arn]
                 ),
                 iam.PolicyStatement(
                     principals=writers,
                     actions=["logs:PutLogEvents"],
-                    resources=[log_group.log_group_arn],
+                    resources=[group.log_group_arn],
                     conditions={"ArnEquals": {"aws:SourceArn": rule}},
                 ),
             ],
@@ -112,13 +103,13 @@ class TrainingAlarms(Construct):
                     arn=stack.format_arn(
                         service="logs",
                         resource="log-group",
-                        resource_name=log_group.log_group_name,
+                        resource_name=group.log_group_name,
                         arn_format=ArnFormat.COLON_RESOURCE_NAME,
                     ),
                 )
             ],
         )
-        return log_group
+        return group
 
     def _count(self, construct_id: str, log_group: logs.ILogGroup, pattern: logs.IFilterPattern) -> None:
         logs.MetricFilter(

@@ -15,6 +15,7 @@ from typing import Any
 from kennel.cdk import cdk
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
+from kennel.review.redaction import redacted
 
 Template = dict[str, Any]
 
@@ -174,6 +175,9 @@ def _synthesized(revision: str, stage: str, folder: Path) -> Side:
             log=SYNTH_LOG,
             cwd=tree,
         )
+    except KennelError as error:
+        # What a revision prints goes into the log of a workflow.
+        raise KennelError(redacted(str(error))) from None
     finally:
         _git("worktree", "remove", "--force", str(tree))
     return read(output, f"{revision} ({commit[:7]})" if revision != commit else commit[:7])

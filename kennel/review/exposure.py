@@ -43,6 +43,10 @@ def _of(kind: str, properties: dict[str, Any]) -> Iterator[str]:
     if kind == "AWS::Lambda::Url" and properties.get("AuthType") != "AWS_IAM":
         known = isinstance(properties.get("AuthType"), str)
         yield "answers everyone, without a signature" if known else "may answer everyone: its AuthType is not known yet"
+    if kind == "AWS::Lambda::Url":
+        cors = properties.get("Cors")
+        if "*" in listed((cors if isinstance(cors, dict) else {}).get("AllowOrigins", [])):
+            yield "may be called by scripts of every page on the internet (CORS)"
     if kind == "AWS::Lambda::Permission" and properties.get("Principal") == "*":
         yield "lets everyone call the function"
     if kind == "AWS::S3::Bucket":

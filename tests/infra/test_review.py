@@ -343,6 +343,10 @@ def gateway(at: Editor) -> None:
     at.add("Training", "Nat", "AWS::EC2::NatGateway", {"SubnetId": "subnet-1", "AllocationId": "eipalloc-1"})
 
 
+def scripts_let_in(at: Editor) -> None:
+    at.properties("Api", "Url/Url")["Cors"] = {"AllowOrigins": ["*"], "AllowMethods": ["POST"]}
+
+
 def url_opened(at: Editor) -> None:
     at.properties("Api", "Url/Url")["AuthType"] = "NONE"
     for place in ("Url/InvokeUrl", "Url/InvokeViaUrl"):
@@ -484,6 +488,11 @@ CASES = {
     "more memory": Case(more_memory, {"Cost": ("a month at rest** |", "**+4.38**")}, ("Access", "Lost or replaced")),
     "a type without a price": Case(unknown_type, {"Cost": ("so not counted", "ml.p9.48xlarge")}),
     "a NAT gateway": Case(gateway, {"Cost": ("Nat, a month | 0.00 | 32.85 | +32.85",)}, ("Lost or replaced",)),
+    "a URL for the scripts of every page": Case(
+        scripts_let_in,
+        {"On the internet": ("may be called by scripts of every page on the internet (CORS)",)},
+        refused=("widen",),
+    ),
     "a URL for everyone": Case(
         url_opened,
         {"On the internet": ("**now**: Api: **Url/Url** answers everyone", "lets everyone call the function")},
@@ -701,6 +710,18 @@ def test_given_what_is_no_side_when_read_then_the_error_says_what_to_give(tmp_pa
         pass
     with pytest.raises(KennelError, match="a side is empty"), assemblies.side("", "dev"):
         pass
+
+
+def test_given_a_revision_that_cannot_be_synthesized_when_it_prints_a_secret_then_the_error_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*arguments: str, **rest: object) -> None:
+        raise KennelError(f"`cdk synth` failed:\nKeyError: {ACCESS_KEY}")
+
+    monkeypatch.setattr(assemblies, "cdk", fails)
+    with pytest.raises(KennelError, match="failed") as refused, assemblies.side("HEAD", "dev"):
+        pass
+    assert ACCESS_KEY not in str(refused.value)
 
 
 def test_given_templates_of_another_stage_when_reviewed_then_it_says_which_stage_to_give(base: Path) -> None:
