@@ -214,3 +214,16 @@ def test_given_a_command_that_another_test_runs_when_looked_for_then_it_is_there
     how = SHOWN[command]
     assert isinstance(how, There)
     assert how.words in (REPOSITORY / how.file).read_text()
+
+
+@pytest.mark.parametrize("command", [command for command, how in SHOWN.items() if how == MEASURED])
+def test_given_a_measurement_that_is_made_by_hand_when_asked_then_its_program_starts_and_says_what_it_does(
+    deployed: Environment, command: str
+) -> None:
+    recipe = deployed.run(*command.split(), "--dry-run", f"VENV={sys.prefix}", "DATA=folder").stdout
+    (program,) = re.findall(r"python ((?:bench|tests/fuzz)/\w+\.py)", recipe)
+    if program.startswith("bench/"):
+        told = deployed.run(sys.executable, program, "--help").stdout
+        assert "usage: " in told
+    else:
+        assert (REPOSITORY / program).is_file()  # its library is installed by the target alone
