@@ -1,5 +1,6 @@
 """Every command that the pages show is run: here, as it stands there, or in the test that is named."""
 
+import re
 import socket
 import sys
 from dataclasses import dataclass
