@@ -73,7 +73,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel logs job --since 1d": Here("Training"),
     "kennel prices show": Here("ml.m5.large"),
     "kennel report": Here("top-1"),
-    "kennel report [RUN]": There("tests/local/test_jobs.py", '"kennel", "report", run'),
+    "kennel report [RUN]": There("tests/local/test_tuning.py", '"kennel", "report", run'),
     "kennel plan step --high 20": Here(),
     "kennel plan step --low 1 --high 20 --requests-per-s 12": Here(),
     "kennel plan step --requests-per-s 12": Here(),
@@ -111,7 +111,9 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel train FOLDER --promote": Here("Promoted"),
     "kennel train DATASET --promote": There("tests/local/test_jobs.py", '"kennel", "train"'),
     "kennel train [--mode finetune] [--spot] [--on ec2]": There("tests/local/test_ec2.py", '"--on", "ec2", "--mode"'),
-    "kennel train --mode finetune [--spot] [--instances 2]": There("tests/local/test_finetuning.py", '"--spot"'),
+    "kennel train --mode finetune [--spot] [--instances 2]": There(
+        "tests/local/test_tuning.py", '"--instances", "2", "--spot"'
+    ),
     "kennel train --on ec2": There("tests/local/test_ec2.py", '"--on", "ec2"'),
     "kennel tune": There("tests/local/test_tuning.py", '"kennel", "tune", dataset, "--trials"'),
     "kennel tune --engine sagemaker": There("tests/local/test_tuning.py", '"--engine", "sagemaker"'),
