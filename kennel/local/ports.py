@@ -1,17 +1,26 @@
 """Ports on loopback, and who answers there."""
 
+import random
 import socket
 import urllib.error
 import urllib.request
+from contextlib import suppress
+
+from kennel.errors import KennelError
 
 LOOPBACK = "127.0.0.1"
+# Below those that the kernel gives to outgoing connections: one of these could have the port before the server does,
+# which loads its libraries for seconds first.
+SERVERS = range(20_000, 32_768)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that no connection is given meanwhile."""
+    for port in random.sample(SERVERS, len(SERVERS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
+    raise KennelError(f"No port from {SERVERS[0]} to {SERVERS[-1]} is free on the loopback interface.")
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
