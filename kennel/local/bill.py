@@ -64,14 +64,14 @@ class Bill:
             self._notify(budget, entry, {"ACTUAL": spent, "FORECASTED": forecast})
 
     def _notify(self, budget: dict[str, Any], entry: dict[str, Any], usd: dict[str, float]) -> None:
-        """Tells the subscribers of a threshold once, when it is crossed."""
+        """Tells the subscribers of a threshold once when it is crossed, and again when the budget is another."""
         notification = entry["notification"]
         kind, percent = notification["NotificationType"], float(notification["Threshold"])
         limit = float(budget["BudgetLimit"]["Amount"]) * percent / 100
         state = "ALARM" if usd[kind] > limit else "OK"
-        crossed = state == "ALARM" and notification["NotificationState"] != "ALARM"
         notification["NotificationState"] = state
-        if not crossed:
+        told, entry["told"] = entry.get("told"), limit if state == "ALARM" else None
+        if entry["told"] in (None, told):
             return
         message = (
             f"AWS Budget Notification\n\nBudget Name: {budget['BudgetName']}\nBudget Type: Cost\n"
