@@ -22,6 +22,7 @@ def apply() -> None:
     the_boundary_does_not_reach_the_role()
     log_stream_actions_are_authorized_on_the_bare_group()
     the_namespace_of_a_metric_is_no_condition_key()
+    the_key_does_not_reach_the_topic()
 
 
 def loopback_is_secure(application: Application) -> Application:
@@ -140,6 +141,19 @@ def _namespace(body: bytes) -> str | None:
     document = json.loads(body) if body.startswith(b"{") else dict(parse_qsl(body.decode()))
     namespace = document.get("Namespace")
     return None if namespace is None else str(namespace)
+
+
+def the_key_does_not_reach_the_topic() -> None:
+    """ministack 1.5.33: CloudFormation drops a topic's KmsMasterKeyId, so that nobody asks whether it may be used."""
+    from ministack.services import sns
+
+    def encrypt(arn: str, properties: Properties) -> None:
+        attributes = sns._topics[arn]["attributes"]
+        attributes.pop("KmsMasterKeyId", None)
+        if key := properties.get("KmsMasterKeyId"):
+            attributes["KmsMasterKeyId"] = key
+
+    _after_create_and_update("AWS::SNS::Topic", encrypt)
 
 
 def _after_create_and_update(resource_type: str, mend: Callable[[str, Properties], None]) -> None:

@@ -237,3 +237,22 @@ def test_given_ministack_when_a_metric_is_put_then_its_namespace_is_still_no_con
 def test_given_the_workaround_when_a_metric_is_put_then_its_namespace_is_one(body: bytes) -> None:
     apply = "from kennel.local import workarounds; workarounds.the_namespace_of_a_metric_is_no_condition_key()"
     assert in_ministack(NAMESPACE.format(apply=apply, body=body)) == "Kennel/dev"
+
+
+TOPIC_KEY = """
+    from ministack.services import sns
+    from ministack.services.cloudformation import provisioners
+    {apply}
+    create = provisioners._RESOURCE_HANDLERS["AWS::SNS::Topic"]["create"]
+    arn, _ = create("T", {{"TopicName": "t", "KmsMasterKeyId": "key"}}, "stack")
+    print(sns._topics[arn]["attributes"].get("KmsMasterKeyId"))
+"""
+
+
+def test_given_ministack_when_a_template_encrypts_a_topic_then_the_key_is_still_dropped() -> None:
+    assert in_ministack(TOPIC_KEY.format(apply="")) == "None"
+
+
+def test_given_the_workaround_when_a_template_encrypts_a_topic_then_it_has_the_key() -> None:
+    apply = "from kennel.local import workarounds; workarounds.the_key_does_not_reach_the_topic()"
+    assert in_ministack(TOPIC_KEY.format(apply=apply)) == "key"
