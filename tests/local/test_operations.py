@@ -276,8 +276,8 @@ def test_given_pictures_that_the_model_is_unsure_of_when_the_answers_are_compare
         prediction = json.load(answer["Body"])["predictions"][0]
         return prediction["label"], prediction["probability"]
 
-    before = compared()
-    by_doubt = sorted((first(picture)[1], number) for number, picture in enumerate(noise := strange()))
+    before, noise = compared(), strange()
+    by_doubt = sorted((first(picture)[1], number) for number, picture in enumerate(noise))
     label = first(noise[by_doubt[0][1]])[0]
     # One class alone, and of its pictures those that the model is least sure of.
     asked = [noise[number] for _, number in by_doubt if first(noise[number])[0] == label][:3]
