@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,15 @@ def side(given: str, stage: str) -> Iterator[Side]:
         yield _deployed(Deployment(stage))
     elif Path(given).is_dir():
         found = read(Path(given), given)
-        prefix = f"Kennel-{stage}-"
-        if others := [name for name in found.templates if not name.startswith(prefix)]:
-            raise KennelError(f"{given} has {', '.join(others)}, and the stage is {stage}: give its --stage.")
-        yield found
+        # CDK leaves in its folder what was synthesized before, of other stages as well.
+        of_stage = [name for name in found.templates if name.startswith(f"Kennel-{stage}-")]
+        if not of_stage:
+            raise KennelError(f"{given} has {', '.join(found.templates)}, and the stage is {stage}: give its --stage.")
+        yield replace(
+            found,
+            templates={name: found.templates[name] for name in of_stage},
+            assets={name: found.assets[name] for name in of_stage},
+        )
     else:
         with tempfile.TemporaryDirectory(prefix="kennel-review-") as folder:
             yield _synthesized(given, stage, Path(folder))

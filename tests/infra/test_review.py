@@ -724,6 +724,17 @@ def test_given_a_revision_that_cannot_be_synthesized_when_it_prints_a_secret_the
     assert ACCESS_KEY not in str(refused.value)
 
 
+def test_given_a_folder_with_other_stages_in_it_when_reviewed_then_the_stage_alone_is_compared(
+    base: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(base, mixed)
+    (mixed / "Kennel-prod-Api.template.json").write_text('{"Resources": {}}')
+    with assemblies.side(str(base), "dev") as alone, assemblies.side(str(mixed), "dev") as among:
+        assert among.templates == alone.templates
+        assert set(among.assets) == set(alone.templates)
+
+
 def test_given_templates_of_another_stage_when_reviewed_then_it_says_which_stage_to_give(base: Path) -> None:
     with pytest.raises(KennelError, match="give its --stage"), assemblies.side(str(base), "prod"):
         pass
