@@ -122,14 +122,15 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make deploy": Here("none fires"),
     "kennel predict PICTURE…": Here("0."),
     "kennel predict --url": There("tests/local/test_identity.py", "url"),
+    "cdk destroy Kennel-dev-Operations Kennel-dev-Api Kennel-dev-Serving": Here("destroyed", more="--force"),
     "kennel promote --previous": Here(),
     "kennel compare --low 3 --high 20 --minutes 2 --period 5": There("tests/local/test_scaling.py", '"compare", *load'),
     "kennel compare step --low 1 --high 300 --minutes 90": There("tests/local/test_scaling.py", '"compare", *load'),
+    # It brings back what was destroyed.
     "make release smoke status": Here("answers: "),
     "make delivery REPOSITORY=owner/name": Here("DeployRoleArn"),
     # --- the end ---
     "make destroy": Here("give --yes", status=2),
-    "cdk destroy Kennel-dev-Operations Kennel-dev-Api Kennel-dev-Serving": Here("destroyed", more="--force"),
     # --- by hand ---
     "make test": There(".ci/run", "make test"),
     "make lint": There("Makefile", "test: setup"),
