@@ -47,9 +47,16 @@ def main() -> None:
 def with_generated(text: str, stacks: Stacks) -> str:
     """`text` with its generated parts as the templates say."""
     roles = {name: role for name, role in stacks.roles().items() if not name.startswith("Custom")}
-    parts = {"roles": _roles(roles), "stolen": _stolen(roles[FUNCTION]), "diagram": mermaid(stacks)}
-    for name, part in parts.items():
+    parts = {
+        "roles": lambda: _roles(roles),
+        "stolen": lambda: _stolen(roles[FUNCTION]),
+        "diagram": lambda: mermaid(stacks),
+    }
+    for name, write in parts.items():
         begin, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->"
+        if begin not in text:
+            continue
+        part = write()
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}{part}{end}", text, flags=re.S)  # noqa: B023
     return text
 

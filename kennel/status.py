@@ -47,9 +47,10 @@ def check(deployment: Deployment) -> list[Finding]:
     found: list[Finding] = []
     for logical, name in sorted(serving["AWS::SageMaker::Endpoint"].items()):
         found += _endpoint(client, name, _config_of(logical, serving))
-    found += _model(deployment, serving)
+    container = _container(deployment, serving)
+    found += _model(deployment, container)
     found += _function(deployment)
-    found.append(_versions(deployment, serving))
+    found.append(_versions(deployment, container))
     found += _alarms(deployment, serving, operations)
     found.append(_cost_at_rest(deployment))
     found.append(_cost_so_far(deployment))
@@ -96,10 +97,15 @@ def _endpoint(client: Any, name: str, config: str) -> Iterator[Finding]:
         )
 
 
-def _model(deployment: Deployment, resources: dict[str, dict[str, str]]) -> Iterator[Finding]:
+def _container(deployment: Deployment, resources: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """The container of the model that the stack made, as SageMaker has it."""
     (name,) = resources["AWS::SageMaker::Model"].values()
     model = deployment.client("sagemaker").describe_model(ModelName=name.rpartition("/")[2])
-    container = model["PrimaryContainer"]
+    container: dict[str, Any] = model["PrimaryContainer"]
+    return container
+
+
+def _model(deployment: Deployment, container: dict[str, Any]) -> Iterator[Finding]:
     served = container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"]
     promoted = promotion.promoted(deployment)
     if served == promoted:
@@ -143,10 +149,8 @@ def _function(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def _versions(deployment: Deployment, resources: dict[str, dict[str, str]]) -> Finding:
-    (name,) = resources["AWS::SageMaker::Model"].values()
-    model = deployment.client("sagemaker").describe_model(ModelName=name.rpartition("/")[2])
-    images = (model["PrimaryContainer"]["Image"], deployment.output("Training", "TrainingImage"))
+def _versions(deployment: Deployment, container: dict[str, Any]) -> Finding:
+    images = (container["Image"], deployment.output("Training", "TrainingImage"))
     serving, training = (image.partition("/")[2] for image in images)
     return Finding("versions", f"serving {serving}, training {training}")
 

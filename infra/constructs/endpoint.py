@@ -17,6 +17,24 @@ from infra.constructs.storage import CAPTURES_PREFIX, Storage
 INSTANCE_STORE = ("c5d", "c6id", "g4dn", "g5", "g6", "inf", "m5d", "m6id", "p3dn", "p4d", "p5", "r5d", "trn")
 
 
+# Where SageMaker counts an endpoint's answers, and what its instances use.
+INVOCATIONS = "AWS/SageMaker"
+INSTANCES = "/aws/sagemaker/Endpoints"
+
+
+def endpoint_metric(
+    namespace: str, name: str, statistic: str, *, endpoint: str, period_s: int = 60
+) -> cloudwatch.Metric:
+    """A metric of the endpoint's variant; latencies in microseconds, uses of instances in percent."""
+    return cloudwatch.Metric(
+        namespace=namespace,
+        metric_name=name,
+        dimensions_map={"EndpointName": endpoint, "VariantName": VARIANT},
+        statistic=statistic,
+        period=Duration.seconds(period_s),
+    )
+
+
 class Endpoint(Construct):
     """Alarms, endpoint config and endpoint. The name and the variant are constant, the config's name is generated."""
 
@@ -114,13 +132,7 @@ class Endpoint(Construct):
         )
 
     def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace="AWS/SageMaker",
-            metric_name=name,
-            dimensions_map={"EndpointName": self.name, "VariantName": VARIANT},
-            statistic=statistic,
-            period=Duration.seconds(self._settings.alarm_period_s),
-        )
+        return endpoint_metric(INVOCATIONS, name, statistic, endpoint=self.name, period_s=self._settings.alarm_period_s)
 
     def _rollback_alarms(self, stage: Stage) -> list[cloudwatch.Alarm]:
         alarms, periods = Alarms(stage, AlarmTopic.by_name(self, stage)), self._settings.alarm_datapoints

@@ -1,26 +1,11 @@
 """What says that the endpoint fails or is about to: errors, refusals, slow answers, memory, disks, no instance."""
 
-from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.config import VARIANT, Stage
+from infra.config import Stage
 from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.endpoint import Endpoint
-
-INVOCATIONS = "AWS/SageMaker"
-INSTANCES = "/aws/sagemaker/Endpoints"
-
-
-def endpoint_metric(namespace: str, name: str, statistic: str, *, endpoint: str) -> cloudwatch.Metric:
-    """A metric of the endpoint's variant, by the minute; latencies in microseconds, uses of instances in percent."""
-    return cloudwatch.Metric(
-        namespace=namespace,
-        metric_name=name,
-        dimensions_map={"EndpointName": endpoint, "VariantName": VARIANT},
-        statistic=statistic,
-        period=Duration.minutes(1),
-    )
+from infra.constructs.endpoint import INSTANCES, INVOCATIONS, Endpoint, endpoint_metric
 
 
 class EndpointAlarms(Construct):

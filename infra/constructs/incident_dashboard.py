@@ -8,7 +8,8 @@ from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.drift_watch import DriftWatch
-from infra.constructs.endpoint_alarms import INSTANCES, INVOCATIONS, EndpointAlarms, endpoint_metric
+from infra.constructs.endpoint import INSTANCES, INVOCATIONS, endpoint_metric
+from infra.constructs.endpoint_alarms import EndpointAlarms
 from infra.constructs.function_alarms import FunctionAlarms
 from infra.constructs.training_alarms import TrainingAlarms
 

@@ -111,11 +111,11 @@ class TrainingAlarms(Construct):
         )
         return group
 
-    def _count(self, construct_id: str, log_group: logs.ILogGroup, pattern: logs.IFilterPattern) -> None:
+    def _count(self, construct_id: str, group: logs.ILogGroup, pattern: logs.IFilterPattern) -> None:
         logs.MetricFilter(
             self,
             construct_id,
-            log_group=log_group,
+            log_group=group,
             filter_pattern=pattern,
             metric_namespace=self._stage.metrics,
             metric_name=FAILED,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kennel.errors import KennelError
+from kennel.local.ports import LOOPBACK, free_port
 from kennel.local.settings import DEFAULT_PORT, isolated_environment, real_credentials, speed, state_dir
 
 START_TIMEOUT_S = 60
@@ -56,7 +57,7 @@ def up(port: int | None = None, *, with_parent: bool = False) -> Running:
     if running := status():
         raise KennelError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
     speed()  # refuses what it cannot be before anything is started
-    port = port or _free_port()
+    port = port or _port()
     folder = state_dir()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -144,13 +145,12 @@ def _is_server(pid: int) -> bool:
     return "kennel.local.server" in shown and not shown.strip().startswith("Z")
 
 
-def _free_port() -> int:
-    for port in (DEFAULT_PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return int(probe.getsockname()[1])
-            except OSError:
-                continue
-    raise KennelError("No free port on the loopback interface.")
+def _port() -> int:
+    """The usual one, or another where it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, DEFAULT_PORT))
+        except OSError:
+            return free_port()
+    return DEFAULT_PORT

@@ -6,13 +6,13 @@ In brackets: the control of AWS Security Hub that asks for it, or the rule of AW
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from infra.config import METRIC_DELAY_S
 from infra.constructs.endpoint import INSTANCE_STORE
+from pages import REPOSITORY, anchors
 
-RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks.md"
+RUNBOOKS = REPOSITORY / "docs" / "runbooks.md"
 
 Templates = dict[str, dict[str, Any]]
 Resource = dict[str, Any]
@@ -33,12 +33,6 @@ NO_RESOURCE_LEVEL = {
 ASKED_FOR_PICTURES = "ml.g5.xlarge"
 # Written by CDK for its own custom resources.
 CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
-
-
-def headings(page: Path) -> set[str]:
-    """The anchors of a page: its headings as GitHub writes them."""
-    lines = [line.lstrip("#").strip() for line in page.read_text().splitlines() if line.startswith("#")]
-    return {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 def resources(templates: Templates, kind: str) -> Iterator[tuple[str, Resource]]:
@@ -356,7 +350,7 @@ def a_service_calls_the_function_for_one_resource_only(templates: Templates) -> 
 
 
 def alarms_tell_somebody_how_bad_it_is_and_what_to_do(templates: Templates) -> Iterator[str]:
-    runbooks = headings(RUNBOOKS)
+    runbooks = anchors(RUNBOOKS)
     for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
         for name, alarm in resources(templates, kind):
             if not alarm.get("AlarmActions") or not alarm.get("OKActions"):

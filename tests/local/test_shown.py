@@ -1,7 +1,6 @@
 """Every command that the pages show is run: here, as it stands there, or in the test that is named."""
 
 import re
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from drawing import encode, gradient
 from environment import REPOSITORY, Environment
+from kennel.local.ports import free_port
 from pages import PAGES, commands
 
 pytestmark = pytest.mark.slow
@@ -166,8 +166,6 @@ def places(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> d
             (own / "pictures" / label / f"{number}.jpg").write_bytes(encode(picture, "JPEG"))
     (own / "counts.csv").write_text("time,requests\n" + "".join(f"{60 * n},{60 + n}\n" for n in range(30)))
     answer = deployed.url().call(deployed.picture(), "image/jpeg")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     return {
         "FOLDER": str(own / "pictures"),
         "COPY": str(own / "copy"),
@@ -175,7 +173,7 @@ def places(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> d
         "REQUEST_ID": answer.document["request_id"],
         "counts.csv": str(own / "counts.csv"),
         "old/cdk.out": "cdk.out",
-        "--port N": f"--port {port}",
+        "--port N": f"--port {free_port()}",
         "owner/name": "acme/kennel",
     }
 

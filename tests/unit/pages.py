@@ -1,4 +1,4 @@
-"""What the pages show: the commands in their code, one by one."""
+"""What the pages show: the commands in their code, one by one, and their headings."""
 
 import re
 from collections.abc import Iterator
@@ -23,3 +23,9 @@ def commands(text: str) -> set[str]:
     """The calls of make, kennel and cdk that a page shows, as they stand there."""
     called = (re.sub(r"^\S*/kennel ", "kennel ", line) for line in lines(text))
     return {line for line in called if re.match(r"(make|kennel|cdk) [a-z]", line)}
+
+
+def anchors(page: Path) -> set[str]:
+    """GitHub's names of a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -7,16 +7,10 @@ import pytest
 import typer
 
 from kennel.cli import app
-from pages import PAGES, REPOSITORY, lines
+from pages import PAGES, REPOSITORY, anchors, lines
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMANDS = typer.main.get_command(app)
-
-
-def anchors(page: Path) -> set[str]:
-    """GitHub's names of a page's headings."""
-    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def broken(page: Path, text: str) -> list[str]:
