@@ -9,7 +9,8 @@ from constructs import Construct
 from infra.config import Stage
 from infra.constructs.alarm_topic import AlarmTopic
 from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.drift_watch import DriftWatch
+from infra.constructs.drift_alarms import DriftAlarms
+from infra.constructs.drift_watch import EVERY, DriftWatch
 from infra.constructs.endpoint import Endpoint
 from infra.constructs.endpoint_alarms import EndpointAlarms
 from infra.constructs.function_alarms import FunctionAlarms
@@ -53,7 +54,7 @@ class OperationsStack(Stack):
         CfnOutput(self, "AlarmTopicArn", value=topic.topic_arn)
         CfnOutput(self, "DashboardName", value=stage.prefix)
 
-    def _drift(self, stage: Stage, storage: Storage, alarms: Alarms, endpoint: str) -> DriftWatch:
-        watch = DriftWatch(self, "Drift", stage=stage, storage=storage, alarms=alarms, endpoint=endpoint)
-        CfnOutput(self, "DriftFunctionName", value=watch.function_name)
-        return watch
+    def _drift(self, stage: Stage, storage: Storage, alarms: Alarms, endpoint: str) -> DriftAlarms:
+        function = DriftWatch(self, "Drift", stage=stage, storage=storage, endpoint=endpoint).function
+        CfnOutput(self, "DriftFunctionName", value=function.function_name)
+        return DriftAlarms(self, "DriftAlarms", stage=stage, alarms=alarms, function=function, every=EVERY)

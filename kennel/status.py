@@ -15,8 +15,9 @@ from kennel.deployment import Deployment
 from kennel.review import assemblies
 from kennel.review.costs import cost
 
-# What the logical ids of alarms on trainings begin with.
-OF_TRAININGS = "Training"
+# What the logical ids of alarms begin with that callers feel nothing of. A drift is over a day after the release that
+# mends it at the soonest.
+UNFELT = ("Training", "Drift")
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _alarms(deployment: Deployment, *stacks: dict[str, dict[str, str]]) -> Itera
     firing = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
     for alarm in firing:
         meaning, _, runbook = alarm["AlarmDescription"].rpartition(" ")
-        served = not named[alarm["AlarmName"]].startswith(OF_TRAININGS)
-        yield Finding(f"alarm {alarm['AlarmName']}", f"{meaning} {alarm['StateReason']}", runbook, urgent=served)
+        felt = not named[alarm["AlarmName"]].startswith(UNFELT)
+        yield Finding(f"alarm {alarm['AlarmName']}", f"{meaning} {alarm['StateReason']}", runbook, urgent=felt)
     if not firing:
         yield Finding("alarms", f"{len(alarms)}, none fires")
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from aws_cdk import Duration, Stack
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -11,7 +10,6 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import VARIANT, Stage
-from infra.constructs.alarms import Alarms, Message, Severity
 from infra.constructs.policies import allow, allow_listing, allow_objects
 from infra.constructs.retention import log_group
 from infra.constructs.rules import acknowledge
@@ -22,11 +20,9 @@ EVERY = Duration.hours(1)
 
 
 class DriftWatch(Construct):
-    """Log group, role, function, schedule, and an alarm on each of its two numbers."""
+    """Log group, role, function, schedule."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, alarms: Alarms, endpoint: str
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, endpoint: str) -> None:
         super().__init__(scope, construct_id)
         captures = f"{CAPTURES_PREFIX}{endpoint}/{VARIANT}/"
         group = log_group(self, "Log", stage=stage, part="drift")
@@ -79,32 +75,4 @@ class DriftWatch(Construct):
             schedule=events.Schedule.rate(EVERY),
             targets=[targets.LambdaFunction(function, retry_attempts=0)],
         )
-        self.function_name = function.function_name
-        self.metrics = {name: self._metric(stage, name) for name in ("ConfidenceDrop", "ClassMixShift")}
-        limits = stage.operations
-        self.alarms = [
-            alarms.on(
-                self,
-                Message(slug, Severity.THIS_WEEK, meaning, runbook="drift"),
-                self.metrics[name],
-                over=limit,
-                periods=(1, 1),
-            )
-            for slug, meaning, name, limit in (
-                (
-                    "confidence-drift",
-                    f"the model is less sure than in its validation, by more than {limits.max_confidence_drop:g}",
-                    "ConfidenceDrop",
-                    limits.max_confidence_drop,
-                ),
-                (
-                    "class-mix-drift",
-                    f"over {100 * limits.max_class_mix_shift:g} % of the answers are of other classes than then",
-                    "ClassMixShift",
-                    limits.max_class_mix_shift,
-                ),
-            )
-        ]
-
-    def _metric(self, stage: Stage, name: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(namespace=stage.metrics, metric_name=name, statistic="Maximum", period=EVERY)
+        self.function = function

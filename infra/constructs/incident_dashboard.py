@@ -7,7 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.drift_watch import DriftWatch
+from infra.constructs.drift_alarms import DriftAlarms
 from infra.constructs.endpoint import INSTANCES, INVOCATIONS, endpoint_metric
 from infra.constructs.endpoint_alarms import EndpointAlarms
 from infra.constructs.function_alarms import FunctionAlarms
@@ -26,7 +26,7 @@ class Watched:
     model: EndpointAlarms
     training: TrainingAlarms
     # None where no answers are kept.
-    drift: DriftWatch | None
+    drift: DriftAlarms | None
 
     @property
     def alarms(self) -> list[cloudwatch.Alarm]:
@@ -51,7 +51,7 @@ class IncidentDashboard(Construct):
         super().__init__(scope, construct_id)
         self._stage, limits = stage, stage.operations
         function, training = watched.function, watched.training
-        drift: list[cloudwatch.IMetric] = [*watched.drift.metrics.values()] if watched.drift else []
+        drift = watched.drift.metrics if watched.drift else []
 
         def answers(name: str, *statistics: str) -> list[cloudwatch.IMetric]:
             return [endpoint_metric(INVOCATIONS, name, statistic, endpoint=endpoint) for statistic in statistics]

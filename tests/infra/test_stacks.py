@@ -200,7 +200,8 @@ def test_given_dev_when_synthesized_then_what_callers_and_operators_suffer_from_
     assert set(alarms) == {
         *("url-errors", "url-latency", "throttled", "spilled-over"),
         *("endpoint-errors", "endpoint-refusals", "model-latency", "no-instance", "memory", "disk"),
-        *("failed-jobs", "ec2-left-on", "scaled-errors", "scaled-latency", "confidence-drift", "class-mix-drift"),
+        *("failed-jobs", "ec2-left-on", "scaled-errors", "scaled-latency"),
+        *("confidence-drift", "class-mix-drift", "drift-errors"),
     }
     # Microseconds.
     assert alarms["model-latency"]["Threshold"] == 2_000_000

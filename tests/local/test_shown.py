@@ -202,7 +202,8 @@ def test_given_a_command_that_a_page_shows_when_run_as_it_stands_then_it_does_wh
             deployed.run("env", *settings, "kennel", "local", "down")
     assert result.returncode == how.status, result.stdout
     assert filled(how.says, places) in result.stdout
-    assert "Traceback" not in result.stdout
+    # A line of a log begins with its time: what a training that was stopped printed is no fault of the command.
+    assert not re.search("^Traceback", result.stdout, re.MULTILINE)
 
 
 def test_given_the_pages_when_read_then_every_command_that_they_show_is_run_somewhere() -> None:
