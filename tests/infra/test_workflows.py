@@ -189,12 +189,28 @@ def made(clone: Path, command: str, **more: str) -> "subprocess.CompletedProcess
 
 
 GH = """#!/usr/bin/env bash
-# Stands for GitHub's command line: it knows of the comments in $COMMENTS, and writes down what it is told to do.
+# Stands for GitHub's command line: it answers what is asked with $PRESENT, and writes down what it is told to do.
 case "$*" in
-  *--paginate*) cat "$COMMENTS" ;;
-  *) echo "$*" >> "$CALLS"; for word in "$@"; do [[ "$word" != body=@* ]] || cat "${word#body=@}" >> "$CALLS"; done ;;
+  *--paginate* | "issue list"*) printf %s "$PRESENT" ;;
+  *) echo "$*" >> calls
+     for word in "$@"; do word=${word#body=@}; [[ ! -f "$word" ]] || cat "$word" >> calls; done ;;
 esac
 """
+
+
+def told(script: str, argument: str, folder: Path, **environment: str) -> str:
+    """What a script tells GitHub to do, and the files that it sends along."""
+    (folder / "gh").write_text(GH)
+    (folder / "gh").chmod(0o755)
+    (folder / "calls").touch()
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "GITHUB_REPOSITORY": "acme/kennel",
+        **environment,
+    }
+    subprocess.run([REPOSITORY / ".github" / "scripts" / script, argument], cwd=folder, env=environment, check=True)
+    return (folder / "calls").read_text()
 
 
 @pytest.mark.parametrize(
@@ -215,25 +231,28 @@ def test_given_reviews_when_commented_then_there_is_one_comment_written_anew_or_
         if text is not None:
             (tmp_path / "reviews" / name).mkdir(parents=True)
             (tmp_path / "reviews" / name / "review-dev.md").write_text(text)
-    (tmp_path / "gh").write_text(GH)
-    (tmp_path / "gh").chmod(0o755)
-    (tmp_path / "comments").write_text(present)
-    calls = tmp_path / "calls"
-    calls.touch()
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
-        "GITHUB_REPOSITORY": "acme/kennel",
-        "NUMBER": "7",
-        "STAGE": "dev",
-        "COMMENTS": str(tmp_path / "comments"),
-        "CALLS": str(calls),
-    }
-    script = REPOSITORY / ".github" / "scripts" / "comment.sh"
-    subprocess.run([str(script), "reviews"], cwd=tmp_path, env=environment, check=True)
-    said = calls.read_text()
+    said = told("comment.sh", "reviews", tmp_path, NUMBER="7", STAGE="dev", PRESENT=present)
     assert call in said
     if call and "DELETE" not in call:
         assert said.endswith(deployed or review)
     if not call:
         assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("review", "present", "call"),
+    [
+        ("it differs", "", "issue create --repo acme/kennel --title Drift: prod is not what main says"),
+        ("it differs", "41", "issue edit --repo acme/kennel 41 --body-file"),
+        ("", "41", "issue close --repo acme/kennel 41 --comment It is what main says again."),
+        ("", "", ""),
+    ],
+)
+def test_given_the_weekly_review_when_something_differs_then_there_is_one_issue_until_nothing_does(
+    tmp_path: Path, review: str, present: str, call: str
+) -> None:
+    (tmp_path / "review-prod.md").write_text(review)
+    said = told("drift.sh", "review-prod.md", tmp_path, STAGE="prod", PRESENT=present)
+    assert said.startswith(call)
+    assert said.endswith(review)
+    assert bool(said) == bool(call)
