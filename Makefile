@@ -21,7 +21,8 @@ AUDIT_READY := $(AUDIT)/.kennel-ready
 NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
 export PATH := $(abspath $(VENV))/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export STAGE VENV
+# What is given by hand reaches the commands as the environment's, not as the shell's own text.
+export STAGE VENV DATA BASE HEAD FAIL_ON REPOSITORY
 # Neither ours to show: Node's funding lines, jsii's advice on Node versions.
 export npm_config_fund := false
 export npm_config_audit := false
@@ -35,7 +36,7 @@ help: ## Say what there is
 
 .PHONY: demo
 demo: setup ## The whole path on the embedded AWS: deploy, train, serve, invoke   [DATA=folder] [KEEP=1]
-	@exec kennel demo $(if $(DATA),--data "$(DATA)") $(if $(filter-out 0,$(KEEP)),--keep)
+	@exec kennel demo $(if $(DATA),--data "$$DATA") $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: down
 down: setup ## Stop the embedded AWS that KEEP=1 left up
@@ -63,8 +64,8 @@ lint-workflows: setup ## actionlint and zizmor over .github
 
 .PHONY: bench-training
 bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/
-	@test -n "$(DATA)" || { echo "Give the pictures: make bench-training DATA=folder" >&2; exit 1; }
-	@exec python bench/training.py "$(DATA)"
+	@test -n "$$DATA" || { echo "Give the pictures: make bench-training DATA=folder" >&2; exit 1; }
+	@exec python bench/training.py "$$DATA"
 
 .PHONY: bench-tuning
 bench-tuning: setup ## A search over 10,000 cached features: time and memory, ten minutes
@@ -72,7 +73,7 @@ bench-tuning: setup ## A search over 10,000 cached features: time and memory, te
 
 .PHONY: bench-serving
 bench-serving: setup ## The course's endpoint against ours: speed, memory, overload; half an hour   [DATA=folder]
-	@exec python bench/serving.py $(if $(DATA),"$(DATA)")
+	@exec python bench/serving.py $(if $(DATA),"$$DATA")
 
 .PHONY: bench-lambda
 bench-lambda: setup ## The function's cold start and its own part of a warm request, five minutes
@@ -120,8 +121,8 @@ diff: setup ## What a deploy would change
 
 .PHONY: review
 review: setup ## What a change does, for its pull request: build/review-STAGE.md   [BASE=] [HEAD=] [FAIL_ON=]
-	@kennel review "$(BASE)" "$(HEAD)" --output build/review-$(STAGE).md \
-	  $(if $(FAIL_ON),--fail-on $(FAIL_ON))
+	@kennel review "$$BASE" "$$HEAD" --output build/review-$(STAGE).md \
+	  $(if $(FAIL_ON),--fail-on "$$FAIL_ON")
 
 .PHONY: bootstrap
 bootstrap: setup ## Prepare the AWS account and region, once: CDK's own stack under scoped policies
@@ -144,7 +145,7 @@ OUTPUTS = build/outputs-$(STAGE).json
 
 .PHONY: smoke
 smoke: setup ## Call the URL of the last release once, with a picture that is drawn
-	@kennel smoke --outputs $(OUTPUTS)
+	@if [ -f $(OUTPUTS) ]; then exec kennel smoke --outputs $(OUTPUTS); else exec kennel smoke; fi
 
 .PHONY: status
 status: setup ## Whether the stage runs what was deployed
@@ -152,8 +153,8 @@ status: setup ## Whether the stage runs what was deployed
 
 .PHONY: delivery
 delivery: setup ## Once per account, by an administrator: what GitHub's workflows may do   REPOSITORY=owner/name
-	@test -n "$(REPOSITORY)" || { echo "Name the repository: make delivery REPOSITORY=owner/name" >&2; exit 1; }
-	@cdk deploy -c repository=$(REPOSITORY) Kennel-Delivery
+	@test -n "$$REPOSITORY" || { echo "Name the repository: make delivery REPOSITORY=owner/name" >&2; exit 1; }
+	@cdk deploy -c repository="$$REPOSITORY" Kennel-Delivery
 
 .PHONY: destroy
 destroy: setup ## Remove the stage, after asking; a stage with retain_data keeps its key and its buckets
@@ -170,7 +171,7 @@ wheels: $(WHEELS_READY)
 $(VENV_READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Kennel needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
-	@echo "Set-up: virtual environment in $(VENV) (some minutes and 7 GB, once)"
+	@echo "Set-up: virtual environment in $(VENV) (some minutes and 10 GB, once)"
 	@start=$$SECONDS; $(PYTHON) -m venv $(VENV); \
 	$(VENV)/bin/python -m pip install --progress-bar off --require-hashes -r requirements.lock \
 	  | awk '/^Collecting/ {if (++n % 25 == 0) print "  " n " packages found"} /^Installing/ {print "  installing them"} {fflush()}'; \

@@ -89,7 +89,7 @@ def _more(stack: str, stacks: Stacks) -> Iterator[str]:
     if stack == "Api" and _count(stacks, "AWS::Lambda::Url"):
         yield 'Url(["URL, signed"])'
     if stack == "Operations":
-        yield f'Alarms["{_count(stacks, "AWS::CloudWatch::Alarm")} alarms, one over three of them"]'
+        yield f'Alarms["{_count(stacks, "AWS::CloudWatch::Alarm")} alarms, and one over three of them"]'
         yield 'Budget["monthly budget"]'
         yield 'Topic[["topic, encrypted"]]'
 

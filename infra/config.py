@@ -20,6 +20,9 @@ RETENTION_DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 731, 3653)
 HOST = re.compile(r"(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
+# What JSON calls what Python calls otherwise.
+FORMS = {"tuple_type": "Input should be a list", "model_type": "Input should be an object with settings"}
+
 # Of every endpoint: alarms and scaling name it, so that it is constant.
 VARIANT = "primary"
 # CloudWatch delivers SageMaker's one-minute metrics up to this much later.
@@ -279,9 +282,8 @@ class Operations(_Settings):
     @field_validator("notify")
     @classmethod
     def _addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            if not EMAIL.fullmatch(address):
-                raise ValueError(f"{address!r} is no e-mail address: give one, as oncall@example.com")
+        if wrong := [repr(address) for address in addresses if not EMAIL.fullmatch(address)]:
+            raise ValueError(f"{', '.join(wrong)}: no e-mail address: give one, as oncall@example.com")
         return addresses
 
 
@@ -417,6 +419,6 @@ def _explain(item: Any) -> list[str]:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return [f"{where}: no such setting; see infra/config.py for the names"]
-    message = re.sub(r"^Value error, ", "", item["msg"])
+    message = FORMS.get(item["type"], re.sub(r"^Value error, ", "", item["msg"]))
     given = "" if isinstance(item["input"], dict) else f" (given: {json.dumps(item['input'], default=str)})"
     return [f"{where}: {line}{given}" if where else line for line in message.split("\n")]

@@ -12,6 +12,8 @@ from kennel.deployment import Deployment
 from kennel.errors import KennelError
 
 PARTS = ("function", "endpoint", "job", "ec2", "notebook", "failed-jobs", "drift")
+# Of which there are several.
+NAMED = ("endpoint", "job", "ec2")
 POLL_S = 2.0
 LATE_MS = 60_000
 
@@ -72,6 +74,8 @@ class Line:
 
 def source(deployment: Deployment, part: str, name: str | None) -> Source:
     """The log of a part of the stage; `name` is that of a job or a run. Raises KennelError for what is not there."""
+    if name and part not in NAMED:
+        raise KennelError(f"{part} has one log, and {name!r} names another: names are for {', '.join(NAMED)}.")
     if part == "function":
         return Source(f"/kennel/{deployment.stage}/classifier")
     if part == "endpoint":
@@ -85,6 +89,19 @@ def source(deployment: Deployment, part: str, name: str | None) -> Source:
     if part in ("failed-jobs", "drift"):
         return Source(f"/kennel/{deployment.stage}/{part}")
     raise KennelError(f"There is no log of {part!r}: give {', '.join(PARTS)}.")
+
+
+def require(client: Any, source: Source) -> None:
+    """Raises KennelError for a log in which nothing was ever written."""
+    named = {"logStreamNamePrefix": source.streams} if source.streams else {}
+    try:
+        if client.describe_log_streams(logGroupName=source.group, limit=1, **named)["logStreams"]:
+            return
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+    of = f" of {source.streams.removesuffix('/')}" if source.streams else ""
+    raise KennelError(f"{source.group} has nothing{of}: it is not there, has not begun, or its log was deleted.")
 
 
 def read(client: Any, source: Source, since: datetime, containing: str = "", *, follow: bool = False) -> Iterator[Line]:

@@ -44,14 +44,19 @@ def logs(
     stage: Stage = "dev",
 ) -> None:
     """Show what a part of the stage has written into its log, oldest first."""
-    match = re.fullmatch(r"(\d+)([smhd])", since)
-    if not match:
+    match = re.fullmatch(r"0*([1-9]\d*)([smhd])", since)
+    try:
+        begin = datetime.now(UTC) - timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
+    except OverflowError:
+        begin = None
+    if match is None or begin is None:
         raise KennelError(f"--since {since}: give a number and s, m, h or d, as 15m.")
     deployment = Deployment(stage)
-    source = log.source(deployment, part, name)
-    begin = datetime.now(UTC) - timedelta(**{UNITS[match[2]]: int(match[1])})
+    source, client = log.source(deployment, part, name), deployment.client("logs")
+    if not follow:
+        log.require(client, source)
     lines = 0
-    for line in log.read(deployment.client("logs"), source, begin, containing, follow=follow):
+    for line in log.read(client, source, begin, containing, follow=follow):
         lines += 1
         console.print(f"{line.time:%H:%M:%S}  {printable(line.message)}", soft_wrap=True, markup=False)
     if not lines:
@@ -87,7 +92,12 @@ def destroy(
         if typer.prompt(f"Write {stage} to remove it") != stage:
             raise KennelError("Nothing was removed.")
     with step(f"Stage {stage} removed") as progress:
-        destroying.destroy(deployment, found, progress)
+        try:
+            destroying.destroy(deployment, found, progress)
+        except KeyboardInterrupt:
+            again = f"kennel destroy --stage {stage}"
+            console.print(f"What CloudFormation has begun goes on; `{again}` again removes the rest.", soft_wrap=True)
+            raise
     left = destroying.inventory(deployment)
     if left.stacks or (not left.retains and left):
         raise KennelError(f"Still there: {', '.join([*left.stacks, *left.parameters, *left.log_groups])}. Try again.")

@@ -33,6 +33,7 @@ def review(
     """Say in one Markdown comment what a change does: losses, access, exposure, cost, files. Silent if it does nothing.
 
     A revision is synthesized in a work tree of its own, without credentials; `deployed` takes yours to read templates.
+    Ends with 1 where --fail-on finds something that no label accepts, and where a side cannot be read.
     """
     # CDK's library and cfn-lint take their time to load.
     from kennel.review import assemblies, comment, redaction, reviewing
@@ -42,12 +43,18 @@ def review(
         raise KennelError(f"--fail-on {', '.join(unknown)}: give {', '.join(reviewing.REFUSALS)}, one or more.")
     if output and output.is_dir():
         raise KennelError(f"--output {output} is a folder: give a file in it.")
+    if not Path(head).is_dir() and assemblies.uncommitted(head):
+        errors.print(
+            f"[yellow]warning:[/yellow] what is not committed is not in {head}: to review it, "
+            f"`make synth STAGE={stage}`, then `kennel review {base} cdk.out --stage {stage}`.",
+            soft_wrap=True,
+        )
     region = Deployment(stage).region
     with step(f"{base} against {head}", shown=output is not None) as progress, assemblies.side(base, stage) as one:
         progress(f"{len(one.templates)} templates")
         with assemblies.side(head, stage) as other:
             found = reviewing.review(one, other, stage, region, prices.load())
-            text = redaction.redacted(comment.comment(found))
+            text = redaction.redacted(comment.comment(found), found.names)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text)

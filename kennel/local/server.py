@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,9 +25,16 @@ def main() -> None:
     parser.add_argument("--with-parent", action="store_true", help="stop when standard input is closed")
     arguments = parser.parse_args()
 
-    endpoint = f"http://localhost:{arguments.port}"
+    # ministack leaves its functions' folders behind; they go with this one.
+    with tempfile.TemporaryDirectory(prefix="kennel-local-", ignore_cleanup_errors=True) as temporary:
+        tempfile.tempdir = temporary
+        _run(arguments.port, arguments.with_parent)
+
+
+def _run(port: int, with_parent: bool) -> None:
+    endpoint = f"http://localhost:{port}"
     folder = state_dir()
-    _configure(endpoint, arguments.port)
+    _configure(endpoint, port)
 
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
@@ -75,7 +83,7 @@ def main() -> None:
     endpoints.watch()
     Bill(notices).watch()
     try:
-        asyncio.run(_serve(workarounds.loopback_is_secure(app), arguments.port, arguments.with_parent))
+        asyncio.run(_serve(workarounds.loopback_is_secure(app), port, with_parent))
     finally:
         processes.stop_all()
 

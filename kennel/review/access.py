@@ -4,14 +4,15 @@ CDK's library says which statements come and go. One that is written anew with a
 that comes: what widens is what no statement that went had allowed.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kennel.review.assemblies import Template
 from kennel.review.differences import Change, StackDifference, name_of
 from kennel.review.grants import NOBODY, Grant, grants_of
-from kennel.review.wording import code, sentences, who
+from kennel.review.wording import code, condition_of, sentences, who
 from kennel.roles import listed
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
@@ -45,19 +46,29 @@ def changes_of(difference: StackDifference, base: Template, head: Template) -> l
     removed = [list(grants_of(item)) for item in difference.statements_removed]
     allowed, forbidden = _of(added, "Allow"), _of(added, "Deny")
     allowed_before, forbidden_before = _of(removed, "Allow"), _of(removed, "Deny")
+    destroyed = {change.logical_id for change in difference.changes if change.verb in ("destroyed", "let go")}
+    # To what is not there any more, nobody needs to be refused.
+    forbidden_before = [[item for item in each if not _is_of(item, destroyed)] for each in forbidden_before]
     names = {**_names(base), **_names(head)}
 
     found: list[AccessChange] = []
 
-    def tell(widens: bool, phrase: str, statements: list[list[Grant]], held_against: list[list[Grant]]) -> None:
+    def tell(
+        widens: bool, phrase: str, statements: list[list[Grant]], held_against: list[list[Grant]], other_times: str
+    ) -> None:
         others = [grant for statement in held_against for grant in statement]
         for statement in statements:
-            new = [grant for grant in statement if not any(other.covers(grant) for other in others)]
-            for sentence in sentences(phrase, new, names):
-                found.append(AccessChange(difference.stack, widens, sentence))
+            under: dict[str, list[Grant]] = {}
+            for grant in statement:
+                if not any(other.covers(grant) for other in others):
+                    under.setdefault(_condition_among(others, grant), []).append(grant)
+            for condition, grants in under.items():
+                differs = f"; {other_times} only{condition_of(condition, names)}" if condition else ""
+                for sentence in sentences(phrase, grants, names):
+                    found.append(AccessChange(difference.stack, widens, f"{sentence}{differs}"))
 
-    tell(True, "may now", allowed, allowed_before)
-    tell(True, "is no longer refused", forbidden_before, forbidden)
+    tell(True, "may now", allowed, allowed_before, "before")
+    tell(True, "is no longer refused", forbidden_before, forbidden, "now")
     found += [
         AccessChange(difference.stack, True, f"{_holder(item, names)} gets the policy {_policy(item)}")
         for item in difference.managed_added
@@ -67,8 +78,8 @@ def changes_of(difference: StackDifference, base: Template, head: Template) -> l
         AccessChange(difference.stack, True, sentence)
         for sentence in (*_not_taken_apart(difference, base, head), *(_not_followed(difference) if head else ()))
     ]
-    tell(False, "may no longer", allowed_before, allowed)
-    tell(False, "is now refused", forbidden, forbidden_before)
+    tell(False, "may no longer", allowed_before, allowed, "now")
+    tell(False, "is now refused", forbidden, forbidden_before, "before")
     found += [
         AccessChange(difference.stack, False, f"{_holder(item, names)} loses the policy {_policy(item)}")
         for item in difference.managed_removed
@@ -82,6 +93,16 @@ def _holder(item: dict[str, Any], names: dict[str, str]) -> str:
 
 def _policy(item: dict[str, Any]) -> str:
     return code(str(item.get("value", {}).get("managedPolicyArn", "?")))
+
+
+def _is_of(grant: Grant, logical_ids: Iterable[str]) -> bool:
+    return any(logical_id in logical_ids for logical_id in re.findall(r"\$\{(\w+)", grant.resource))
+
+
+def _condition_among(others: list[Grant], grant: Grant) -> str:
+    """The condition under which one of `others` is about the same; empty where none is."""
+    anyhow = replace(grant, condition="{}")
+    return next((other.condition for other in others if replace(other, condition="{}").covers(anyhow)), "")
 
 
 def _of(statements: list[list[Grant]], effect: str) -> list[list[Grant]]:

@@ -55,6 +55,8 @@ class Side:
     assets: dict[str, list[Asset]] = field(default_factory=dict)
     # Where the templates lie as files.
     folder: Path | None = None
+    # Of each stack, as far as it is known.
+    regions: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -98,7 +100,7 @@ def read(folder: Path, name: str) -> Side:
         if wrong := _malformed(templates[stack]):
             raise KennelError(f"{file} is no template of CloudFormation's: {wrong}.")
         assets[stack] = _assets(folder, stack)
-    return Side(name, templates, assets, folder)
+    return Side(name, templates, assets, folder, _regions(folder))
 
 
 def normalised(text: str) -> Template:
@@ -121,6 +123,21 @@ def _malformed(template: Any) -> str:
             if not isinstance(resource.get(part, {}), dict):
                 return f"{part} of the resource {name} is no object"
     return ""
+
+
+def _regions(folder: Path) -> dict[str, str]:
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return {}
+    try:
+        environments = {
+            name: artifact["environment"].rpartition("/")[2]
+            for name, artifact in json.loads(manifest.read_text()).get("artifacts", {}).items()
+            if artifact["type"] == "aws:cloudformation:stack"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KennelError(f"{manifest} is no manifest of CDK's: synthesize anew.") from None
+    return {name: region for name, region in environments.items() if region != "unknown-region"}
 
 
 def _assets(folder: Path, stack: str) -> list[Asset]:
@@ -151,7 +168,7 @@ def _deployed(deployment: Deployment) -> Side:
             text = body if isinstance(body, str) else json.dumps(body)
             templates[name] = normalised(text)
             assets[name] = [Asset("", hash_) for hash_ in dict.fromkeys(ASSET_HASH.findall(text))]
-    return Side(f"deployed {deployment.stage}", templates, assets)
+    return Side(f"deployed {deployment.stage}", templates, assets, regions=dict.fromkeys(templates, deployment.region))
 
 
 def _synthesized(revision: str, stage: str, folder: Path) -> Side:
@@ -191,9 +208,17 @@ def _synthesized(revision: str, stage: str, folder: Path) -> Side:
 def _lend(tree: Path) -> None:
     """What is installed and downloaded here serves there too, as long as the same is asked for."""
     (tree / "node_modules").symlink_to(REPOSITORY / "node_modules")
-    pins = Path("training") / "vendor.txt"
-    if (tree / pins).read_bytes() == (REPOSITORY / pins).read_bytes():
-        shutil.copytree(REPOSITORY / "build" / "wheels", tree / "build" / "wheels")
+    pins, wheels = Path("training") / "vendor.txt", Path("build") / "wheels"
+    if (REPOSITORY / wheels).is_dir() and (tree / pins).read_bytes() == (REPOSITORY / pins).read_bytes():
+        shutil.copytree(REPOSITORY / wheels, tree / wheels)
+        (tree / wheels / ".kennel-ready").touch()  # newer than what was just checked out
+
+
+def uncommitted(revision: str) -> bool:
+    """Whether the checkout has changes that the revision, where it is the one checked out, has not."""
+    if not (commit := _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)):
+        return False
+    return commit == _git("rev-parse", "HEAD") and bool(_git("status", "--porcelain"))
 
 
 def _git(*arguments: str, check: bool = True) -> str:

@@ -8,6 +8,7 @@ from kennel.review import properties
 from kennel.review.assets import AssetChange
 from kennel.review.costs import REQUEST_S, Cost
 from kennel.review.differences import REPLACED, Change
+from kennel.review.findings import SECRET
 from kennel.review.reviewing import Review
 from kennel.review.wording import code, plain
 
@@ -15,6 +16,8 @@ from kennel.review.wording import code, plain
 MAX_CHARACTERS = 65_000
 # Of a list; fewer where the comment would be too long.
 MOST_ROWS = 1000
+# What others call by an address that a new one would not have.
+CALLED = ("AWS::CloudFront::Distribution", "AWS::Lambda::Url")
 MARKER = "<!-- kennel review: {} -->"
 
 
@@ -39,7 +42,7 @@ def _lines(review: Review, rows: int) -> Iterator[str]:
     yield ""
     yield f"{_summary(review)}, against {code(review.base)}."
     lost = [change for change in review.changes if change.lost or change.unprotected or change.verb == "let go"]
-    yield from _section("Lost or replaced", [*_lost_rows(lost, rows)])
+    yield from _section("Lost or replaced", [*_lost_rows(review.moved, lost, rows)])
     yield from _section("Access", [*_access(review, rows)])
     yield from _section("On the internet", [*_exposure(review)])
     yield from _section("Cost", [*_cost(review)])
@@ -55,6 +58,9 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 def _summary(review: Review) -> str:
     parts = []
+    if review.moved:
+        regions = ", ".join(sorted({plain(after) for _, after in review.moved.values()}))
+        parts.append(f"**{len(review.moved)} stacks are others, in {regions}**")
     for verb in ("destroyed", "may be destroyed", "replaced", "may be replaced", "let go"):
         if number := sum(change.verb == verb and (change.lost or verb == "let go") for change in review.changes):
             parts.append(f"**{number} {verb}**")
@@ -67,6 +73,8 @@ def _summary(review: Review) -> str:
         parts.append("access narrowed")
     if review.opened:
         parts.append("**opened to the internet**")
+    if any(item.rule == SECRET for item in review.new_findings):
+        parts.append("**what looks like a secret**")
     if difference := round(review.month_after - review.month_before, 2):
         parts.append(f"{difference:+,.2f} USD a month at rest")
     if review.assets and not review.changes:
@@ -84,16 +92,21 @@ def _kind(kind: str) -> str:
     return plain(kind.removeprefix("AWS::"))
 
 
-def _lost_rows(lost: list[Change], rows: int) -> Iterator[str]:
-    if not lost:
+def _lost_rows(moved: dict[str, tuple[str, str]], lost: list[Change], rows: int) -> Iterator[str]:
+    if not moved and not lost:
         return
     yield "| What | Kind | Happens | Because |"
     yield "|---|---|---|---|"
+    for stack, (before, after) in moved.items():
+        stays = f"the one in {plain(before)} stays and costs, with what is in it, until somebody destroys it there"
+        yield f"| **{_short(stack)}** | stack | **a new one, empty, in {plain(after)}** | {stays} |"
     ordered = sorted(lost, key=lambda change: (not change.stateful, change.stack, change.name))
     for change in ordered[:rows]:
         name, verb = f"{_short(change.stack)}: {change.name}", str(change.verb)
         if change.unprotected and not change.lost:
             verb = "**no longer kept when it goes**"
+        elif change.kind in CALLED:
+            name, verb = f"**{name}**", f"**{verb}: callers need another address**"
         elif change.stateful:
             name, verb = f"**{name}**", f"**{verb}, with what is in it**" if change.lost else f"**{verb}**"
         yield f"| {_cell(name)} | {_kind(change.kind_before or change.kind)} | {verb} | {_cell(_because(change))} |"
@@ -211,12 +224,17 @@ def _changes(review: Review, rows: int) -> Iterator[str]:
         by_stack.setdefault(change.stack, []).append(change)
     for stack in dict.fromkeys([*by_stack, *review.declarations]):
         changes, declarations = by_stack.get(stack, []), review.declarations.get(stack, [])
+        accessed = any(item.stack == stack for item in review.access)
         yield f"<details><summary>{_short(stack)}: {len(changes) + len(declarations)}</summary>"
         yield ""
         for change in changes[:rows]:
             yield f"- {change.name} ({_kind(change.kind)}) is {_word(change)}"
             if change.verb != "added":
-                lines = [line for item in change.properties for line in properties.lines(item, review.names)]
+                lines = [
+                    line
+                    for item in change.properties
+                    for line in properties.lines(item, review.names, accessed=accessed)
+                ]
                 yield from (f"  - {line}" for line in lines[:rows])
                 yield from _more(len(lines) - rows, "  - ")
         yield from _more(len(changes) - rows, "- ")

@@ -3,9 +3,9 @@
 import json
 import re
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +60,9 @@ RENEWED = (
 # How CDK's library marks a reference to what is replaced.
 REPLACED = " (replaced)"
 KEPT_BY = ("Retain", "RetainExceptOnCreate", "Snapshot")
+# By which one stack refers to what is in another; it ends with a hash.
+EXPORT = re.compile(r"ExportsOutput\w+[0-9A-F]{8}\b")
+HASH = 8
 # CDK's note of its own versions.
 NO_RESOURCE = "AWS::CDK::Metadata"
 
@@ -85,8 +88,9 @@ class Change:
     kind: str
     verb: Verb
     properties: tuple[Property, ...] = ()
-    # The one of the same kind and properties that goes where this one comes, or the other way round.
+    # The one of the same kind and properties that goes where this one comes, or the other way round: name, logical id.
     renamed: str | None = None
+    renamed_id: str | None = None
     # CloudFormation keeps what a replacement leaves.
     kept: bool = False
     # The type that it had, where that changes.
@@ -168,7 +172,7 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
             verb = "may be destroyed"
         logical_id = found["logical_id"]
         template = old if verb in ("destroyed", "let go") else new
-        before = old.get("Resources", {}).get(logical_id, {})
+        before, other = old.get("Resources", {}).get(logical_id, {}), renamed.get(logical_id)
         changes.append(
             Change(
                 stack,
@@ -177,7 +181,8 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
                 found["kind"],
                 verb,
                 properties,
-                renamed.get(logical_id),
+                name_of(old if logical_id in new.get("Resources", {}) else new, other) if other else None,
+                other,
                 before.get("UpdateReplacePolicy") in KEPT_BY,
                 found["kind_before"] if found["kind_before"] not in (None, found["kind"]) else None,
             )
@@ -188,25 +193,60 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
 
 
 def _renames(found: list[dict[str, Any]], old: Template, new: Template) -> Iterator[tuple[str, str]]:
-    """Pairs of one that goes and one that comes, of the same kind and with the same properties, both ways round."""
+    """Pairs of one that goes and one that comes, of the same kind and with the same properties, both ways round.
+
+    Where there are several alike, those are the same whose places in the app end alike.
+    """
     gone: dict[str, list[str]] = {}
+    come: dict[str, list[str]] = {}
     for item in found:
-        if VERBS.get(item["impact"]) in ("destroyed", "let go"):
-            gone.setdefault(_alike(old["Resources"][item["logical_id"]]), []).append(item["logical_id"])
-    come = Counter(
-        _alike(new["Resources"][item["logical_id"]]) for item in found if VERBS.get(item["impact"]) == "added"
-    )
-    for item in found:
-        if VERBS.get(item["impact"]) != "added":
+        verb, logical_id = VERBS.get(item["impact"]), item["logical_id"]
+        if verb in ("destroyed", "let go"):
+            gone.setdefault(_alike(old, logical_id), []).append(logical_id)
+        elif verb == "added":
+            come.setdefault(_alike(new, logical_id), []).append(logical_id)
+    for alike, before in gone.items():
+        after = come.get(alike, [])
+        if len(before) != len(after):
             continue
-        alike = _alike(new["Resources"][item["logical_id"]])
-        if len(gone.get(alike, [])) == come[alike] == 1:
-            (before,) = gone[alike]
-            yield item["logical_id"], name_of(old, before)
-            yield before, name_of(new, item["logical_id"])
+        pairs = sorted(
+            product(before, after), key=lambda pair: -_same_end(name_of(old, pair[0]), name_of(new, pair[1]))
+        )
+        paired = set[str]()
+        for one, other in pairs:
+            if not paired & {one, other}:
+                paired |= {one, other}
+                yield one, other
+                yield other, one
 
 
-def _alike(resource: dict[str, Any]) -> str:
+def _same_end(place: str, other: str) -> int:
+    """How many parts of two places in the app are the same, from the end."""
+    parts = zip(reversed(place.split("/")), reversed(other.split("/")), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))
+
+
+def _alike(template: Template, logical_id: str) -> str:
     """Equal for what has the same kind and properties, whatever it and what it refers to are called."""
+    resource = template["Resources"][logical_id]
     text = json.dumps([resource["Type"], resource.get("Properties", {})], sort_keys=True)
+    text = EXPORT.sub("", text.replace(f'"{logical_id}"', '""'))
     return re.sub(r'("(?:Ref|Fn::GetAtt)": \[?)"[^"]+"', r"\1", text)
+
+
+def under_new_names(base: Side, head: Side, differences: list[StackDifference]) -> Side:
+    """The base with the logical ids that the head has for the same things: what else differs is then no name."""
+    renamed = {
+        change.logical_id: change.renamed_id
+        for difference in differences
+        for change in difference.changes
+        # A logical id that CDK did not make may be a word that is everywhere.
+        if change.renamed_id and change.verb in ("destroyed", "let go") and HASH_OF_ID.search(change.logical_id)
+    }
+    if not renamed:
+        return base
+    text = re.sub("|".join(map(re.escape, renamed)), lambda match: renamed[match[0]] or "", json.dumps(base.templates))
+    # An export's name ends with a hash of what it is of.
+    exports = {name[:-HASH]: name for name in EXPORT.findall(json.dumps(head.templates))}
+    text = EXPORT.sub(lambda match: exports.get(match[0][:-HASH], match[0]), text)
+    return replace(base, templates=json.loads(text))

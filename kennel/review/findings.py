@@ -9,9 +9,11 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
 from kennel.errors import KennelError
+from kennel.review import properties
 from kennel.review.assemblies import Side, Template
-from kennel.review.differences import name_of
+from kennel.review.differences import Change, name_of
 
+SECRET = "looks like a secret"
 REPORT = "validation-report.json"
 # CDK names dependencies that references imply.
 IGNORED = ["W3005"]
@@ -36,6 +38,14 @@ def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
         for finding in _linted(stack, side.templates[stack], region)
     ]
     return [*found, *(finding for finding in _reported(side) if finding.stack in stacks)]
+
+
+def planted(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
+    """What looks like a secret and was not there before: whoever may read a template reads it."""
+    for change in changes:
+        for item in change.properties:
+            for path in properties.planted(item, names):
+                yield Finding(change.stack, change.name, SECRET, f"{path}: take it from Secrets Manager or SSM")
 
 
 def _linted(stack: str, template: Template, region: str) -> Iterator[Finding]:

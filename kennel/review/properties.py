@@ -6,24 +6,36 @@ from itertools import takewhile
 from typing import Any
 
 from kennel.review.differences import REPLACED, Property
-from kennel.review.redaction import redacted, without_named, without_secrets
+from kennel.review.redaction import REDACTED, redacted, without_named, without_secrets
 from kennel.review.wording import code, readable
 
 MAX_VALUE = 160
 # What these say is told in words, under Access.
+SAME_ACCESS = "the same access, written in another way"
 POLICIES = ("AssumeRolePolicyDocument", "KeyPolicy", "Policies", "PolicyDocument")
 
 
-def lines(item: Property, names: dict[str, str]) -> Iterator[str]:
-    """One line of Markdown for each place where a property differs; `names` are those of resources by logical id."""
+def lines(item: Property, names: dict[str, str], *, accessed: bool = True) -> Iterator[str]:
+    """One line of Markdown for each place where a property differs; `names` are those of resources by logical id.
+
+    Where nobody may do more or less (`accessed`), a policy is only written in another way.
+    """
     if item.name in POLICIES:
-        yield f"{code(item.name)}: see Access"
+        yield f"{code(item.name)}: {SAME_ACCESS if not accessed else 'see Access'}"
         return
     leaves = [*_leaves(item.name, item.old, item.new)] or [(item.name, item.old, item.new)]
     for path, old, new in leaves:
         if REPLACED not in json.dumps(new):
             before, after = (_text(path, value, names) for value in (old, new))
             yield f"{code(path)}: {' → '.join(_values(before, after))}"
+
+
+def planted(item: Property, names: dict[str, str]) -> Iterator[str]:
+    """Where a property has what looks like a secret, and had not."""
+    for path, old, new in _leaves(item.name, item.old, item.new):
+        before, after = (REDACTED in (_text(path, value, names) or "") for value in (old, new))
+        if after and not before:
+            yield path
 
 
 def _leaves(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -50,7 +62,7 @@ def _text(path: str, value: Any, names: dict[str, str]) -> str | None:
         return None
     value = without_secrets(path, value)
     text = readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), names)
-    return redacted(without_named(" ".join(text.split())))
+    return redacted(without_named(" ".join(text.split())), names)
 
 
 def _values(old: str | None, new: str | None) -> Iterator[str]:

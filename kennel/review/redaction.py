@@ -1,6 +1,7 @@
 """What a comment that anybody can read must not have: account ids and secrets."""
 
 import re
+from collections.abc import Container
 from typing import Any
 
 from detect_secrets.core.scan import scan_line
@@ -34,6 +35,8 @@ NAMED_SECRET = re.compile(
     r"(?i)((?:password|passwd|pwd|secret(?!smanager)|token|api[_-]?key|private[_-]?key|sig)[\w-]*[\"'`]*\s*[:=]\s*)"
     r"(?!<redacted>)(\"[^\"]+\"|[^;&|`\"]{4,})"
 )
+# To where a secret is, by CloudFormation.
+REFERENCE = re.compile(r"\{\{resolve:[\w:/.@-]+\}\}")
 FORMS = re.compile(
     "|".join(
         (
@@ -64,24 +67,24 @@ def without_secrets(name: str, value: Any) -> Any:
         }
     if isinstance(value, list):
         return [without_secrets(name, item) for item in value]
-    secret = isinstance(value, str) and SECRET_NAME.search(name.rpartition(".")[2])
-    return REDACTED if secret else value
+    secret = isinstance(value, str) and not REFERENCE.fullmatch(value)
+    return REDACTED if secret and SECRET_NAME.search(name.rpartition(".")[2]) else value
 
 
 def without_named(text: str) -> str:
     """A value without what stands in it as NAME=value, where the name is that of a secret."""
-    return NAMED_SECRET.sub(rf"\1{REDACTED}", text)
+    return text if REFERENCE.fullmatch(text) else NAMED_SECRET.sub(rf"\1{REDACTED}", text)
 
 
-def redacted(text: str) -> str:
-    """`text` with every account id as <account> and every secret as <redacted>."""
+def redacted(text: str, known: Container[str] = ()) -> str:
+    """`text` with every account id as <account> and every secret as <redacted>, but names that are `known`."""
     with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}):
-        lines = [_line(line) for line in text.split("\n")]
+        lines = [_line(line, known) for line in text.split("\n")]
     return ACCOUNT.sub("<account>", "\n".join(lines))
 
 
-def _line(line: str) -> str:
+def _line(line: str, known: Container[str]) -> str:
     for found in scan_line(line):
         if found.secret_value:
             line = line.replace(found.secret_value, REDACTED)
-    return FORMS.sub(REDACTED, line)
+    return FORMS.sub(lambda match: match[0] if match[0] in known else REDACTED, line)

@@ -8,13 +8,14 @@ from kennel.review.access import AccessChange, changes_of
 from kennel.review.assemblies import Side
 from kennel.review.assets import AssetChange, asset_changes
 from kennel.review.costs import Cost, cost
-from kennel.review.differences import Change, Property, compare, name_of
+from kennel.review.differences import Change, Property, compare, name_of, under_new_names
 from kennel.review.exposure import Exposed, exposed, rules
-from kennel.review.findings import Finding, findings
+from kennel.review.findings import Finding, findings, planted
 
 # What a review may refuse, and how its label begins that lets it through all the same.
 REFUSALS = ("destroy", "replace", "widen")
 LABEL = "accept-"
+DECLARED = ("Conditions", "Mappings", "Outputs", "Parameters")
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,14 @@ class Review:
     assets: list[AssetChange]
     new_findings: list[Finding]
     gone_findings: list[Finding]
-    # Names of resources by logical id.
+    # Regions before and after of stacks that are to be in another.
+    moved: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # Names of resources by logical id; what else a template declares has its own.
     names: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any((self.changes, self.declarations, self.access, self.assets, self.new_findings, self.gone_findings))
+        found = (self.changes, self.declarations, self.access, self.assets, self.new_findings, self.gone_findings)
+        return any((*found, self.moved))
 
     @property
     def widened(self) -> list[AccessChange]:
@@ -77,7 +81,7 @@ class Review:
         """Of `fail_on`, what this change does and no label of its pull request accepts."""
         done = {
             "destroy": any(change.lost and "destroyed" in change.verb for change in self.changes),
-            "replace": any(change.lost and "replaced" in change.verb for change in self.changes),
+            "replace": bool(self.moved) or any(item.lost and "replaced" in item.verb for item in self.changes),
             "widen": bool(self.widened or self.opened),
         }
         accepted = {label.strip().removeprefix(LABEL) for label in labels if label.strip().startswith(LABEL)}
@@ -93,26 +97,25 @@ def review(base: Side, head: Side, stage: str, region: str, prices: Prices) -> R
     )
     stacks = [difference.stack for difference in differences]
     found_before, found_after = (findings(side, stacks, region) for side in (base, head))
-    names = {
-        logical_id: name_of(template, logical_id)
-        for side in (base, head)
-        for template in side.templates.values()
-        for logical_id in template.get("Resources", {})
-    }
+    changes = [change for difference in differences for change in difference.changes]
+    names = _names(base, head)
+    # What is only called otherwise has no more rights than it had.
+    old = under_new_names(base, head, differences)
+    compared = differences if old is base else compare(old, head)
     return Review(
         stage,
         base.name,
         head.name,
         prices,
-        changes=[change for difference in differences for change in difference.changes],
+        changes=changes,
         declarations={
             difference.stack: difference.declarations for difference in differences if difference.declarations
         },
         access=[
             item
-            for difference in differences
+            for difference in compared
             for item in changes_of(
-                difference, base.templates.get(difference.stack, {}), head.templates.get(difference.stack, {})
+                difference, old.templates.get(difference.stack, {}), head.templates.get(difference.stack, {})
             )
         ],
         opened=sorted(after - before, key=str),
@@ -121,7 +124,21 @@ def review(base: Side, head: Side, stage: str, region: str, prices: Prices) -> R
         cost_before={stack: cost(template, prices) for stack, template in base.templates.items()},
         cost_after={stack: cost(template, prices) for stack, template in head.templates.items()},
         assets=asset_changes(base, head),
-        new_findings=[item for item in found_after if item not in found_before],
+        new_findings=[*planted(changes, names), *(item for item in found_after if item not in found_before)],
         gone_findings=[item for item in found_before if item not in found_after],
+        moved={
+            stack: (base.regions[stack], region)
+            for stack, region in head.regions.items()
+            if base.regions.get(stack, region) != region
+        },
         names=names,
     )
+
+
+def _names(*sides: Side) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for side in sides:
+        for template in side.templates.values():
+            names |= {name: name for kind in DECLARED for name in template.get(kind, {})}
+            names |= {logical_id: name_of(template, logical_id) for logical_id in template.get("Resources", {})}
+    return names

@@ -60,7 +60,7 @@ def sentences(phrase: str, grants: Iterable[Grant], names: dict[str, str]) -> It
             yield (
                 f"{who(principal, names, 'principals' in but)} {phrase}{make} "
                 f"{_every_but('call', calls, names, 'actions' in but)} on "
-                f"{_every_but('resource', on, names, 'resources' in but)}{_condition(json.loads(condition), names)}"
+                f"{_every_but('resource', on, names, 'resources' in but)}{condition_of(condition, names)}"
             )
 
 
@@ -80,7 +80,9 @@ def who(principal: str, names: dict[str, str], excepted: bool = False) -> str:
     return f"everybody but {name}" if excepted else name
 
 
-def _condition(condition: Any, names: dict[str, str]) -> str:
+def condition_of(text: str, names: dict[str, str]) -> str:
+    """A condition, given as JSON, with its "if"; empty where there is none."""
+    condition: Any = json.loads(text)
     if not condition:
         return ""
     if not isinstance(condition, dict):

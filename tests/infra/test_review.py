@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ ACCESS_KEY = "AKIA" + "Q3EGRJ5T7YHN2WVX"
 SECRET_KEY = "wJalrXUtnFEMIK7MDENGbPxRfiCYzzTESTkeyAb1"
 TOKEN = "ghp_" + "aB3" * 12
 PASSWORD = "correct-horse-battery"
+
+# Forty characters of all kinds, as secret access keys have.
+LONG_NAME = "ExportsOutputRefClassifierFn7A3C02BD1234"
 
 Templates = dict[str, dict[str, Any]]
 Edit = Callable[["Editor"], None]
@@ -121,7 +125,7 @@ def reviewed(base: Path, folder: Path, edit: Edit) -> tuple[Review, str]:
     editor.write()
     one, other = assemblies.read(base, "base"), assemblies.read(head, "head")
     found = review(one, other, "dev", REGION, prices.load())
-    return found, redaction.redacted(comment.comment(found))
+    return found, redaction.redacted(comment.comment(found), found.names)
 
 
 def section(text: str, title: str) -> str:
@@ -315,6 +319,56 @@ def renamed(at: Editor) -> None:
     resources["WatchDisk01234567"] = alarm
 
 
+def storage_renamed(at: Editor) -> None:
+    """Another id of the construct that has the buckets and the key: all that is in it has another logical id."""
+    ids = {
+        logical_id: logical_id.replace("Storage", "Store", 1)
+        for logical_id, resource in at.templates["Data"]["Resources"].items()
+        if "/Storage/" in resource.get("Metadata", {}).get("aws:cdk:path", "")
+    }
+    text = json.dumps(at.templates).replace("Kennel-dev-Data/Storage/", "Kennel-dev-Data/Store/")
+    at.templates = json.loads(re.sub("|".join(ids), lambda match: ids[match[0]], text))
+
+
+def deny_weakened(at: Editor) -> None:
+    document = at.properties("Data", "Storage/Models/Policy")["PolicyDocument"]
+    (statement,) = (item for item in document["Statement"] if item.get("Sid") == "ForeignAccounts")
+    statement["Condition"]["StringNotLike"] = {"aws:PrincipalTag/team": "partners"}
+
+
+def allow_weakened(at: Editor) -> None:
+    statement = at.statement("Training", "JobRole/DefaultPolicy", "cloudwatch:PutMetricData")
+    statement["Condition"] = {"StringLike": {"cloudwatch:namespace": "/aws/*"}}
+
+
+def only_sids(at: Editor) -> None:
+    for statement in at.properties("Data", "Storage/Models/Policy")["PolicyDocument"]["Statement"]:
+        statement.pop("Sid", None)
+
+
+def bucket_and_policy_destroyed(at: Editor) -> None:
+    bucket_destroyed(at)
+    del at.templates["Data"]["Resources"][at.id_of("Data", "Storage/AccessLogs/Policy")]
+
+
+def another_region(at: Editor) -> None:
+    manifest = at.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f"/{REGION}", "/eu-west-1"))
+
+
+def url_replaced(at: Editor) -> None:
+    at.properties("Api", "Url/Url")["TargetFunctionArn"] = "arn:aws:lambda:us-east-1:1:function:another"
+
+
+def secret_put(at: Editor) -> None:
+    variables = at.properties("Api", "Classifier/Function")["Environment"]["Variables"]
+    variables |= {"DB_PASSWORD": PASSWORD, "FROM": "{{resolve:secretsmanager:db:SecretString:password}}"}
+
+
+def long_name(at: Editor) -> None:
+    at.templates["Api"]["Outputs"][LONG_NAME] = {"Value": {"Ref": at.id_of("Api", "Classifier/Function")}}
+
+
 def file_changed(at: Editor) -> None:
     at.change_file("lambda/", "handler.py", "def handle(event, context): ...\n")
 
@@ -422,7 +476,9 @@ CASES = {
         condition_dropped, {"Access": ("**Widened**", "may now `cloudwatch:PutMetricData` on `*`")}, refused=("widen",)
     ),
     "statements taken apart": Case(
-        statements_merged, {"Everything that changes": ("see Access",)}, ("Access", "Lost or replaced")
+        statements_merged,
+        {"Everything that changes": ("the same access, written in another way",)},
+        ("Access", "Lost or replaced"),
     ),
     "another account that is trusted": Case(
         trust_widened,
@@ -542,6 +598,78 @@ CASES = {
     "half of the internet": Case(
         half_of_the_internet, {"On the internet": ("a large part of the internet, `128.0.0.0/1`,",)}, refused=("widen",)
     ),
+    "a construct with others in it is renamed": Case(
+        storage_renamed,
+        {
+            "Lost or replaced": (
+                "| **Data: Storage/Datasets** | S3::Bucket | **destroyed, with what is in it** "
+                "| its name in the app changed to Store/Datasets: ",
+                "| **Data: Storage/Key** | KMS::Key |",
+                "| Data: Storage/Models/Policy | S3::BucketPolicy | destroyed "
+                "| its name in the app changed to Store/Models/Policy: ",
+            )
+        },
+        ("Access",),
+        # The notebook's volume has the key of another name, and cannot change it.
+        refused=("destroy", "replace"),
+    ),
+    "a refusal has another exception": Case(
+        deny_weakened,
+        {"Access": ("**Widened**", "is no longer refused `s3:*`", "; now only if", "`aws:PrincipalTag/team`")},
+        refused=("widen",),
+    ),
+    "a condition lets more through": Case(
+        allow_weakened,
+        {
+            "Access": (
+                "if `cloudwatch:namespace` StringLike `/aws/*`; before only if `cloudwatch:namespace` StringEquals",
+            )
+        },
+        refused=("widen",),
+    ),
+    "names of statements alone": Case(
+        only_sids,
+        {"Everything that changes": ("`PolicyDocument`: the same access, written in another way",)},
+        ("Access",),
+    ),
+    "a bucket goes with its policy": Case(
+        bucket_and_policy_destroyed,
+        {
+            "Lost or replaced": ("| **Data: Storage/AccessLogs** | S3::Bucket | **destroyed, with what is in it** |",),
+            "Access": ("**Narrowed**",),
+        },
+        refused=("destroy",),
+    ),
+    "another region": Case(
+        another_region,
+        {
+            "Lost or replaced": (
+                "| **Data** | stack | **a new one, empty, in eu-west-1** | the one in us-east-1 stays and costs",
+            )
+        },
+        ("Access", "Everything that changes"),
+        refused=("replace",),
+    ),
+    "another URL": Case(
+        url_replaced,
+        {"Lost or replaced": ("| **Api: Url/Url** | Lambda::Url | **replaced: callers need another address** |",)},
+        refused=("replace",),
+    ),
+    "a secret": Case(
+        secret_put,
+        {
+            "Findings": (
+                "**new**: Api: Classifier/Function: `looks like a secret` `Environment.Variables.DB_PASSWORD",
+            ),
+            "Everything that changes": (
+                "`Environment.Variables.DB_PASSWORD`: none → `<redacted>`",
+                "`Environment.Variables.FROM`: none → `{{resolve:secretsmanager:db:SecretString:password}}`",
+            ),
+        },
+    ),
+    "a name like a secret": Case(
+        long_name, {"Everything that changes": (f"`Outputs.{LONG_NAME}`: none → ",)}, ("Findings",)
+    ),
     "metadata alone": Case(metadata_only, {}, ALL),
     "nothing at all": Case(nothing, {}, ALL),
 }
@@ -587,10 +715,10 @@ def test_given_a_bucket_that_was_kept_when_it_is_not_any_more_then_it_is_among_w
 
 # By hand, from the price table's own figures of 2026-11-24 and 730 hours a month.
 HAND_WORKED = {
-    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; sixteen alarms, one of them on two metrics, and two
+    # key 1.00; notebook 20 GiB × 0.14; endpoint 730 × 0.115; seventeen alarms, one of them on two metrics, and two
     # policies' two alarms, 0.10 each; a composite alarm 0.50; a dashboard 3.00; one environment of 0.5 GiB for
     # 2,628,000 s at 0.0000033334.
-    "base": 1.00 + 2.80 + 83.95 + 2.10 + 0.50 + 3.00 + 4.3800876,
+    "base": 1.00 + 2.80 + 83.95 + 2.20 + 0.50 + 3.00 + 4.3800876,
     "larger_instance": 730 * 0.204 - 730 * 0.115,
     "more_instances": 2 * 730 * 0.115,
     "more_memory": 4.3800876,
@@ -738,3 +866,33 @@ def test_given_a_folder_with_other_stages_in_it_when_reviewed_then_the_stage_alo
 def test_given_templates_of_another_stage_when_reviewed_then_it_says_which_stage_to_give(base: Path) -> None:
     with pytest.raises(KennelError, match="give its --stage"), assemblies.side(str(base), "prod"):
         pass
+
+
+def test_given_an_id_that_is_a_word_when_it_is_renamed_then_nothing_but_the_id_is_taken_for_it() -> None:
+    def topic(logical_id: str) -> dict[str, Any]:
+        return {"Kennel-dev-Data": {"Resources": {logical_id: {"Type": "AWS::SNS::Topic"}}}}
+
+    found = review(
+        assemblies.Side("base", topic("Topic")), assemblies.Side("head", topic("Mail")), "dev", REGION, prices.load()
+    )
+    assert {(change.name, change.renamed) for change in found.changes} == {("Topic", "Mail"), ("Mail", "Topic")}
+    assert not found.access
+
+
+def test_given_changes_that_are_not_committed_when_the_commit_is_reviewed_then_they_are_known_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    monkeypatch.setattr(assemblies, "REPOSITORY", tmp_path)
+    git("init", "--quiet")
+    for text in ("one", "two"):
+        (tmp_path / "cdk.json").write_text(text)
+        git("add", "cdk.json")
+        git("commit", "--quiet", "--message", text)
+    assert not assemblies.uncommitted("HEAD")
+    (tmp_path / "cdk.json").write_text("three")
+    assert assemblies.uncommitted("HEAD")
+    assert not assemblies.uncommitted("HEAD~1")
+    assert not assemblies.uncommitted("no-such-thing")

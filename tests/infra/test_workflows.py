@@ -256,3 +256,13 @@ def test_given_the_weekly_review_when_something_differs_then_there_is_one_issue_
     assert said.startswith(call)
     assert said.endswith(review)
     assert bool(said) == bool(call)
+
+
+def test_given_a_value_with_a_command_in_it_when_make_hands_it_on_then_it_stays_a_value(tmp_path: Path) -> None:
+    planted = tmp_path / "planted"
+    name = f'owner/name";touch {planted};"'
+    command = ["make", "delivery", f"VENV={sys.prefix}", f"REPOSITORY={name}"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "is no OWNER/NAME" in result.stdout + result.stderr
+    assert not planted.exists()
