@@ -25,16 +25,15 @@ def main() -> None:
     parser.add_argument("--with-parent", action="store_true", help="stop when standard input is closed")
     arguments = parser.parse_args()
 
-    # ministack leaves its functions' folders behind; they go with this one, and what is killed leaves none in /tmp.
-    folder = state_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="functions-", dir=folder, ignore_cleanup_errors=True) as temporary:
+    # ministack leaves its functions' folders behind; they go with this one.
+    with tempfile.TemporaryDirectory(prefix="kennel-local-", ignore_cleanup_errors=True) as temporary:
         tempfile.tempdir = temporary
-        _run(arguments.port, folder, arguments.with_parent)
+        _run(arguments.port, arguments.with_parent)
 
 
-def _run(port: int, folder: Path, with_parent: bool) -> None:
+def _run(port: int, with_parent: bool) -> None:
     endpoint = f"http://localhost:{port}"
+    folder = state_dir()
     _configure(endpoint, port)
 
     # Imported only now: ministack and moto read the environment when they are imported.
