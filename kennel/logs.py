@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-from botocore.exceptions import ClientError
 
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
@@ -35,11 +34,8 @@ class LogTail:
                 for stream in page["logStreams"]:
                     self._tokens.setdefault(stream["logStreamName"], None)
             return [line for stream in self._tokens for line in self._new(stream)]
-        except ClientError as error:
-            # The group is made by the first job of an account.
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            return []
+        except self._client.exceptions.ResourceNotFoundException:
+            return []  # the group is made by the first job of an account
 
     def _new(self, stream: str) -> list[str]:
         lines: list[str] = []
@@ -61,6 +57,11 @@ class Source:
 
     group: str
     streams: str = ""
+
+    @property
+    def request(self) -> dict[str, str]:
+        """What CloudWatch Logs is asked with for it."""
+        return {"logGroupName": self.group, **({"logStreamNamePrefix": self.streams} if self.streams else {})}
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,9 @@ def source(deployment: Deployment, part: str, name: str | None) -> Source:
 
 def require(client: Any, source: Source) -> None:
     """Raises KennelError for a log in which nothing was ever written."""
-    named = {"logStreamNamePrefix": source.streams} if source.streams else {}
-    try:
-        if client.describe_log_streams(logGroupName=source.group, limit=1, **named)["logStreams"]:
+    with suppress(client.exceptions.ResourceNotFoundException):
+        if client.describe_log_streams(**source.request, limit=1)["logStreams"]:
             return
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
     of = f" of {source.streams.removesuffix('/')}" if source.streams else ""
     raise KennelError(f"{source.group} has nothing{of}: it is not there, has not begun, or its log was deleted.")
 
@@ -129,15 +126,10 @@ def read(client: Any, source: Source, since: datetime, containing: str = "", *, 
 
 
 def _events(client: Any, source: Source, begin: int) -> list[dict[str, Any]]:
-    arguments = {"logGroupName": source.group, "startTime": begin}
-    if source.streams:
-        arguments["logStreamNamePrefix"] = source.streams
-    pages = client.get_paginator("filter_log_events").paginate(**arguments)
+    pages = client.get_paginator("filter_log_events").paginate(**source.request, startTime=begin)
     try:
         found = [event for page in pages for event in page["events"]]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
+    except client.exceptions.ResourceNotFoundException:
         return []
     of_source = (event for event in found if event["logStreamName"].startswith(source.streams))
     return sorted(of_source, key=lambda event: event["timestamp"])

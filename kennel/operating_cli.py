@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -44,13 +45,7 @@ def logs(
     stage: Stage = "dev",
 ) -> None:
     """Show what a part of the stage has written into its log, oldest first."""
-    match = re.fullmatch(r"0*([1-9]\d*)([smhd])", since)
-    try:
-        begin = datetime.now(UTC) - timedelta(**{UNITS[match[2]]: int(match[1])}) if match else None
-    except OverflowError:
-        begin = None
-    if match is None or begin is None:
-        raise KennelError(f"--since {since}: give a number and s, m, h or d, as 15m.")
+    begin = _ago(since)
     deployment = Deployment(stage)
     source, client = log.source(deployment, part, name), deployment.client("logs")
     if not follow:
@@ -61,6 +56,15 @@ def logs(
         console.print(f"{line.time:%H:%M:%S}  {printable(line.message)}", soft_wrap=True, markup=False)
     if not lines:
         console.print(f"{source.group} has no such lines in the last {since}.", soft_wrap=True)
+
+
+def _ago(since: str) -> datetime:
+    match = re.fullmatch(r"0*([1-9]\d*)([smhd])", since)
+    # A number that is too large for the calendar is none, either.
+    with suppress(OverflowError):
+        if match:
+            return datetime.now(UTC) - timedelta(**{UNITS[match[2]]: int(match[1])})
+    raise KennelError(f"--since {since}: give a number and s, m, h or d, as 15m.")
 
 
 def smoke(

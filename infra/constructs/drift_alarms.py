@@ -28,13 +28,6 @@ class DriftAlarms(Construct):
             cloudwatch.Metric(namespace=stage.metrics, metric_name=name, statistic="Maximum", period=every)
             for name in ("ConfidenceDrop", "ClassMixShift")
         )
-        errors = cloudwatch.Metric(
-            namespace="AWS/Lambda",
-            metric_name="Errors",
-            dimensions_map={"FunctionName": function.function_name},
-            statistic="Sum",
-            period=every,
-        )
         self.metrics: list[cloudwatch.IMetric] = [confidence, mix]
         self.alarms = [
             alarms.on(
@@ -53,6 +46,11 @@ class DriftAlarms(Construct):
                     mix,
                     limits.max_class_mix_shift,
                 ),
-                ("drift-errors", "the last hour's answers were not compared: the function failed", errors, 0),
+                (
+                    "drift-errors",
+                    "the last hour's answers were not compared: the function failed",
+                    function.metric_errors(period=every),
+                    0,
+                ),
             )
         ]

@@ -5,12 +5,12 @@ that comes: what widens is what no statement that went had allowed.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kennel.review.assemblies import Template
-from kennel.review.differences import Change, StackDifference, name_of
+from kennel.review.differences import Change, StackDifference, names_of
 from kennel.review.grants import NOBODY, Grant, grants_of
 from kennel.review.wording import code, condition_of, sentences, who
 from kennel.roles import listed
@@ -48,8 +48,11 @@ def changes_of(difference: StackDifference, base: Template, head: Template) -> l
     allowed_before, forbidden_before = _of(removed, "Allow"), _of(removed, "Deny")
     destroyed = {change.logical_id for change in difference.changes if change.verb in ("destroyed", "let go")}
     # To what is not there any more, nobody needs to be refused.
-    forbidden_before = [[item for item in each if not _is_of(item, destroyed)] for each in forbidden_before]
-    names = {**_names(base), **_names(head)}
+    forbidden_before = [
+        [grant for grant in statement if destroyed.isdisjoint(re.findall(r"\$\{(\w+)", grant.resource))]
+        for statement in forbidden_before
+    ]
+    names = names_of(base) | names_of(head)
 
     found: list[AccessChange] = []
 
@@ -93,10 +96,6 @@ def _holder(item: dict[str, Any], names: dict[str, str]) -> str:
 
 def _policy(item: dict[str, Any]) -> str:
     return code(str(item.get("value", {}).get("managedPolicyArn", "?")))
-
-
-def _is_of(grant: Grant, logical_ids: Iterable[str]) -> bool:
-    return any(logical_id in logical_ids for logical_id in re.findall(r"\$\{(\w+)", grant.resource))
 
 
 def _condition_among(others: list[Grant], grant: Grant) -> str:
@@ -171,7 +170,3 @@ def _not_followed(difference: StackDifference) -> Iterator[str]:
         if item.name.startswith("Outputs.") or item.name in NOT_FOLLOWED or item.old is None:
             continue
         yield f"{code(item.name)} changes, and what depends on it is not followed here"
-
-
-def _names(template: Template) -> dict[str, str]:
-    return {logical_id: name_of(template, logical_id) for logical_id in template.get("Resources", {})}

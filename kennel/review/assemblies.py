@@ -173,7 +173,7 @@ def _deployed(deployment: Deployment) -> Side:
 
 def _synthesized(revision: str, stage: str, folder: Path) -> Side:
     """Synthesizes a revision in a work tree of its own, with this environment; its code runs, with no credentials."""
-    commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
+    commit = _commit(revision)
     if not commit:
         raise KennelError(
             f"{revision!r} is no folder, no revision of this repository, and not `{DEPLOYED}`: give one of them."
@@ -216,9 +216,13 @@ def _lend(tree: Path) -> None:
 
 def uncommitted(revision: str) -> bool:
     """Whether the checkout has changes that the revision, where it is the one checked out, has not."""
-    if not (commit := _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)):
-        return False
-    return commit == _git("rev-parse", "HEAD") and bool(_git("status", "--porcelain"))
+    commit = _commit(revision)
+    return bool(commit) and commit == _commit("HEAD") and bool(_git("status", "--porcelain"))
+
+
+def _commit(revision: str) -> str:
+    """The commit that a revision stands for; empty where it is none."""
+    return _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
 
 
 def _git(*arguments: str, check: bool = True) -> str:

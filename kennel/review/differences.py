@@ -156,6 +156,11 @@ def name_of(template: Template, logical_id: str) -> str:
     return plain("/".join(parts) or HASH_OF_ID.sub("", logical_id))
 
 
+def names_of(template: Template) -> dict[str, str]:
+    """Where each resource is in the app, by logical id."""
+    return {logical_id: name_of(template, logical_id) for logical_id in template.get("Resources", {})}
+
+
 def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference:
     stack = item["stack"]
     old, new = base.templates.get(stack, {}), head.templates.get(stack, {})
@@ -181,7 +186,7 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
                 found["kind"],
                 verb,
                 properties,
-                name_of(old if logical_id in new.get("Resources", {}) else new, other) if other else None,
+                name_of(new if template is old else old, other) if other else None,
                 other,
                 before.get("UpdateReplacePolicy") in KEPT_BY,
                 found["kind_before"] if found["kind_before"] not in (None, found["kind"]) else None,

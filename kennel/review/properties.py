@@ -11,7 +11,6 @@ from kennel.review.wording import code, readable
 
 MAX_VALUE = 160
 # What these say is told in words, under Access.
-SAME_ACCESS = "the same access, written in another way"
 POLICIES = ("AssumeRolePolicyDocument", "KeyPolicy", "Policies", "PolicyDocument")
 
 
@@ -21,7 +20,7 @@ def lines(item: Property, names: dict[str, str], *, accessed: bool = True) -> It
     Where nobody may do more or less (`accessed`), a policy is only written in another way.
     """
     if item.name in POLICIES:
-        yield f"{code(item.name)}: {SAME_ACCESS if not accessed else 'see Access'}"
+        yield f"{code(item.name)}: {'see Access' if accessed else 'the same access, written in another way'}"
         return
     leaves = [*_leaves(item.name, item.old, item.new)] or [(item.name, item.old, item.new)]
     for path, old, new in leaves:

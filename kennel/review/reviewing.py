@@ -8,7 +8,7 @@ from kennel.review.access import AccessChange, changes_of
 from kennel.review.assemblies import Side
 from kennel.review.assets import AssetChange, asset_changes
 from kennel.review.costs import Cost, cost
-from kennel.review.differences import Change, Property, compare, name_of, under_new_names
+from kennel.review.differences import Change, Property, compare, names_of, under_new_names
 from kennel.review.exposure import Exposed, exposed, rules
 from kennel.review.findings import Finding, findings, planted
 
@@ -140,5 +140,5 @@ def _names(*sides: Side) -> dict[str, str]:
     for side in sides:
         for template in side.templates.values():
             names |= {name: name for kind in DECLARED for name in template.get(kind, {})}
-            names |= {logical_id: name_of(template, logical_id) for logical_id in template.get("Resources", {})}
+            names |= names_of(template)
     return names
