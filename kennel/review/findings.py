@@ -41,7 +41,10 @@ def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
 
 
 def planted(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
-    """What looks like a secret and was not there before: whoever may read a template reads it."""
+    """What looks like a secret in a property and was not there before: whoever may read a template reads it.
+
+    What is new has no properties in CDK's comparison, so that it is not looked at.
+    """
     for change in changes:
         for item in change.properties:
             for path in properties.planted(item, names):
