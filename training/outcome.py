@@ -49,7 +49,7 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     # As it was trained, for whoever goes on with it: the package has what is served.
     torch.save(trained.network.state_dict(), arguments.checkpoint_dir / NETWORK)
     candidates = _candidates(backbone, trained, arguments.model_dir)
-    kept = variants.choose(candidates)
+    (kept,) = (one for one in candidates if one.verdict == "served")
     say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms a picture, {candidates[0].ms:.1f} as trained")
     story = report.Story(
         name=f"{backbone.name}-{data.fingerprint[:8]}",
@@ -107,7 +107,7 @@ def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[vari
     variants.export(served, size, [decode(one.path.read_bytes(), size) for one in calibration], folder)
     pictures = [(one.path, one.label) for one in _spread(trained.ordered["valid"], variants.MAX_PICTURES)]
     shown = progress()
-    return variants.measure(
+    return variants.candidates(
         served, folder, size, pictures, lambda done, of: shown("variants of the model measured", done, of)
     )
 

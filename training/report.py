@@ -91,7 +91,7 @@ def write(file: Path, story: Story) -> None:
         heatmap=_heatmap(matrix) if len(story.labels) > MATRIX_CLASSES else None,
         confusions=_confusions(matrix, story.labels),
         mistakes=_mistakes(story),
-        interval_of=lambda share: evaluation.interval(round(share * valid), valid),
+        interval_of=lambda share: None if share is None else evaluation.interval(round(share * valid), valid),
         trials=story.search.trials[:TRIALS] if story.search else [],
     )
     file.write_text(page)
