@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests/unit", ".")]
+sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests", ".")]
 
 import boto3
 from rich.console import Console
 
-from function_calls import SETTINGS, context, request
+from helpers.function_calls import SETTINGS, context, request
 from kennel.local import control
 from kennel.local.settings import client_environment
 from package import processor

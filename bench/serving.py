@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests/unit", ".")]
+sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests", ".")]
 
 from PIL import Image
 from rich.console import Console

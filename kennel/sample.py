@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIZE_PX = 256
-PER_CLASS = {"train": 24, "valid": 8, "test": 4}
+PER_CLASS = {"train": 16, "valid": 8, "test": 4}
 
 Colour = tuple[int, int, int]
 Draw = Callable[[ImageDraw.ImageDraw, float, Colour], None]

@@ -1,5 +1,6 @@
 """Backbones by name: a frozen network from pictures to features, with the preprocessing that it was trained with."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,22 @@ def _resnet50(weights: str | None) -> nn.Module:
     return network
 
 
+def _tiny_random(weights: str | None) -> nn.Module:
+    """Untrained, always the same: what it classifies at all, it classifies by random filters."""
+    if weights is not None:
+        raise WeightsError("tiny_random has no pretrained weights: leave --weights out")
+    channels = (3, 16, 32, 64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        blocks = [
+            nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU6())
+            for before, after in itertools.pairwise(channels)
+        ]
+        for block in blocks:
+            nn.init.kaiming_normal_(block[0].weight)
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+
+
 def _load_state(network: nn.Module, file: Path) -> None:
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
@@ -108,6 +125,16 @@ BACKBONES = {
             2048,
             _resnet50,
             lambda net: [[net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]],
+        ),
+        # For trying out the path from images to a URL in seconds, on any machine.
+        Backbone(
+            "tiny_random",
+            64,
+            (0.5,) * 3,
+            (0.25,) * 3,
+            256,
+            _tiny_random,
+            lambda net: [[net[0]], [net[1]], [net[2]]],
         ),
     )
 }

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision import transforms
 
 from backbones import Backbone, on_device
 from checkpoint import Checkpoint
@@ -45,6 +44,9 @@ class _Pictures(TorchDataset[tuple[torch.Tensor, int]]):
     def __init__(
         self, samples: list[Sample], backbone: Backbone, settings: FinetuneSettings, epoch: int | None
     ) -> None:
+        # torchvision takes longer to import than a head takes to train, and the training of a head needs none of it.
+        from torchvision import transforms
+
         self._samples, self._backbone = samples, backbone
         self._seed, self._epoch = settings.seed, epoch
         steps: list[Any] = [

@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-BACKBONE_NAMES = ("efficientnet_lite0", "resnet50")
+BACKBONE_NAMES = ("efficientnet_lite0", "resnet50", "tiny_random")
 MODES = ("head", "finetune")
 PRECISIONS = ("auto", "bf16", "fp32")
 

@@ -43,7 +43,7 @@ SERVABLE = (
     ("openvino", "bf16", ONNX),
     ("openvino", "int8", INT8),
 )
-CALIBRATION_PICTURES = 200
+CALIBRATION_PICTURES = 100
 # Enough for a share of correct answers; more would only take longer.
 MAX_PICTURES = 2000
 # Enough for a median and quartiles, however many images there are.

@@ -1,6 +1,6 @@
 """Faults of the emulators, one function each, named for the fault.
 
-tests/local/test_workarounds.py shows each fault without its function, and so fails once upstream has mended it.
+tests/e2e/test_workarounds.py shows each fault without its function, and so fails once upstream has mended it.
 """
 
 import json

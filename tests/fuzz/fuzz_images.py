@@ -16,8 +16,8 @@ sys.path[:0] = [str(REPOSITORY / "inference"), str(REPOSITORY / "tests" / "unit"
 with atheris.instrument_imports(include=["images", "PIL"]):
     from images import UnreadableImage, UnsupportedImage, decode
 
-from bad_pictures import corpus
-from drawing import encode, gradient
+from helpers.bad_images import corpus
+from helpers.images import encode, gradient
 
 LARGEST_SEED_BYTES = 100_000
 

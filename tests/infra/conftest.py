@@ -1,8 +1,7 @@
 """The templates of every stage, synthesized once."""
 
 import pytest
-
-from synthesis import MATRIX, Templates, synthesize
+from helpers.synthesis import MATRIX, Templates, synthesize
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,14 @@ import pytest
 from aws_cdk import App
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
+from helpers import invariants
+from helpers.simulator import Caller, Request, simulate
+from helpers.synthesis import CONTEXT, FLAGS, MATRIX
 
-import invariants
 from infra.config import ConfigurationError, parse_stage
 from infra.delivery import NAME, add_delivery
 from infra.stage import add_stacks
 from kennel.roles import ACCOUNT, Role, Stacks
-from simulator import Caller, Request, simulate
-from synthesis import CONTEXT, FLAGS, MATRIX
 
 REPOSITORY = "acme/kennel"
 REGION = "us-east-1"
@@ -58,9 +58,7 @@ def loose_subjects(template: dict[str, Any]) -> Iterator[str]:
                     yield f"{name} takes the subject {subject}"
 
 
-def test_given_the_roles_when_assumed_then_only_by_the_exact_subjects_of_one_repository(
-    template: dict[str, Any], roles: dict[str, Role]
-) -> None:
+def test_roles_trust_only_exact_subjects(template: dict[str, Any], roles: dict[str, Role]) -> None:
     assert list(loose_subjects(template)) == []
     subjects = {
         name: role.trust["Statement"][0]["Condition"]["StringEquals"][f"{ISSUER}:sub"] for name, role in roles.items()
@@ -72,7 +70,7 @@ def test_given_the_roles_when_assumed_then_only_by_the_exact_subjects_of_one_rep
 
 
 @pytest.mark.parametrize("subject", ["repo:acme/*", f"repo:{REPOSITORY}:*", "repo:other/kennel:pull_request"])
-def test_given_a_looser_subject_when_checked_then_it_is_found(template: dict[str, Any], subject: str) -> None:
+def test_loose_subject_is_detected(template: dict[str, Any], subject: str) -> None:
     changed = copy.deepcopy(template)
     (name, *_) = (key for key, item in changed["Resources"].items() if item["Type"] == "AWS::IAM::Role")
     (statement,) = changed["Resources"][name]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
@@ -115,35 +113,31 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_given_a_role_of_delivery_when_it_asks_then_it_may_do_its_job_and_nothing_else(
-    roles: dict[str, Role], name: str
-) -> None:
+def test_role_has_least_privilege(roles: dict[str, Role], name: str) -> None:
     caller = Caller(roles[name].arn, list(roles[name].policies.values()))
     allowed = simulate([(caller, request) for request in REQUESTS.values()])
     assert {words for words, may in zip(REQUESTS, allowed, strict=True) if may} == ALLOWED[name]
 
 
-def test_given_the_roles_when_named_then_no_deploy_can_change_them(template: dict[str, Any]) -> None:
+def test_role_names_are_outside_deploy_scope(template: dict[str, Any]) -> None:
     # CloudFormation's role may change roles called Kennel-…: kennel/execution_policy.py.
     for _, role in invariants.resources({"Delivery": template}, "AWS::IAM::Role"):
         assert not role["RoleName"].startswith("Kennel-")
         assert "PermissionsBoundary" not in role
 
 
-def test_given_the_stack_when_held_to_the_rules_then_nothing_is_found(template: dict[str, Any]) -> None:
+def test_stack_passes_rules_and_cfn_lint(template: dict[str, Any]) -> None:
     templates = {"Delivery": template}
     assert list(invariants.no_action_is_a_wildcard(templates)) == []
     assert list(invariants.every_resource_is_named_where_aws_offers_it(templates)) == []
     assert lint(json.dumps(template), config=ManualArgs(regions=[REGION], ignore_checks=["W3005"])) == []
 
 
-def test_given_no_repository_when_synthesized_then_there_is_no_delivery(tmp_path: Path) -> None:
+def test_stack_is_omitted_without_repository(tmp_path: Path) -> None:
     assert NAME not in synthesized(tmp_path, None)
 
 
 @pytest.mark.parametrize("repository", ["kennel", "acme/*", "https://github.com/acme/kennel", "a b/c"])
-def test_given_what_is_no_repository_when_synthesized_then_it_says_what_to_give(
-    tmp_path: Path, repository: str
-) -> None:
+def test_invalid_repository_suggests_fix(tmp_path: Path, repository: str) -> None:
     with pytest.raises(ConfigurationError, match="make delivery REPOSITORY=OWNER/NAME"):
         synthesized(tmp_path, repository)

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from helpers import REPOSITORY
+from helpers.invariants import Templates
 
-from invariants import Templates
 from kennel.roles import Stacks
-from synthesis import REPOSITORY
 
 
 def generator() -> ModuleType:
@@ -22,14 +22,12 @@ def generator() -> ModuleType:
 
 
 @pytest.mark.parametrize("page", ["architecture.md", "security.md"])
-def test_given_the_templates_when_the_docs_are_generated_then_they_are_as_they_stand(
-    page: str, matrix: dict[str, Templates]
-) -> None:
+def test_generated_docs_are_up_to_date(page: str, matrix: dict[str, Templates]) -> None:
     text = Path(REPOSITORY / "docs" / page).read_text()
     assert generator().with_generated(text, Stacks(matrix["dev"], "dev", "us-east-1")) == text
 
 
-def test_given_another_grant_when_the_docs_are_generated_then_they_change(matrix: dict[str, Templates]) -> None:
+def test_new_grant_changes_generated_docs(matrix: dict[str, Templates]) -> None:
     text = Path(REPOSITORY / "docs" / "security.md").read_text()
     stacks = Stacks(matrix["dev"], "dev", "us-east-1")
     roles = stacks.roles()
@@ -39,7 +37,7 @@ def test_given_another_grant_when_the_docs_are_generated_then_they_change(matrix
     assert "DeleteObject" in generator().with_generated(text, stacks)
 
 
-def test_given_another_grant_when_the_diagram_is_drawn_then_it_has_another_arrow(matrix: dict[str, Templates]) -> None:
+def test_new_grant_changes_diagram_arrow(matrix: dict[str, Templates]) -> None:
     text = Path(REPOSITORY / "docs" / "architecture.md").read_text()
     assert "JobRole -->|reads| Datasets" in text
     stacks = Stacks(matrix["dev"], "dev", "us-east-1")

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from helpers.invariants import Templates
 
-from invariants import Templates
 from kennel.execution_policy import MAX_CHARACTERS, TYPES, boundary_policy, execution_policies
 from kennel.roles import ACCOUNT
 
@@ -14,7 +14,7 @@ MAX_POLICIES = 10
 CDK_METADATA = "AWS::CDK::Metadata"
 
 
-def test_given_the_matrix_when_synthesized_then_each_resource_type_has_its_calls(matrix: dict[str, Templates]) -> None:
+def test_policy_types_match_used_resources(matrix: dict[str, Templates]) -> None:
     used = {
         resource["Type"]
         for templates in matrix.values()
@@ -25,7 +25,7 @@ def test_given_the_matrix_when_synthesized_then_each_resource_type_has_its_calls
 
 
 @pytest.mark.parametrize("region", PARTITIONS)
-def test_given_a_region_when_the_policies_are_written_then_aws_takes_their_size(region: str) -> None:
+def test_policy_size_is_within_aws_limits(region: str) -> None:
     partition = PARTITIONS[region]
     documents = [*execution_policies(partition, region, ACCOUNT), boundary_policy(partition, region, ACCOUNT)]
     assert len(documents) <= MAX_POLICIES
@@ -33,7 +33,7 @@ def test_given_a_region_when_the_policies_are_written_then_aws_takes_their_size(
 
 
 @pytest.mark.parametrize("document", [*execution_policies("aws", "us-east-1", ACCOUNT)])
-def test_given_the_policies_of_the_deploy_then_no_action_is_a_wildcard(
+def test_policies_have_no_wildcard_actions(
     document: dict[str, list[dict[str, object]]],
 ) -> None:
     actions = [action for statement in document["Statement"] for action in statement["Action"]]

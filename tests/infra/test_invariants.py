@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
-import invariants
-from invariants import INVARIANTS, Templates
+from helpers import invariants
+from helpers.invariants import INVARIANTS, Templates
 
 Invariant = Callable[[Templates], Iterator[str]]
 
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda function: function.__name__)
-def test_given_a_stage_when_synthesized_then_the_invariant_holds(invariant: Invariant, templates: Templates) -> None:
+def test_invariant_holds_for_every_stage(invariant: Invariant, templates: Templates) -> None:
     assert list(invariant(templates)) == []
 
 
@@ -164,7 +163,7 @@ MORE: list[tuple[str, Callable[[Templates], Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "change"), MORE, ids=[f"{name}-{number}" for number, (name, _) in enumerate(MORE)])
-def test_given_another_template_that_violates_it_when_checked_then_the_invariant_says_so(
+def test_invariant_detects_other_violations(
     name: str, change: Callable[[Templates], Any], matrix: dict[str, Templates]
 ) -> None:
     (invariant,) = (function for function in INVARIANTS if function.__name__ == name)
@@ -174,9 +173,7 @@ def test_given_another_template_that_violates_it_when_checked_then_the_invariant
 
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda function: function.__name__)
-def test_given_a_template_that_violates_it_when_checked_then_the_invariant_says_so(
-    invariant: Invariant, matrix: dict[str, Templates]
-) -> None:
+def test_invariant_detects_violation(invariant: Invariant, matrix: dict[str, Templates]) -> None:
     broken = copy.deepcopy(matrix["dev"])
     BREAKS[invariant.__name__](broken)
     assert list(invariant(broken)) != []

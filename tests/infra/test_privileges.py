@@ -5,13 +5,13 @@ import json
 from typing import Any
 
 import pytest
+from helpers.iam_requests import REGION, requests
+from helpers.invariants import Templates
+from helpers.simulator import Caller, Request, simulate
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
-from invariants import Templates
 from kennel.execution_policy import boundary_policy
 from kennel.roles import ACCOUNT, Document, Role, Stacks
-from requests_of_a_stage import REGION, requests
-from simulator import Caller, Request, simulate
 
 AWS_POLICIES: dict[str, Any] = json.loads(aws_managed_policies_data)
 NOTEBOOK_PARTS = ("model", "endpoint-config", "endpoint")
@@ -155,21 +155,19 @@ def allowed(role: Caller, asked: dict[str, Request]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_given_a_role_when_it_asks_for_everything_then_it_gets_what_its_code_needs_and_nothing_else(
-    name: str, stacks: Stacks
-) -> None:
+def test_role_has_only_required_permissions(name: str, stacks: Stacks) -> None:
     asked = requests(stacks)
     assert len(asked) - len(ALLOWED[name]) > 15
     assert allowed(caller(stacks.roles()[name]), asked) == ALLOWED[name]
 
 
-def test_given_a_stage_then_its_roles_are_those_of_the_table_and_those_that_cdk_makes(stacks: Stacks) -> None:
+def test_roles_match_permission_table(stacks: Stacks) -> None:
     made_by_cdk = {name for name in stacks.roles() if name.startswith("Custom")}
     assert set(stacks.roles()) - made_by_cdk == set(ALLOWED)
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_given_a_grant_then_the_table_has_a_request_for_it(name: str, stacks: Stacks) -> None:
+def test_every_grant_has_matching_request(name: str, stacks: Stacks) -> None:
     asked = [requests(stacks)[words] for words in ALLOWED[name]]
     missing = [
         (action, resource)
@@ -186,7 +184,7 @@ def test_given_a_grant_then_the_table_has_a_request_for_it(name: str, stacks: St
     assert missing == []
 
 
-def test_given_a_foreign_account_when_it_has_every_permission_then_the_buckets_and_the_key_are_closed_to_it(
+def test_foreign_account_denied_buckets_and_key(
     stacks: Stacks,
 ) -> None:
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -199,7 +197,7 @@ def test_given_a_foreign_account_when_it_has_every_permission_then_the_buckets_a
     assert allowed(foreign, own) == set()
 
 
-def test_given_an_administrator_of_the_account_when_he_uses_the_key_by_himself_then_its_policy_says_no(
+def test_admin_is_denied_by_resource_policies(
     stacks: Stacks,
 ) -> None:
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -217,13 +215,13 @@ def test_given_an_administrator_of_the_account_when_he_uses_the_key_by_himself_t
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_given_the_boundary_then_it_takes_nothing_from_a_role(name: str, stacks: Stacks) -> None:
+def test_boundary_removes_no_role_permission(name: str, stacks: Stacks) -> None:
     asked = requests(stacks)
     role = stacks.roles()[name]
     assert allowed(caller(role, bounded=False), asked) == allowed(caller(role), asked)
 
 
-def test_given_a_role_with_every_permission_when_bounded_then_it_cannot_widen_itself_or_leave_the_stage(
+def test_bounded_role_cannot_escalate_or_leave_stage(
     stacks: Stacks,
 ) -> None:
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -264,24 +262,20 @@ def _widened(stacks: Stacks, role: str, statement: Document) -> Caller:
         ("NotebookRole", "logs:*", "*", "write a job's log"),
     ],
 )
-def test_given_a_grant_that_nobody_needs_when_added_then_the_role_gets_more_than_the_table(
-    stacks: Stacks, role: str, action: str, resource: str, words: str
-) -> None:
+def test_unneeded_grant_exceeds_table(stacks: Stacks, role: str, action: str, resource: str, words: str) -> None:
     wide = _widened(stacks, role, {"Effect": "Allow", "Action": action, "Resource": resource})
     assert words in allowed(wide, requests(stacks)) - ALLOWED[role]
 
 
 @pytest.mark.parametrize("role", ALLOWED)
-def test_given_a_grant_that_is_needed_when_removed_then_the_role_gets_less_than_the_table(
-    stacks: Stacks, role: str
-) -> None:
+def test_removed_grant_falls_short_of_table(stacks: Stacks, role: str) -> None:
     found = stacks.roles()[role]
     for document in found.policies.values():
         del document["Statement"][0]
     assert ALLOWED[role] - allowed(caller(found), requests(stacks))
 
 
-def test_given_a_loosened_bucket_policy_or_key_policy_when_asked_by_a_foreign_account_then_it_gets_in(
+def test_loose_policy_admits_foreign_account(
     stacks: Stacks,
 ) -> None:
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}

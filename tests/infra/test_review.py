@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aws_cdk import App
+from helpers.synthesis import FLAGS, MATRIX
 
 from infra.config import parse_stage
 from infra.stage import add_stacks
@@ -19,9 +20,6 @@ from kennel.capacity import prices
 from kennel.errors import KennelError
 from kennel.review import assemblies, comment, redaction
 from kennel.review.reviewing import Review, review
-from synthesis import FLAGS, MATRIX
-
-pytestmark = pytest.mark.slow
 
 REGION = "us-east-1"
 # In the form of real ones, and nobody's.
@@ -173,9 +171,7 @@ WIDENINGS: dict[str, tuple[Edit, Edit]] = {
 
 
 @pytest.mark.parametrize("name", WIDENINGS)
-def test_given_a_change_that_widens_when_reviewed_then_it_is_told_so_and_the_way_back_is_not(
-    base: Path, tmp_path: Path, name: str
-) -> None:
+def test_widening_is_flagged_but_not_reverse(base: Path, tmp_path: Path, name: str) -> None:
     narrow, wide = WIDENINGS[name]
     for folder, edit in (("narrow", narrow), ("wide", wide)):
         shutil.copytree(base, tmp_path / folder)
@@ -676,9 +672,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_given_a_pair_of_assemblies_when_reviewed_then_the_comment_has_its_sections(
-    base: Path, tmp_path: Path, name: str
-) -> None:
+def test_comment_has_expected_sections(base: Path, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     found, text = reviewed(base, tmp_path, case.edit)
     for title, parts in case.says.items():
@@ -691,16 +685,14 @@ def test_given_a_pair_of_assemblies_when_reviewed_then_the_comment_has_its_secti
     assert len(text) <= comment.MAX_CHARACTERS
 
 
-def test_given_a_pair_that_is_refused_when_its_label_is_there_then_it_passes(base: Path, tmp_path: Path) -> None:
+def test_accept_label_overrides_refusal(base: Path, tmp_path: Path) -> None:
     found, _ = reviewed(base, tmp_path, widen_action)
     assert found.refused(("widen",), ["accept-widen"]) == []
     assert found.refused(("widen",), ["accept-destroy", "bug"]) == ["widen"]
     assert found.refused(("destroy",), []) == []
 
 
-def test_given_a_bucket_that_was_kept_when_it_is_not_any_more_then_it_is_among_what_may_be_lost(
-    base: Path, tmp_path: Path
-) -> None:
+def test_unretained_bucket_is_listed_as_lost(base: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shutil.copytree(base, kept)
     at = Editor(kept)
@@ -728,9 +720,7 @@ HAND_WORKED = {
 
 
 @pytest.mark.parametrize("edit", [larger_instance, more_instances, more_memory, gateway, stack_removed])
-def test_given_a_change_when_priced_then_the_difference_is_right_to_the_cent(
-    base: Path, tmp_path: Path, edit: Edit
-) -> None:
+def test_cost_difference_is_exact_to_the_cent(base: Path, tmp_path: Path, edit: Edit) -> None:
     found, text = reviewed(base, tmp_path, edit)
     wanted = HAND_WORKED[edit.__name__]
     assert found.month_before == pytest.approx(HAND_WORKED["base"], abs=0.005)
@@ -738,18 +728,14 @@ def test_given_a_change_when_priced_then_the_difference_is_right_to_the_cent(
     assert f"**{wanted:+,.2f}**" in section(text, "Cost")
 
 
-def test_given_a_million_requests_when_priced_then_requests_compute_and_traces_are_in_it(
-    base: Path, tmp_path: Path
-) -> None:
+def test_request_cost_includes_compute_and_traces(base: Path, tmp_path: Path) -> None:
     found, _ = reviewed(base, tmp_path, more_memory)
     # 0.20 a million; 40 ms of 0.5 GiB at 0.0000077778, since one is provisioned; 5 % traced at 5 a million.
     assert found.million_before == pytest.approx(0.20 + 0.155556 + 0.25, abs=0.005)
     assert found.million_after - found.million_before == pytest.approx(0.155556, abs=0.0005)
 
 
-def test_given_a_planted_account_and_secrets_when_reviewed_then_none_is_in_the_comment(
-    base: Path, tmp_path: Path
-) -> None:
+def test_account_and_secrets_are_redacted(base: Path, tmp_path: Path) -> None:
     def plant(at: Editor) -> None:
         variables = at.properties("Api", "Classifier/Function")["Environment"]["Variables"]
         variables |= {
@@ -777,9 +763,7 @@ def test_given_a_planted_account_and_secrets_when_reviewed_then_none_is_in_the_c
     assert section(text, "Everything that changes").count("Environment.Variables") == 9
 
 
-def test_given_names_that_would_break_markdown_when_reviewed_then_they_are_code_on_one_line(
-    base: Path, tmp_path: Path
-) -> None:
+def test_markdown_in_value_is_escaped(base: Path, tmp_path: Path) -> None:
     def break_out(at: Editor) -> None:
         at.properties("Api", "Classifier/Function")["Description"] = (
             "`</details>\n\n# PWNED | <script>alert(1)</script>"
@@ -791,7 +775,7 @@ def test_given_names_that_would_break_markdown_when_reviewed_then_they_are_code_
     assert "'</details> # PWNED" in line.split("`")[5]
 
 
-def test_given_a_place_that_would_break_markdown_when_reviewed_then_it_is_a_name(base: Path, tmp_path: Path) -> None:
+def test_markdown_in_construct_path_is_escaped(base: Path, tmp_path: Path) -> None:
     def break_out(at: Editor) -> None:
         path = "Kennel-dev-Api/</details><!-- kennel review: prod -->\n## Approved by @somebody | b |"
         at.resource("Api", "Classifier/Function")["Metadata"]["aws:cdk:path"] = path
@@ -809,13 +793,13 @@ MALFORMED = ("[]", "5", "null", '{"Resources": []}', '{"Resources": {"A": null}}
 
 
 @pytest.mark.parametrize("text", [*MALFORMED, '{"Resources": {"A": {"Type": "B", "Properties": []}}}'])
-def test_given_what_is_no_template_when_read_then_the_error_names_the_file(tmp_path: Path, text: str) -> None:
+def test_malformed_template_error_names_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "Kennel-dev-Api.template.json").write_text(text)
     with pytest.raises(KennelError, match=r"Kennel-dev-Api\.template\.json is no template of CloudFormation's"):
         assemblies.read(tmp_path, "bad")
 
 
-def test_given_more_than_github_takes_when_written_then_rows_are_cut_and_counted(base: Path, tmp_path: Path) -> None:
+def test_long_comment_is_truncated_with_count(base: Path, tmp_path: Path) -> None:
     def many(at: Editor) -> None:
         for number in range(900):
             at.add("Data", f"Topic{number}", "AWS::SNS::Topic", {"DisplayName": f"{number} " * 40})
@@ -828,7 +812,7 @@ def test_given_more_than_github_takes_when_written_then_rows_are_cut_and_counted
     assert "</details>" in short
 
 
-def test_given_what_is_no_side_when_read_then_the_error_says_what_to_give(tmp_path: Path) -> None:
+def test_invalid_side_suggests_fix(tmp_path: Path) -> None:
     with pytest.raises(KennelError, match="make synth"):
         assemblies.read(tmp_path, "empty")
     (tmp_path / "Bad.template.json").write_text("{")
@@ -840,7 +824,7 @@ def test_given_what_is_no_side_when_read_then_the_error_says_what_to_give(tmp_pa
         pass
 
 
-def test_given_a_revision_that_cannot_be_synthesized_when_it_prints_a_secret_then_the_error_has_none(
+def test_synth_error_redacts_secrets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fails(*arguments: str, **rest: object) -> None:
@@ -852,9 +836,7 @@ def test_given_a_revision_that_cannot_be_synthesized_when_it_prints_a_secret_the
     assert ACCESS_KEY not in str(refused.value)
 
 
-def test_given_a_folder_with_other_stages_in_it_when_reviewed_then_the_stage_alone_is_compared(
-    base: Path, tmp_path: Path
-) -> None:
+def test_other_stages_in_folder_are_ignored(base: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "mixed"
     shutil.copytree(base, mixed)
     (mixed / "Kennel-prod-Api.template.json").write_text('{"Resources": {}}')
@@ -863,12 +845,12 @@ def test_given_a_folder_with_other_stages_in_it_when_reviewed_then_the_stage_alo
         assert set(among.assets) == set(alone.templates)
 
 
-def test_given_templates_of_another_stage_when_reviewed_then_it_says_which_stage_to_give(base: Path) -> None:
+def test_stage_mismatch_suggests_option(base: Path) -> None:
     with pytest.raises(KennelError, match="give its --stage"), assemblies.side(str(base), "prod"):
         pass
 
 
-def test_given_an_id_that_is_a_word_when_it_is_renamed_then_nothing_but_the_id_is_taken_for_it() -> None:
+def test_renamed_logical_id_is_matched_exactly() -> None:
     def topic(logical_id: str) -> dict[str, Any]:
         return {"Kennel-dev-Data": {"Resources": {logical_id: {"Type": "AWS::SNS::Topic"}}}}
 
@@ -879,9 +861,7 @@ def test_given_an_id_that_is_a_word_when_it_is_renamed_then_nothing_but_the_id_i
     assert not found.access
 
 
-def test_given_changes_that_are_not_committed_when_the_commit_is_reviewed_then_they_are_known_to_be_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uncommitted_changes_are_detected_at_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
 

@@ -13,15 +13,15 @@ from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
+from helpers.invariants import CDK_OWNED, Templates
+from helpers.synthesis import FLAGS, MATRIX
 
 from infra.config import parse_stage
 from infra.stage import add_stacks
-from invariants import CDK_OWNED, Templates
-from synthesis import FLAGS, MATRIX
 
 # cdk-nag wants every resource with a wildcard looked at. These are all there are, by what they end with.
 WILDCARDS = {
-    r"^\*$": "AWS offers no resource level: tests/infra/invariants.py knows the actions",
+    r"^\*$": "AWS offers no resource level: tests/helpers/invariants.py knows the actions",
     r"/(datasets|inbox|packages|checkpoints|captures)/\*$": "a prefix: names of objects are not known before",
     r"/captures/kennel-[a-z]+-[a-z]+/primary/\*$": "the same, of one endpoint",
     r":log-group:/aws/sagemaker/TrainingJobs:(\*|log-stream:kennel-[a-z]+-\*)$": "streams of the stage's jobs",
@@ -70,13 +70,13 @@ def unknown(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_given_a_stage_when_checked_by_cdk_nag_then_each_finding_has_a_reason(name: str, tmp_path: Path) -> None:
+def test_cdk_nag_findings_are_justified(name: str, tmp_path: Path) -> None:
     found = findings(name, tmp_path)
     assert found, "the rules were not asked"
     assert unknown(found) == []
 
 
-def test_given_a_wildcard_that_nobody_looked_at_when_checked_then_it_is_a_finding() -> None:
+def test_unreviewed_wildcard_is_a_finding() -> None:
     resources = ("arn:aws:s3:::bucket/*", "arn:aws:sagemaker:us-east-1:<AWS::AccountId>:*")
     added = [(f"AwsSolutions-IAM5[Resource::{resource}]", "Role") for resource in resources]
     added += [("AwsSolutions-IAM5[Action::s3:*]", "Role"), ("AwsSolutions-S1", "Bucket")]
@@ -84,7 +84,7 @@ def test_given_a_wildcard_that_nobody_looked_at_when_checked_then_it_is_a_findin
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_given_a_stage_when_checked_by_cfn_lint_then_nothing_is_found(name: str, matrix: dict[str, Templates]) -> None:
+def test_cfn_lint_finds_nothing(name: str, matrix: dict[str, Templates]) -> None:
     config = ManualArgs(regions=[MATRIX[name]["region"]], ignore_checks=list(LINT))
     found = [
         (match.rule.id, match.message)
@@ -94,7 +94,7 @@ def test_given_a_stage_when_checked_by_cfn_lint_then_nothing_is_found(name: str,
     assert found == []
 
 
-def test_given_a_template_with_a_mistake_when_checked_by_cfn_lint_then_it_is_found() -> None:
+def test_cfn_lint_catches_invalid_property() -> None:
     template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketNam": "a"}}}}
     assert lint(json.dumps(template), config=ManualArgs(regions=["us-east-1"]))
 
@@ -115,9 +115,7 @@ def checkov(folder: Path, templates: dict[str, dict[str, Any]]) -> list[tuple[st
     ]
 
 
-def test_given_the_stages_when_checked_by_checkov_then_each_finding_has_a_reason(
-    matrix: dict[str, Templates], tmp_path: Path
-) -> None:
+def test_checkov_findings_are_justified(matrix: dict[str, Templates], tmp_path: Path) -> None:
     templates = {f"{stage}-{stack}": template for stage, all_ in matrix.items() for stack, template in all_.items()}
     found = checkov(tmp_path, templates)
     owned = [item for item in found if any(f".{name}" in item[1] for name in CDK_OWNED)]
@@ -125,7 +123,7 @@ def test_given_the_stages_when_checked_by_checkov_then_each_finding_has_a_reason
     assert [item for item in found if item not in owned] == []
 
 
-def test_given_an_open_security_group_when_checked_by_checkov_then_it_is_found(tmp_path: Path) -> None:
+def test_checkov_catches_open_security_group(tmp_path: Path) -> None:
     ingress = [{"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}]
     group = {
         "Type": "AWS::EC2::SecurityGroup",

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-
-from invariants import Templates
-from secret_search import secrets
+from helpers.invariants import Templates
+from helpers.secret_search import secrets
 
 PLANTED = (
     "aws_access_key_id = AKIAIOSFODNN7EXAMPLE",
@@ -32,14 +31,14 @@ def _decoded(node: object) -> str:
     return "".join(map(_decoded, node)) if isinstance(node, list) else ""
 
 
-def test_given_a_stage_when_its_templates_are_searched_then_no_secret_is_in_them(templates: Templates) -> None:
+def test_templates_contain_no_secrets(templates: Templates) -> None:
     text = texts(templates)
     assert "kennel: " in text, "the user data was not searched"
     assert secrets(text) == []
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_given_a_secret_when_planted_in_user_data_then_it_is_found(planted: str, matrix: dict[str, Templates]) -> None:
+def test_secret_in_user_data_is_detected(planted: str, matrix: dict[str, Templates]) -> None:
     templates = json.loads(json.dumps(matrix["dev"]))
     script = {"Fn::Base64": f"#!/bin/bash\n{planted}\n"}
     templates["Training"]["Resources"]["Planted"] = {"Type": "X", "Properties": {"UserData": script}}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from invariants import resources
-from synthesis import REPOSITORY, Templates
+from helpers import REPOSITORY
+from helpers.invariants import resources
+from helpers.synthesis import Templates
 
 ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole", "DriftRole"}
 
@@ -44,9 +44,7 @@ def no_network() -> list[str]:
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
-def test_given_no_credentials_and_no_network_when_synthesized_twice_then_the_templates_are_identical(
-    tmp_path: Path, stage: str
-) -> None:
+def test_offline_synth_is_deterministic(tmp_path: Path, stage: str) -> None:
     templates = []
     for run in ("first", "second"):
         (tmp_path / run).mkdir()
@@ -58,21 +56,21 @@ def test_given_no_credentials_and_no_network_when_synthesized_twice_then_the_tem
     assert templates[0] == templates[1]
 
 
-def test_given_an_unknown_stage_when_synthesized_then_the_error_is_one_line(tmp_path: Path) -> None:
+def test_unknown_stage_error_is_one_line(tmp_path: Path) -> None:
     result = app(tmp_path, stage="test")
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("No stage 'test' in cdk.json (known: dev, prod).")
     assert "Traceback" not in result.stderr
 
 
-def test_given_a_stage_when_synthesized_then_each_actor_has_a_role_of_its_own(templates: Templates) -> None:
+def test_each_actor_has_its_own_role(templates: Templates) -> None:
     names = {re.sub(r"[0-9A-F]{8}$", "", name) for name, _ in resources(templates, "AWS::IAM::Role")}
     # Without captures there is nothing to compare.
     optional = {"NightStopRole", *([] if "/kennel/serverless/" not in json.dumps(templates) else ["DriftRole"])}
     assert names - optional == ROLES - optional
 
 
-def test_given_dev_when_synthesized_then_it_stops_in_the_evening_and_prod_never(matrix: dict[str, Templates]) -> None:
+def test_only_dev_stops_in_the_evening(matrix: dict[str, Templates]) -> None:
     def stopped(stage: str) -> set[str]:
         return {item["Target"]["Input"] for _, item in resources(matrix[stage], "AWS::Scheduler::Schedule")}
 
@@ -83,7 +81,7 @@ def test_given_dev_when_synthesized_then_it_stops_in_the_evening_and_prod_never(
     assert stopped("prod") == set()
 
 
-def test_given_prod_when_synthesized_then_data_is_retained_and_in_dev_it_is_not(matrix: dict[str, Templates]) -> None:
+def test_only_prod_retains_data(matrix: dict[str, Templates]) -> None:
     def policies(stage: str) -> set[str]:
         kept = ("AWS::S3::Bucket", "AWS::KMS::Key")
         return {r["DeletionPolicy"] for r in matrix[stage]["Data"]["Resources"].values() if r["Type"] in kept}
@@ -92,7 +90,7 @@ def test_given_prod_when_synthesized_then_data_is_retained_and_in_dev_it_is_not(
     assert policies("dev") == {"Delete"}
 
 
-def test_given_prod_when_synthesized_then_both_endpoints_serve_the_same_model(matrix: dict[str, Templates]) -> None:
+def test_prod_endpoints_share_one_model(matrix: dict[str, Templates]) -> None:
     def names(stage: str) -> list[Any]:
         return sorted(e["EndpointName"] for _, e in resources(matrix[stage], "AWS::SageMaker::Endpoint"))
 
@@ -103,7 +101,7 @@ def test_given_prod_when_synthesized_then_both_endpoints_serve_the_same_model(ma
     assert models[0] == models[1]
 
 
-def test_given_an_instance_with_its_own_disk_when_synthesized_then_its_endpoint_has_no_key(
+def test_instance_store_endpoint_has_no_kms_key(
     matrix: dict[str, Templates],
 ) -> None:
     configs = [properties for _, properties in resources(matrix["gpu"], "AWS::SageMaker::EndpointConfig")]
@@ -111,7 +109,7 @@ def test_given_an_instance_with_its_own_disk_when_synthesized_then_its_endpoint_
     assert all("KmsKeyId" in c for _, c in resources(matrix["dev"], "AWS::SageMaker::EndpointConfig"))
 
 
-def test_given_model_threads_when_synthesized_then_the_container_is_told_and_else_it_follows_its_cores(
+def test_model_threads_are_set_only_if_configured(
     matrix: dict[str, Templates],
 ) -> None:
     ((_, given),) = resources(matrix["gpu"], "AWS::SageMaker::Model")
@@ -120,7 +118,7 @@ def test_given_model_threads_when_synthesized_then_the_container_is_told_and_els
     assert "KENNEL_MODEL_THREADS" not in left_out["PrimaryContainer"]["Environment"]
 
 
-def test_given_dev_when_synthesized_then_target_tracking_follows_invocations(matrix: dict[str, Templates]) -> None:
+def test_target_tracking_uses_invocations(matrix: dict[str, Templates]) -> None:
     policies = {
         p["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]
         for _, p in resources(matrix["dev"], "AWS::ApplicationAutoScaling::ScalingPolicy")
@@ -128,7 +126,7 @@ def test_given_dev_when_synthesized_then_target_tracking_follows_invocations(mat
     assert policies == {"SageMakerVariantInvocationsPerInstance", "LambdaProvisionedConcurrencyUtilization"}
 
 
-def test_given_accelerated_instances_when_synthesized_then_both_policies_scale_them_within_their_hours(
+def test_gpu_endpoint_has_both_policies_and_schedule(
     matrix: dict[str, Templates],
 ) -> None:
     tracked = {
@@ -151,7 +149,7 @@ def test_given_accelerated_instances_when_synthesized_then_both_policies_scale_t
     ]
 
 
-def test_given_a_page_when_synthesized_then_cloudfront_signs_its_calls_and_caches_nothing(
+def test_cloudfront_signs_requests_over_https(
     matrix: dict[str, Templates],
 ) -> None:
     ((access, _),) = resources(matrix["page"], "AWS::CloudFront::OriginAccessControl")
@@ -169,14 +167,14 @@ def test_given_a_page_when_synthesized_then_cloudfront_signs_its_calls_and_cache
     assert list(resources(matrix["dev"], "AWS::CloudFront::Distribution")) == []
 
 
-def test_given_hours_when_synthesized_then_the_provisioned_minimum_follows_them(matrix: dict[str, Templates]) -> None:
+def test_provisioned_minimum_follows_schedule(matrix: dict[str, Templates]) -> None:
     targets = [properties for _, properties in resources(matrix["page"], "AWS::ApplicationAutoScaling::ScalableTarget")]
     ((morning, evening),) = [target["ScheduledActions"] for target in targets if "ScheduledActions" in target]
     assert (morning["Schedule"], morning["Timezone"]) == ("cron(0 7 ? * MON-FRI *)", "Europe/Zurich")
     assert [action["ScalableTargetAction"]["MinCapacity"] for action in (morning, evening)] == [2, 0]
 
 
-def test_given_snap_start_when_synthesized_then_nothing_is_provisioned_and_nothing_can_spill_over(
+def test_snap_start_drops_provisioning_and_alarm(
     matrix: dict[str, Templates],
 ) -> None:
     def alarms(stage: str) -> set[str]:
@@ -193,7 +191,7 @@ def watching(templates: Templates) -> list[dict[str, Any]]:
     return [alarm for _, alarm in resources(templates, "AWS::CloudWatch::Alarm")]
 
 
-def test_given_dev_when_synthesized_then_what_callers_and_operators_suffer_from_is_watched(
+def test_dev_alarms_cover_callers_and_operators(
     matrix: dict[str, Templates],
 ) -> None:
     alarms = {alarm["AlarmName"].removeprefix("kennel-dev-"): alarm for alarm in watching(matrix["dev"])}
@@ -212,13 +210,13 @@ def test_given_dev_when_synthesized_then_what_callers_and_operators_suffer_from_
     assert json.dumps(composite["AlarmRule"]).count("ALARM(") == 3
 
 
-def test_given_serverless_when_synthesized_then_no_alarm_waits_for_instances(matrix: dict[str, Templates]) -> None:
+def test_serverless_has_no_instance_alarms(matrix: dict[str, Templates]) -> None:
     alarms = {alarm["AlarmName"].removeprefix("kennel-serverless-") for alarm in watching(matrix["serverless"])}
     assert not alarms & {"no-instance", "memory", "disk", "confidence-drift"}
     assert {"endpoint-errors", "model-latency", "serverless-errors"} <= alarms
 
 
-def test_given_a_stage_that_stops_in_the_evening_when_its_endpoints_go_then_nothing_keeps_them(
+def test_serving_stack_has_no_dependents(
     matrix: dict[str, Templates],
 ) -> None:
     # What another stack imports, and the children of a composite alarm, could not be deleted.
@@ -230,7 +228,7 @@ def test_given_a_stage_that_stops_in_the_evening_when_its_endpoints_go_then_noth
     assert set(named) <= of_operations
 
 
-def test_given_the_dashboard_when_read_from_the_top_then_callers_come_before_causes(
+def test_dashboard_shows_callers_before_causes(
     matrix: dict[str, Templates],
 ) -> None:
     ((_, dashboard),) = resources(matrix["dev"], "AWS::CloudWatch::Dashboard")
@@ -247,14 +245,14 @@ def test_given_the_dashboard_when_read_from_the_top_then_callers_come_before_cau
     assert places == sorted(places)
 
 
-def test_given_people_to_tell_when_synthesized_then_each_has_a_subscription(matrix: dict[str, Templates]) -> None:
+def test_each_address_gets_a_subscription(matrix: dict[str, Templates]) -> None:
     assert [item["Endpoint"] for _, item in resources(matrix["page"], "AWS::SNS::Subscription")] == [
         "oncall@example.com"
     ]
     assert list(resources(matrix["dev"], "AWS::SNS::Subscription")) == []
 
 
-def test_given_a_user_data_script_when_synthesized_then_no_placeholder_is_left(templates: Templates) -> None:
+def test_user_data_has_no_placeholders(templates: Templates) -> None:
     for _, template in resources(templates, "AWS::EC2::LaunchTemplate"):
         script = str(template["LaunchTemplateData"]["UserData"])
         assert not re.search(r"@[A-Z_]+@", script)
@@ -262,12 +260,12 @@ def test_given_a_user_data_script_when_synthesized_then_no_placeholder_is_left(t
 
 
 @pytest.mark.parametrize("script", ["training/ec2_user_data.sh", "infra/constructs/notebook_idle_stop.sh"])
-def test_given_a_script_that_aws_runs_when_parsed_then_its_syntax_is_right(script: str) -> None:
+def test_shell_script_syntax_is_valid(script: str) -> None:
     result = subprocess.run(["bash", "-n", str(REPOSITORY / script)], capture_output=True, text=True, check=False)
     assert result.stderr == ""
 
 
-def test_given_the_idle_stop_when_its_python_is_parsed_then_its_syntax_is_right() -> None:
+def test_idle_stop_python_syntax_is_valid() -> None:
     script = (REPOSITORY / "infra/constructs/notebook_idle_stop.sh").read_text()
     body = script.split("<<'PYTHON'\n")[1].split("\nPYTHON\n")[0]
     ast.parse(body.replace("@IDLE_STOP_MIN@", "60"))

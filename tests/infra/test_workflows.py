@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from synthesis import REPOSITORY
+from helpers import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
@@ -53,12 +52,12 @@ def changed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_given_the_workflows_when_linted_then_nothing_is_found() -> None:
+def test_workflows_pass_linters() -> None:
     for result in (actionlint(REPOSITORY), zizmor(REPOSITORY)):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_given_a_spoilt_workflow_when_linted_then_it_is_found(changed: Path) -> None:
+def test_linters_catch_broken_workflow(changed: Path) -> None:
     file = changed / ".github" / "workflows" / "ci.yml"
     text = file.read_text()
     file.write_text(text.replace("runs-on: ubuntu-24.04", "runs-on: ubuntu-1"))
@@ -70,7 +69,7 @@ def test_given_a_spoilt_workflow_when_linted_then_it_is_found(changed: Path) -> 
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
-def test_given_a_workflow_when_read_then_it_pins_its_actions_and_begins_without_permissions(file: Path) -> None:
+def test_actions_are_pinned_and_permissions_empty(file: Path) -> None:
     workflow = read(file)
     assert workflow["permissions"] == {}
     for step in steps(workflow):
@@ -82,7 +81,7 @@ def test_given_a_workflow_when_read_then_it_pins_its_actions_and_begins_without_
             assert re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
 
 
-def test_given_the_steps_of_the_workflows_when_they_call_make_then_the_targets_are_there() -> None:
+def test_make_targets_in_steps_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     called = set()
     for file in WORKFLOWS:
@@ -95,7 +94,7 @@ def test_given_the_steps_of_the_workflows_when_they_call_make_then_the_targets_a
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_given_a_pull_request_when_its_code_runs_then_no_token_may_write_and_no_role_is_assumed() -> None:
+def test_pull_request_code_has_no_write_access() -> None:
     workflow = read(REPOSITORY / ".github" / "workflows" / "diff.yml")
     # YAML reads `on` as true.
     assert set(workflow[True]) == {"pull_request"}
@@ -108,8 +107,7 @@ def test_given_a_pull_request_when_its_code_runs_then_no_token_may_write_and_no_
             assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}", name
 
 
-@pytest.mark.slow
-def test_given_a_clone_without_credentials_when_the_diff_jobs_steps_run_then_they_write_the_comment(
+def test_diff_job_writes_comment_without_credentials(
     tmp_path: Path,
 ) -> None:
     clone = repository(tmp_path / "clone")
@@ -224,7 +222,7 @@ def told(script: str, argument: str, folder: Path, **environment: str) -> str:
         ("said", "", "41\n", "--method DELETE repos/acme/kennel/issues/comments/41"),
     ],
 )
-def test_given_reviews_when_commented_then_there_is_one_comment_written_anew_or_taken_away(
+def test_single_review_comment_is_kept_in_sync(
     tmp_path: Path, review: str, deployed: str | None, present: str, call: str
 ) -> None:
     for name, text in (("review-dev/build", review), ("deployed-dev", deployed)):
@@ -248,9 +246,7 @@ def test_given_reviews_when_commented_then_there_is_one_comment_written_anew_or_
         ("", "", ""),
     ],
 )
-def test_given_the_weekly_review_when_something_differs_then_there_is_one_issue_until_nothing_does(
-    tmp_path: Path, review: str, present: str, call: str
-) -> None:
+def test_single_drift_issue_is_kept_in_sync(tmp_path: Path, review: str, present: str, call: str) -> None:
     (tmp_path / "review-prod.md").write_text(review)
     said = told("drift.sh", "review-prod.md", tmp_path, STAGE="prod", PRESENT=present)
     assert said.startswith(call)
@@ -258,7 +254,7 @@ def test_given_the_weekly_review_when_something_differs_then_there_is_one_issue_
     assert bool(said) == bool(call)
 
 
-def test_given_a_value_with_a_command_in_it_when_make_hands_it_on_then_it_stays_a_value(tmp_path: Path) -> None:
+def test_make_argument_is_not_run_as_shell(tmp_path: Path) -> None:
     planted = tmp_path / "planted"
     name = f'owner/name";touch {planted};"'
     command = ["make", "delivery", f"VENV={sys.prefix}", f"REPOSITORY={name}"]

@@ -1,8 +1,7 @@
 """Fixtures of the unit tests."""
 
 import pytest
-
-from drawing import encode, gradient
+from helpers.images import encode, gradient
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""Stages on embedded AWSs: one that is shared by the modules that leave it as it was, and one each for the others."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.kept import package as kept_package
+from helpers.stage import Environment, deployed_stage
+
+from kennel import sample
+
+CLASSES = ("disc", "star", "stripes")
+
+
+@pytest.fixture(scope="session")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    with deployed_stage(tmp_path_factory.mktemp("shared")) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """The dev stage: the shared one, or the module's own where it is marked `own_stage` because it changes it."""
+    if request.node.get_closest_marker("own_stage"):
+        with deployed_stage(tmp_path_factory.mktemp("own")) as stage:
+            yield stage
+        return
+    stage = request.getfixturevalue("shared_stage")
+    before = stage.fingerprint()
+    yield stage
+    assert stage.fingerprint() == before, f"{request.node.name} changed the shared stage: mark it own_stage"
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """A trained model package; the images that it was trained on are next to it."""
+    return kept_package() / "model"
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of the sample set, a few images of each, in one folder of classes."""
+    whole, few = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("few")
+    sample.write(whole)
+    for label in CLASSES:
+        (few / label).mkdir()
+        for file in sorted((whole / "train" / label).iterdir())[:6]:
+            file.rename(few / label / file.name)
+    return few
+
+
+@pytest.fixture(scope="module")
+def dataset(deployed: Environment, images: Path, request: pytest.FixtureRequest) -> str:
+    """Those images, pushed as a dataset of the module's own."""
+    name = request.node.name.removeprefix("test_").removesuffix(".py").replace("_", "-")
+    deployed.run("kennel", "data", "push", str(images), "--name", name)
+    return str(name)

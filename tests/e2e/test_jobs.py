@@ -1,0 +1,80 @@
+"""Training jobs that cannot succeed say why, through the whole path; a running one can be stopped."""
+
+import time
+from pathlib import Path
+
+import pytest
+from helpers.images import encode, gradient
+from helpers.stage import TINY, Environment
+
+
+def pictures(folder: Path, *files: str) -> Path:
+    for number, file in enumerate(files):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(encode(gradient(80 + number, 80), "JPEG"))
+    return folder
+
+
+def test_single_class_is_rejected_before_upload(deployed: Environment, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "lonely", "only/1.jpg", "only/2.jpg")
+    result = deployed.run("kennel", "train", str(folder), check=False)
+    assert result.returncode == 1
+    assert "cannot be trained on: only the class 'only'" in " ".join(result.stdout.split())
+    assert "Uploading" not in result.stdout
+
+
+def test_job_failure_reason_is_shown(deployed: Environment) -> None:
+    bucket = deployed.output("Data", "DatasetBucket")
+    deployed.client("s3").put_object(Bucket=bucket, Key="datasets/alone/only/1.jpg", Body=encode(gradient(), "JPEG"))
+    result = deployed.run("kennel", "train", "alone", check=False)
+    assert result.returncode == 1
+    assert "failed: AlgorithmError: Training failed: only the class 'only'" in " ".join(result.stdout.split())
+    assert "Traceback" not in result.stdout
+
+
+def test_unreadable_images_are_skipped_and_listed(deployed: Environment, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "mixed", *(f"{label}/{index}.jpg" for label in "ab" for index in range(3)))
+    (folder / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (folder / "notes.txt").write_text("not a picture")
+    output = deployed.run("kennel", "train", str(folder), "--set", "epochs=1", *TINY).stdout
+    assert "left out, not a picture:" in output
+    assert "skipped a/broken.jpg" in output
+    assert "skipped 1 unreadable picture(s)" in output
+    assert "Model package: s3://" in output
+
+
+def test_folder_without_images_suggests_fix(deployed: Environment, tmp_path: Path) -> None:
+    result = deployed.run("kennel", "data", "push", str(tmp_path), check=False)
+    assert result.returncode == 1
+    assert "give a folder with one folder per class" in " ".join(result.stdout.split())
+
+
+def test_unknown_dataset_starts_no_job(deployed: Environment) -> None:
+    jobs = deployed.client("sagemaker").list_training_jobs
+    before = len(jobs()["TrainingJobSummaries"])
+    result = deployed.run("kennel", "train", "nowhere", check=False)
+    assert result.returncode == 1
+    assert "nowhere is no folder, and no dataset; the datasets are:" in " ".join(result.stdout.split())
+    assert len(jobs()["TrainingJobSummaries"]) == before
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b"])
+def test_invalid_dataset_name_is_rejected(deployed: Environment, tmp_path: Path, name: str) -> None:
+    folder = pictures(tmp_path / "Bü cher", *(f"{label}/{index}.jpg" for label in "ab" for index in range(2)))
+    result = deployed.run("kennel", "data", "push", str(folder), "--name", name, check=False)
+    assert result.returncode == 1
+    assert "is no name for a dataset" in result.stdout
+
+
+def test_running_job_can_be_stopped(deployed: Environment, dataset: str) -> None:
+    from kennel import jobs
+    from kennel.deployment import Deployment
+
+    name = jobs.start(Deployment("dev"), jobs.Request(dataset))
+    sagemaker = deployed.client("sagemaker")
+    while sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"] != "Training":
+        time.sleep(0.2)
+    sagemaker.stop_training_job(TrainingJobName=name)
+    while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] == "InProgress":
+        time.sleep(0.2)
+    assert job["TrainingJobStatus"] == "Stopped"

@@ -1,0 +1,128 @@
+"""Training: the same trained from the same seed; the trained answers as the trained model did."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import REPOSITORY
+from helpers.images import encode, gradient
+
+from predictor import Predictor
+
+PICTURE = encode(gradient(), "JPEG")
+CLASSES = ("disc", "star", "stripes")
+
+
+def train(data: Path, out: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(out.parent / "ml")}
+    if "--backbone" not in arguments:
+        arguments = ("--backbone", "tiny_random", *arguments)
+    command = [sys.executable, str(REPOSITORY / "training" / "train.py"), "--data", str(data), "--model-dir", str(out)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package") / "model"
+    result = train(images, folder, "--epochs", "10")
+    assert result.returncode == 0, result.stderr
+    assert "valid_top1=" in result.stdout
+    return folder
+
+
+def test_package_is_complete_with_valid_hashes(trained: Path) -> None:
+    description = json.loads((trained / "model.json").read_text())
+    assert json.loads((trained / "labels.json").read_text()) == list(CLASSES)
+    served = {file.name for file in (REPOSITORY / "inference").iterdir() if file.suffix in (".py", ".yaml")}
+    made = {"labels.json", description["variant"]["file"], "metrics.json", "report.html"}
+    brought = {name for name in description["sha256"] if name.startswith("code/cp313/")}
+    assert served | made | brought == set(description["sha256"])
+    for name, digest in description["sha256"].items():
+        assert hashlib.sha256((trained / name).read_bytes()).hexdigest() == digest
+    assert description["backbone"] == "tiny_random"
+    assert description["metrics"]["valid"]["top1"] >= 0
+    assert description["variant"]["verdict"] == "served"
+    assert {item["name"] for item in description["vendored"]} <= {"simplejpeg", "onnxruntime", "openvino"}
+    assert "code/cp313/simplejpeg/__init__.py" in brought
+
+
+def test_probabilities_are_sorted_and_sum_to_one(trained: Path) -> None:
+    predictions = Predictor(trained).predict(PICTURE, top_k=10)
+    assert {item["label"] for item in predictions} == set(CLASSES)
+    values = [item["probability"] for item in predictions]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-4)
+
+
+def test_same_seed_yields_identical_model(images: Path, trained: Path, tmp_path: Path) -> None:
+    assert train(images, tmp_path / "model", "--epochs", "10").returncode == 0
+    again, first = (json.loads((folder / "model.json").read_text()) for folder in (tmp_path / "model", trained))
+    assert again["metrics"] == first["metrics"]
+    one, other = (
+        torch.load(folder / "checkpoints" / "network.pt", weights_only=True) for folder in (tmp_path, trained.parent)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
+
+
+def test_resnet50_weights_are_loaded_from_file(images: Path, tmp_path: Path) -> None:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(3)
+    torch.save(resnet50().state_dict(), tmp_path / "weights.pth")
+    weights = ("--weights", str(tmp_path / "weights.pth"))
+    result = train(images, tmp_path / "model", "--backbone", "resnet50", *weights, "--epochs", "2")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["backbone"] == "resnet50"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--backbone", "resnet50"), "resnet50 needs its weights"),
+        (("--backbone", "resnet50", "--weights", "nowhere.pth"), "no weights at"),
+        (("--weights", "hub"), "leave --weights out"),
+        (("--backbone", "efficientnet_lite0", "--weights", "hub"), "leave --weights out"),
+    ],
+)
+def test_weights_error_is_in_failure_file(
+    images: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "ml").mkdir()
+    result = train(images, tmp_path / "model", *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert message in (tmp_path / "ml" / "output" / "failure").read_text()
+    assert "Traceback" not in result.stderr
+
+
+def test_settings_error_is_in_failure_file(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "ml").mkdir()
+    result = train(images, tmp_path / "model", "--epochs", "0", "--hidden", "-1")
+    assert result.returncode == 2
+    reason = (tmp_path / "ml" / "output" / "failure").read_text()
+    assert "epochs must be from 1 to 10000, not 0" in reason
+    assert "hidden must be from 0 to 65536, not -1" in reason
+
+
+def test_dataset_errors_are_reported_before_training(images: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(images, broken)
+    (broken / "empty").mkdir()
+    first = next((broken / "star").iterdir())
+    shutil.copy(first, broken / "disc" / "copy.png")
+    (broken / "disc" / "cut.png").write_bytes(first.read_bytes()[:100])
+    (tmp_path / "ml").mkdir()
+    result = train(broken, tmp_path / "model")
+    assert result.returncode == 1
+    reason = (tmp_path / "ml" / "output" / "failure").read_text()
+    for wrong in ("class 'empty': no pictures", "disc/cut.png: ", "which has another class"):
+        assert wrong in reason
+        assert wrong in result.stderr
+    assert not (tmp_path / "checkpoints").exists()
+    assert "train: " not in result.stdout

@@ -1,0 +1,300 @@
+"""A stage on an embedded AWS of its own, deployed in seconds, and the real command lines to work on it."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+from botocore.config import Config
+
+from helpers import REPOSITORY
+from helpers.kept import assembly, package
+from kennel import bootstrapping, packages, promotion
+from kennel.calling import Url
+from kennel.deployment import Deployment
+from kennel.local import control
+from kennel.local.control import Running
+from kennel.local.settings import REGION, isolated_environment
+
+TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
+QUICK_POLLS = Path(__file__).with_name("quick_polls.cjs")
+# Trains in seconds: an untrained network of three layers.
+TINY = ("--set", "backbone=tiny_random")
+# The run that the stage's package is said to come from.
+RUN = "kennel-dev-first"
+PHOTOGRAPHS = Path(os.environ.get("KENNEL_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "hymenoptera"
+
+# Functions of these names ask what a role may do; what they were allowed is no use of a grant.
+PROBES = "probe"
+PROBE = """
+import boto3, os
+def handle(event, context):
+    if "service" not in event:
+        return {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
+    client = boto3.client(event["service"])
+    try:
+        getattr(client, event["operation"])(**event["arguments"])
+    except client.exceptions.ClientError as error:
+        return error.response["Error"]["Code"]
+    return "Allowed"
+"""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the embedded AWS is, and the images that the stage's package was trained on, with what it predicts."""
+
+    server: Running
+    images: Path
+    predictions: list[dict[str, str]]
+
+    @cached_property
+    def templates(self) -> dict[str, dict[str, Any]]:
+        """By the last part of the stack's name."""
+        files = assembly().glob("Kennel-dev-*.template.json")
+        return {file.name.split(".")[0].rpartition("-")[2]: json.loads(file.read_text()) for file in files}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a module that shares the stage leaves as it found it."""
+        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
+        endpoint = self.client("sagemaker").describe_endpoint(EndpointName="kennel-dev-scaled")
+        function = self.client("lambda").get_function_configuration(FunctionName=self.output("Api", "FunctionName"))
+        return {
+            "stacks": {stack["StackName"]: stack["StackStatus"] for stack in stacks},
+            "endpoint": [endpoint["EndpointConfigName"], endpoint["EndpointStatus"]],
+            "instances": endpoint["ProductionVariants"][0]["DesiredInstanceCount"],
+            "function": function["CodeSha256"],
+            "promoted": promotion.promoted(Deployment("dev")),
+        }
+
+    @property
+    def package(self) -> str:
+        """The prefix of the promoted package."""
+        return packages.uri(Deployment("dev"), RUN)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        environment = isolated_environment(self.server.endpoint)
+        return {
+            **environment,
+            "PATH": f"{TOOLS}{os.pathsep}{environment['PATH']}",
+            "CI": "true",
+            "COLUMNS": "200",
+            "NODE_OPTIONS": f"--require={QUICK_POLLS}",
+        }
+
+    def run(self, *command: str, cwd: Path = REPOSITORY, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Runs a command against the embedded AWS; its errors are in its output too."""
+        result = subprocess.run(
+            command,
+            cwd=cwd,
+            env=self.variables,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if check:
+            assert result.returncode == 0, result.stdout
+        return result
+
+    def deploy(self, *stacks: str, app: Path | None = None, check: bool = True) -> str:
+        """The output of `cdk deploy` of some stacks of a cloud assembly, dev's by default; words with - as they are."""
+        names = [stack if "-" in stack else f"Kennel-dev-{stack}" for stack in stacks]
+        command = ("cdk", "deploy", "--app", str(app or assembly()), "--require-approval", "never")
+        return self.run(*command, "--progress", "events", *names, check=check).stdout
+
+    def client(self, service: str, config: Config | None = None) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.server.endpoint,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=config,
+        )
+
+    def output(self, stack: str, key: str) -> str:
+        return Deployment("dev").output(stack, key)
+
+    def url(self) -> Url:
+        return Url(Deployment("dev"))
+
+    def image(self, index: int = 0) -> bytes:
+        """A test image that the model predicts rightly, as all of them."""
+        return (self.images / self.predictions[index]["image"]).read_bytes()
+
+    def objects(self, prefix: str) -> set[str]:
+        """The keys below a prefix of the model bucket, without it."""
+        bucket = self.output("Data", "ModelBucket")
+        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents", [])}
+
+    def servers(self) -> list[psutil.Process]:
+        """The processes of the model servers."""
+        found = []
+        for child in psutil.Process(self.server.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it may end meanwhile
+                if any("server.py" in part for part in child.cmdline()):
+                    found.append(child)
+        return found
+
+    def as_role(self, role_arn: str, service: str, operation: str, **arguments: Any) -> str:
+        """What a call gets that is made with real credentials of a role: an error code, or "Allowed"."""
+        outcome = self._probe(
+            f"{PROBES}-{role_arn.rsplit('/', 1)[-1]}",
+            role_arn,
+            service=service,
+            operation=operation,
+            arguments=arguments,
+        )
+        assert isinstance(outcome, str), outcome
+        return outcome
+
+    def credentials(self, role_arn: str) -> dict[str, str]:
+        """Real credentials of a role, as variables."""
+        variables: dict[str, str] = self._probe(f"as-{role_arn.rsplit('/', 1)[-1]}", role_arn)
+        return variables
+
+    def _probe(self, name: str, role_arn: str, **event: Any) -> Any:
+        """What a function with a role answers to `event`."""
+        functions = self.client("lambda")
+        name = name[:64]
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("probe.py", PROBE)
+        with contextlib.suppress(functions.exceptions.ResourceConflictException):
+            functions.create_function(
+                FunctionName=name,
+                Role=role_arn,
+                Runtime="python3.13",
+                Handler="probe.handle",
+                Code={"ZipFile": buffer.getvalue()},
+                Timeout=60,
+            )
+        return json.load(functions.invoke(FunctionName=name, Payload=json.dumps(event).encode())["Payload"])
+
+    def put_package(self, run: str, folder: Path) -> None:
+        """Uploads a model package as if a job had made it."""
+        bucket = self.output("Data", "ModelBucket")
+        for file in folder.rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                key = f"{packages.key(run)}{file.relative_to(folder).as_posix()}"
+                self.client("s3").put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
+
+    def copy_package(self, job: str, *, name: str | None = None, without: str = "") -> None:
+        """A second package, as if the job `job` had made it: renamed, or without one of its files."""
+        s3, bucket = self.client("s3"), self.output("Data", "ModelBucket")
+        prefix = self.package.split(f"{bucket}/")[1]
+        for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+            file = item["Key"].removeprefix(prefix)
+            if file == without:
+                continue
+            body = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+            if file == "model.json" and name:
+                body = json.dumps({**json.loads(body), "name": name}).encode()
+            s3.put_object(Bucket=bucket, Key=f"packages/{job}/output/model/{file}", Body=body)
+
+    def endpoint(self) -> dict[str, Any]:
+        described: dict[str, Any] = self.client("sagemaker").describe_endpoint(EndpointName="kennel-dev-scaled")
+        return described
+
+    def stack_status(self, stack: str) -> str:
+        stacks = self.client("cloudformation").describe_stacks(StackName=f"Kennel-dev-{stack}")["Stacks"]
+        return str(stacks[0]["StackStatus"])
+
+    def project_copy(self, folder: Path, **changes: dict[str, Any]) -> Path:
+        """The project in another folder, with settings of the dev stage changed, as for `helpers.kept.assembly`."""
+        files = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\n")
+        for file in filter(None, files):
+            if (REPOSITORY / file).is_file():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(REPOSITORY / file, folder / file)
+        (folder / "build").mkdir()
+        (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
+        (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
+        settings = json.loads((folder / "cdk.json").read_text())
+        del settings["build"]
+        for part, values in changes.items():
+            merged = {**settings["context"]["stages"]["dev"].get(part, {}), **values}
+            settings["context"]["stages"]["dev"][part] = {k: v for k, v in merged.items() if v is not None}
+        (folder / "cdk.json").write_text(json.dumps(settings))
+        return folder
+
+
+@contextlib.contextmanager
+def embedded_aws(folder: Path) -> Iterator[Running]:
+    """An empty embedded AWS with its state in `folder`, which this process's environment points to meanwhile."""
+    saved = dict(os.environ)
+    os.environ["KENNEL_LOCAL_DIR"] = str(folder)
+    try:
+        server = control.up()
+        os.environ.update(isolated_environment(server.endpoint))
+        yield server
+    finally:
+        os.environ["KENNEL_LOCAL_DIR"] = str(folder)
+        control.down()
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def deployed_stage(folder: Path) -> Iterator[Environment]:
+    """The dev stage as `make demo KEEP=1` leaves it: bootstrapped, deployed, with a package that is promoted."""
+    made = package()
+    with embedded_aws(folder) as server:
+        stage = Environment(server, made / "images", json.loads((made / "predictions.json").read_text()))
+        deployment = Deployment("dev")
+        target, arguments = bootstrapping.prepare(deployment)
+        stage.run("cdk", "bootstrap", target, *arguments, "--app", str(assembly()))
+        stage.deploy("Data", "Training")
+        stage.put_package(RUN, made / "model")
+        promotion.promote(deployment, RUN)
+        stage.deploy("Serving", "Api", "Operations")
+        yield stage
+
+
+def interrupted_once(deployed: Environment, command: tuple[str, ...]) -> str:
+    """The output of a fine-tuning that is given a spot notice after its first epoch."""
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=deployed.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    interrupted = False
+    for line in process.stdout:
+        lines.append(line)
+        if "epoch=1 train_loss" in line and not interrupted:
+            interrupted = True
+            assert "Interrupted: " in deployed.run("kennel", "local", "interrupt").stdout
+    output = "".join(lines)
+    assert process.wait() == 0, output
+    return output
+
+
+def encoded(data: bytes) -> bytes:
+    """An image as the JSON form of a request."""
+    return json.dumps({"image": base64.b64encode(data).decode()}).encode()

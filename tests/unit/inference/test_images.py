@@ -1,0 +1,152 @@
+"""Decoding: the same pixels for training and serving, and a named refusal for everything that is no picture."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from helpers.bad_images import NOT_AN_IMAGE, corpus
+from helpers.images import encode, gradient
+from PIL import Image
+
+from images import UnreadableImage, UnsupportedImage, _first_scan, decode, normalise, opened
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_decoded_image_is_square_rgb(kind: str, mode: str) -> None:
+    pixels = decode(encode(gradient().convert(mode), kind), 224)
+    assert pixels.shape == (224, 224, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "1"])
+def test_uncommon_png_mode_becomes_rgb(mode: str) -> None:
+    assert decode(encode(gradient().convert(mode), "PNG"), 64).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("size", [(10, 700), (700, 10), (1, 1), (3000, 2000), (60000, 2)])
+def test_extreme_shape_decodes_to_square(size: tuple[int, int]) -> None:
+    assert decode(encode(gradient(*size), "JPEG"), 224).shape == (224, 224, 3)
+
+
+def test_reduced_scale_decode_matches_full() -> None:
+    image = gradient(2400, 1800)
+    reduced = decode(encode(image, "JPEG", quality=95), 224).astype(int)
+    full = decode(encode(image, "PNG"), 224).astype(int)
+    assert np.abs(reduced - full).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (2, Image.Transpose.FLIP_LEFT_RIGHT),
+        (3, Image.Transpose.ROTATE_180),
+        (4, Image.Transpose.FLIP_TOP_BOTTOM),
+        (5, Image.Transpose.TRANSPOSE),
+        (6, Image.Transpose.ROTATE_90),
+        (7, Image.Transpose.TRANSVERSE),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation_is_applied(orientation: int, turn: Image.Transpose, kind: str) -> None:
+    image = gradient(300, 200)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = opened(encode(image.transpose(turn), kind, quality=95, exif=exif), 200).astype(int)
+    upright = opened(encode(image, kind, quality=95), 200).astype(int)
+    assert turned.shape == upright.shape == (200, 300, 3)
+    assert np.abs(turned - upright).mean() < 3
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, and goes on
+def test_damaged_exif_is_ignored() -> None:
+    assert decode(encode(gradient(), "JPEG", exif=b"Exif\x00\x00MM\x00*" + b"\xff" * 40), 64).shape == (64, 64, 3)
+
+
+def test_transparency_becomes_white() -> None:
+    clear = Image.new("RGBA", (80, 80), (0, 0, 0, 0))
+    palette = Image.new("P", (80, 80))
+    palette.info["transparency"] = 0
+    for image in (clear, palette, Image.new("LA", (80, 80), (0, 0))):
+        assert (decode(encode(image, "PNG", **image.info), 32) == 255).all()
+    assert (decode(encode(clear, "WEBP", lossless=True), 32) == 255).all()
+
+
+def test_16_bit_image_keeps_upper_byte() -> None:
+    grey = Image.fromarray(np.full((50, 50), 0x8040, np.uint16))
+    assert (decode(encode(grey, "PNG"), 32) == 0x80).all()
+
+
+def test_cmyk_jpeg_keeps_colours() -> None:
+    red = Image.new("RGB", (64, 64), (200, 30, 30)).convert("CMYK")
+    assert np.abs(decode(encode(red, "JPEG"), 32).astype(int) - (200, 30, 30)).max() < 20
+
+
+def test_rejected_jpeg_falls_back_to_pillow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encode(gradient(700, 500), "JPEG", quality=95)
+    fast = decode(data, 64)
+
+    def reject(*_: object, **__: object) -> None:
+        raise ValueError("Unsupported")
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", reject)
+    assert np.abs(decode(data, 64).astype(int) - fast).max() <= 2
+
+
+def test_multi_jpeg_file_decodes_first() -> None:
+    first, second = gradient(200, 150), Image.new("RGB", (200, 150))
+    data = encode(first, "MPO", save_all=True, append_images=[second])
+    assert np.array_equal(decode(data, 64), decode(encode(first, "JPEG"), 64))
+
+
+def test_thumbnail_scan_is_not_counted() -> None:
+    thumbnail = encode(gradient(64, 64), "JPEG")
+    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00" + thumbnail
+    assert _first_scan(encode(gradient(), "JPEG", exif=exif))[1] is False
+    assert _first_scan(encode(gradient(), "JPEG", progressive=True))[1] is True
+
+
+def test_text_is_unsupported() -> None:
+    with pytest.raises(UnsupportedImage):
+        decode(b"not a picture at all", 224)
+
+
+def test_gif_is_unsupported() -> None:
+    with pytest.raises(UnsupportedImage):
+        decode(encode(gradient(), "GIF"), 224)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated_jpeg_is_unreadable(jpeg: bytes, share: float) -> None:
+    with pytest.raises(UnreadableImage):
+        decode(jpeg[: int(len(jpeg) * share)], 224)
+
+
+def test_decompression_bomb_is_rejected_by_header() -> None:
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    with pytest.raises(UnreadableImage, match="pixels"):
+        decode(start + struct.pack(">I", 1000) + b"IDAT" + bytes(1000), 224)
+
+
+def test_header_without_pixels_is_unreadable() -> None:
+    with pytest.raises(UnreadableImage, match="ends before"):
+        decode(encode(gradient(), "PNG")[:30], 224)
+
+
+def test_normalise_scales_and_puts_channels_first() -> None:
+    pixels = np.full((2, 4, 4, 3), 255, np.uint8)
+    result = normalise(pixels, (0.5, 0.5, 0.0), (0.5, 1.0, 1.0))
+    assert result.shape == (2, 3, 4, 4)
+    assert result[0, :, 0, 0].tolist() == [1.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("name", "data", "status"), corpus(), ids=lambda value: value if type(value) is str else "")
+def test_bad_image_raises_matching_error(name: str, data: bytes, status: int) -> None:
+    with pytest.raises(UnsupportedImage if status == NOT_AN_IMAGE else UnreadableImage):
+        decode(data, 224)

@@ -1,0 +1,49 @@
+"""The runtimes: they stay on this machine, and their first callers may come together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import runtimes
+import variants
+
+SIZE_PX = 16
+INFERENCE = Path(runtimes.__file__).parent
+FIRST_CALLS = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+import runtimes
+run = runtimes.load(sys.argv[1], Path(sys.argv[2]), "fp32", 2)
+gate = threading.Barrier(4)
+def call():
+    gate.wait()
+    run(np.zeros((1, 16, 16, 3), np.uint8))
+threads = [threading.Thread(target=call) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(sorted(name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module))
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    black = torch.zeros(SIZE_PX, SIZE_PX, 3, dtype=torch.uint8).numpy()
+    variants.export(variants.Served(network, (0.5,) * 3, (0.5,) * 3), SIZE_PX, [black], folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("runtime", "file"), [("torch", "model.pt2"), ("onnxruntime", "model.onnx"), ("openvino", "model.onnx")]
+)
+def test_first_calls_run_without_hang_or_telemetry(files: Path, runtime: str, file: str) -> None:
+    command = [sys.executable, "-c", FIRST_CALLS, runtime, str(files / file)]
+    for _ in range(3):
+        done = subprocess.run(command, cwd=INFERENCE, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -1,0 +1,164 @@
+"""The stage model: what AWS would refuse at deploy is refused here, all at once, with the remedy."""
+
+import json
+from typing import Any
+
+import pytest
+from helpers import REPOSITORY
+
+from infra.config import ConfigurationError, Stage, parse_stage
+
+STAGES = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_in_cdk_json_are_valid(name: str) -> None:
+    assert parse_stage(name, STAGES[name]).prefix == f"Kennel-{name}"
+
+
+def test_dev_stage_has_expected_instances() -> None:
+    stage = parse_stage("dev", STAGES["dev"])
+    assert stage.notebook.instance_type == "ml.t3.medium"
+    assert stage.ec2.instance_type == "m5.xlarge"
+    assert (stage.endpoint.instance_type, stage.endpoint.min_instances, stage.endpoint.max_instances) == (
+        "ml.m5.large",
+        1,
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"endpoint": {"min_instances": 3, "max_instances": 2}}, "raise it"),
+        ({"endpoint": {"min_instances": 1}}, "outlive one"),
+        ({"endpoint": {"fixed": True, "fixed_instances": 1}}, "outlive one"),
+        (
+            {"endpoint": {"instance_hours": [{"cron": "0 7 ? * * *", "min_instances": 1, "max_instances": 2}]}},
+            "outlive one",
+        ),
+        (
+            {"endpoint": {"instance_hours": [{"cron": "0 7 ? * * *", "min_instances": 3, "max_instances": 2}]}},
+            "raise it",
+        ),
+        ({"endpoint": {"concurrent_requests_per_instance": 4}}, "accelerated family"),
+        ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "In three deploys"),
+        ({"endpoint": {"scaling_registered_for": "ml.c5.xlarge"}}, "In three deploys"),
+        ({"endpoint": {"capture_percent": 0, "capture_pictures": True}}, "set capture_percent"),
+        ({"endpoint": {"scaling_safety": 1.5}}, "less than or equal to 1"),
+        ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
+        ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),
+        ({"endpoint": {"canary_percent": 60, "min_instances": 4}}, "less than or equal to 50"),
+        ({"endpoint": {"timeout_s": 28}}, "must exceed endpoint.timeout_s"),
+        ({"function": {"provisioned_min": 5}}, "give both, or neither"),
+        ({"function": {"provisioned_min": 5, "provisioned_max": 4}}, "raise it"),
+        (
+            {"function": {"provisioned_min": 1, "provisioned_max": 4, "reserved_concurrency": 2}},
+            "raise reserved_concurrency",
+        ),
+        (
+            {"function": {"snap_start": True, "provisioned_min": 1, "provisioned_max": 1}},
+            "exclude each other",
+        ),
+        ({"function": {"provisioned_hours": [{"cron": "0 7 ? * MON-FRI *", "provisioned_min": 1}]}}, "provisioned_max"),
+        ({"function": {"provisioned_hours": [{"cron": "7 o'clock", "provisioned_min": 1}]}}, "match pattern"),
+        (
+            {"function": {"provisioned_hours": [{"cron": "0 7 ? * * *", "time_zone": "CH", "provisioned_min": 1}]}},
+            "no time zone",
+        ),
+        ({"function": {"fetch": "off", "fetch_hosts": ["a.example.com"]}}, "leave one of them out"),
+        ({"function": {"fetch_hosts": ["https://a.example.com/"]}}, "give host names alone"),
+        ({"function": {"cloudfront": True, "public_url_reason": "x"}}, "set page"),
+        ({"function": {"cloudfront": True, "page": True}}, "public_url_reason"),
+        (
+            {"function": {"cloudfront": True, "page": True, "url_auth": "NONE", "public_url_reason": "x"}},
+            "use AWS_IAM",
+        ),
+        ({"function": {"url_auth": "NONE"}}, "public_url_reason"),
+        ({"stop": {"cron": "0 20 ? * * *"}}, "is there for others"),
+        ({"stop": {"cron": "20:00"}, "retain_data": False}, "match pattern"),
+        ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
+        ({"region": "mars-north-1"}, "choose another region"),
+        ({"log_retention_days": 15}, "choose one"),
+        ({"account": "12"}, "match pattern"),
+        ({"endpoint": {"instances": 3}}, "no such setting"),
+        ({"operations": {"notify": ["oncall", "a@b.example", "x@"]}}, "'oncall', 'x@': no e-mail address"),
+        ({"operations": {"notify": "a@b.example"}}, "Input should be a list"),
+        ({"operations": []}, "Input should be an object"),
+        ({"operations": {"max_url_latency_ms": 29_000}}, "no answer ever takes longer"),
+        ({"operations": {"budget_usd_month": 0}}, "greater than 0"),
+    ],
+)
+def test_undeployable_setting_suggests_fix(settings: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        parse_stage("dev", {"region": "us-east-1", **settings})
+
+
+SERVERLESS = {"serverless": {}, "scaling_registered_for": "none", "capture_percent": 0}
+HOURS = {"cron": "0 7 ? * * *", "min_instances": 2, "max_instances": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"capture_percent": 10}, "has no data capture: set 0"),
+        ({"scaling_registered_for": "ml.m5.large"}, "scales by itself: set none"),
+        ({"canary_percent": 50}, "has no instances to take a share of"),
+        ({"fixed": True}, "without network isolation: set false"),
+        ({"instance_hours": [HOURS]}, "has no instances"),
+        ({"instance_type": "ml.g5.xlarge", "concurrent_requests_per_instance": 4}, "has no instances"),
+        ({"instance_type": "ml.g5.xlarge"}, "no accelerators"),
+        ({"serverless": {"memory_mib": 5000}}, "1024, 2048"),
+        ({"serverless": {"max_concurrency": 201}}, "less than or equal to 200"),
+    ],
+)
+def test_invalid_serverless_setting_suggests_fix(settings: dict[str, Any], remedy: str) -> None:
+    stage = {"region": "us-east-1", "retain_data": False}
+    assert parse_stage("try", {**stage, "endpoint": SERVERLESS}).endpoint.serverless
+    with pytest.raises(ConfigurationError, match=remedy):
+        parse_stage("try", {**stage, "endpoint": {**SERVERLESS, **settings}})
+
+
+def test_serverless_is_rejected_if_data_is_retained() -> None:
+    with pytest.raises(ConfigurationError, match=r"SageMaker\.5"):
+        parse_stage("try", {"region": "us-east-1", "endpoint": SERVERLESS})
+
+
+def test_all_errors_are_reported_at_once() -> None:
+    settings = {
+        "region": "mars-north-1",
+        "log_retention_days": 15,
+        "endpoint": {"max_instances": 0, "bake_time_s": -1},
+        "function": {"provisioned_min": 1, "provisioned_max": 20, "url_auth": "NONE"},
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        parse_stage("dev", settings)
+    message = str(caught.value)
+    assert "6 error(s)" in message
+    for part in (
+        "region",
+        "log_retention_days",
+        "endpoint.max_instances",
+        "bake_time_s",
+        "provisioned_max",
+        "url_auth",
+    ):
+        assert part in message
+
+
+def test_stage_is_immutable() -> None:
+    stage = Stage(name="dev", region="us-east-1")
+    with pytest.raises(ValueError, match="frozen"):
+        stage.region = "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "target"),
+    [
+        ({}, round(199 * 0.7 * 60)),
+        ({"requests_per_s": 50, "scaling_safety": 0.5}, 1500),
+        ({"requests_per_s": 50, "invocations_per_instance_per_min": 10}, 10),
+    ],
+)
+def test_scaling_target_is_derived_unless_given(settings: dict[str, Any], target: int) -> None:
+    assert parse_stage("try", {"region": "us-east-1", "endpoint": settings}).endpoint.target_per_min == target

@@ -1,0 +1,101 @@
+"""The command line: an error is one line with its remedy, on standard error, and exit status 1."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY
+from PIL import Image
+
+
+def kennel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    isolated = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "kennel", *arguments],
+        cwd=REPOSITORY,
+        env={**kept, **isolated, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("data",),
+        ("data", "push"),
+        ("data", "check"),
+        ("data", "fetch"),
+        ("train",),
+        ("tune",),
+        ("report",),
+        ("promote",),
+        ("predict",),
+        ("demo",),
+        ("local",),
+    ],
+)
+def test_every_command_has_help(command: tuple[str, ...]) -> None:
+    result = kennel(*command, "--help")
+    assert result.returncode == 0
+    assert "Usage: kennel" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("promote", "--stage", "test"), "No stage 'test' in cdk.json (known: dev, prod): choose with --stage."),
+        (("train", "x", "--set", "epochs"), "--set takes NAME=VALUE, not epochs."),
+        (("train", "x", "--set", "lr=1"), "there is no setting lr; there are: backbone, batch_size"),
+        (("train", "x", "--set", "hidden=-1"), "hidden must be from 0 to 65536, not -1"),
+        (("train", "x", "--on", "moon"), "--on takes sagemaker or ec2, not moon."),
+        (("train", "x", "--on", "ec2", "--spot"), "change instance_type or spot there"),
+        (("train", "x", "--instances", "2"), "Several instances pay for --mode finetune only"),
+        (("tune", "x", "--engine", "magic"), "--engine takes job or sagemaker, not magic."),
+        (("tune", "x", "--set", "mode=finetune"), "leave mode out"),
+        (("data", "fetch", "cats"), "'cats' is not known; known: dogs."),
+        (("promote",), "Configure credentials, or start the embedded AWS"),
+        (("promote", "x", "--previous"), "Give a run, --previous or --check: one of them."),
+        (("data", "sample", "cdk.json"), "choose a new folder"),
+        (("data", "sample", "tests"), "choose a new folder"),
+        (("local", "env"), "start it with `kennel local up`"),
+    ],
+)
+def test_error_is_one_line_with_remedy(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = kennel(*arguments, KENNEL_LOCAL_DIR=str(tmp_path))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_unreachable_endpoint_is_reported() -> None:
+    environment = {"AWS_ENDPOINT_URL": "http://localhost:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    result = kennel("promote", AWS_MAX_ATTEMPTS="1", **environment)
+    assert result.returncode == 1
+    assert "AWS cannot be reached" in result.stderr
+
+
+def test_data_check_lists_faults_and_fixes_copy(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "data", tmp_path / "copy"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        for number in range(12):
+            Image.effect_noise((90 + number, 80), 90).save(folder / label / f"{number}.png")
+    (folder / "a" / "text.jpg").write_text("text")
+    (folder / "empty").mkdir()
+    result = kennel("data", "check", str(folder))
+    assert result.returncode == 1
+    assert "a/text.jpg" in result.stdout
+    assert "class 'empty'" in result.stdout
+    assert "cannot be trained on: 1 error(s)" in result.stderr
+    assert kennel("data", "check", str(folder), "--fix", str(copy)).returncode == 0
+    result = kennel("data", "check", str(copy))
+    assert result.returncode == 0, result.stdout
+    assert "Nothing found" in result.stdout

@@ -1,0 +1,183 @@
+"""Fetching a dataset: interrupted downloads go on, archives that cannot be trusted are refused as a whole."""
+
+import stat
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from helpers.images import encode, gradient
+
+from kennel import fetching
+from kennel.errors import KennelError
+
+CONTENT = bytes(range(256)) * 20_000
+
+
+@dataclass
+class Server:
+    """A web server that breaks off after each of `breaks` bytes, in turn; `ranges` are those that it was asked for."""
+
+    content: bytes = CONTENT
+    tag: str = '"one"'
+    breaks: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            server.ranges.append(asked)
+            if server.statuses:
+                self.send_error(server.statuses.pop(0))
+                return
+            start = 0
+            if asked and self.headers.get("If-Range") == server.tag:
+                start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            self.send_response(206 if start else 200)
+            self.send_header("ETag", server.tag)
+            self.send_header("Content-Length", str(len(server.content) - start))
+            self.end_headers()
+            end = start + server.breaks.pop(0) if server.breaks else len(server.content)
+            self.wfile.write(server.content[start:end])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    server.url = f"http://127.0.0.1:{http.server_address[1]}/pictures.zip"
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "BACKOFF_S", 0.01)
+
+
+def download(server: Server, folder: Path) -> list[tuple[int, int]]:
+    said: list[tuple[int, int]] = []
+    fetching.download(server.url, folder / "pictures.zip", lambda done, of: said.append((done, of)))
+    return said
+
+
+def test_broken_connection_resumes_download(tmp_path: Path) -> None:
+    with serving(Server(breaks=[1_500_000, 2_000_000])) as server:
+        said = download(server, tmp_path)
+    assert (tmp_path / "pictures.zip").read_bytes() == CONTENT
+    first, *others = server.ranges
+    assert first is None
+    assert len(others) == 2
+    assert all(item and int(item[6:-1]) > 1_000_000 for item in others)
+    assert said[-1] == (len(CONTENT), len(CONTENT))
+    assert [file.name for file in tmp_path.iterdir()] == ["pictures.zip"]
+
+
+def test_failed_download_keeps_partial_file(tmp_path: Path) -> None:
+    broken = Server(breaks=[1_500_000] + [0] * fetching.ATTEMPTS)
+    with serving(broken), pytest.raises(KennelError, match="Try again: it goes on where it stopped"):
+        download(broken, tmp_path)
+    assert (tmp_path / "pictures.zip.part").stat().st_size == 1_500_000
+    with serving(Server()) as server:
+        download(server, tmp_path)
+    assert server.ranges == ["bytes=1500000-"]
+    assert (tmp_path / "pictures.zip").read_bytes() == CONTENT
+
+
+def test_changed_file_is_downloaded_again(tmp_path: Path) -> None:
+    with serving(Server(breaks=[1_500_000] + [0] * fetching.ATTEMPTS)) as server:
+        with pytest.raises(KennelError):
+            download(server, tmp_path)
+        server.content, server.tag, server.breaks = CONTENT[::-1], '"two"', []
+        download(server, tmp_path)
+    assert (tmp_path / "pictures.zip").read_bytes() == CONTENT[::-1]
+
+
+def test_busy_server_is_retried(tmp_path: Path) -> None:
+    with serving(Server(statuses=[503, 429])) as server:
+        download(server, tmp_path)
+    assert len(server.ranges) == 3
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_client_error_is_not_retried(tmp_path: Path, status: int) -> None:
+    with serving(Server(statuses=[status])) as server, pytest.raises(KennelError, match=f"answers {status}"):
+        download(server, tmp_path)
+    assert len(server.ranges) == 1
+
+
+def test_plain_http_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(KennelError, match="is not https"):
+        fetching.download("http://example.com/x.zip", tmp_path / "x.zip", lambda *_: None)
+
+
+def archive(folder: Path, *names: str, content: bytes = encode(gradient(), "JPEG")) -> Path:
+    with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as files:
+        for name in names:
+            files.writestr(name, content)
+    return folder / "x.zip"
+
+
+def unpack(file: Path, folder: Path) -> int:
+    return fetching.unpack(file, "dogImages", folder, lambda *_: None)
+
+
+def test_unpack_keeps_only_images(tmp_path: Path) -> None:
+    names = ("dogImages/train/a/1.jpg", "dogImages/train/a/._1.jpg", "__MACOSX/dogImages/1.jpg", "dogImages/readme.txt")
+    assert unpack(archive(tmp_path, *names), tmp_path / "dogs") == 1
+    assert [file.relative_to(tmp_path / "dogs").as_posix() for file in (tmp_path / "dogs").rglob("*.*")] == [
+        "train/a/1.jpg"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("../evil.jpg",), "leads out of the folder"),
+        (("dogImages/../../evil.jpg", "/evil.jpg", "C:/evil.jpg"), "'/evil.jpg' leads out"),
+        (("dogImages\\..\\..\\evil.jpg",), "leads out of the folder"),
+        (("other/1.jpg",), "no pictures below dogImages/"),
+    ],
+)
+def test_invalid_archive_paths_write_nothing(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    file = archive(tmp_path, *names)
+    with pytest.raises(KennelError, match=message):
+        unpack(file, tmp_path / "dogs")
+    assert [item.name for item in tmp_path.iterdir()] == ["x.zip"]
+
+
+def test_symlink_in_archive_is_rejected(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as files:
+        link = zipfile.ZipInfo("dogImages/train/a/1.jpg")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        files.writestr(link, "/etc/passwd")
+    with pytest.raises(KennelError, match="is a link"):
+        unpack(tmp_path / "x.zip", tmp_path / "dogs")
+
+
+def test_zip_bomb_is_rejected(tmp_path: Path) -> None:
+    file = archive(tmp_path, *(f"dogImages/a/{n}.jpg" for n in range(5)), content=bytes(2_000_000))
+    with pytest.raises(KennelError, match="would come out of"):
+        unpack(file, tmp_path / "dogs")
+
+
+def test_damaged_archive_leaves_nothing(tmp_path: Path) -> None:
+    file = archive(tmp_path, "dogImages/a/1.jpg", "dogImages/a/2.jpg")
+    data = bytearray(file.read_bytes())
+    data[60:120] = bytes(60)
+    file.write_bytes(data)
+    with pytest.raises(KennelError, match="is damaged"):
+        unpack(file, tmp_path / "dogs")
+    assert [item.name for item in tmp_path.iterdir()] == ["x.zip"]

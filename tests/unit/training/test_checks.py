@@ -1,0 +1,163 @@
+"""Dataset checks: every kind of fault is found, all of them at once, and a clean copy has none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.images import encode
+from PIL import Image
+
+import checks
+import dataset
+from kennel import cleaning
+from kennel.errors import KennelError
+
+
+def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
+    """A picture like no other: coarse noise, smooth enough to survive compression."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def write(root: Path, *names: str) -> Path:
+    for seed, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(root / name)
+    return root
+
+
+def good(root: Path) -> Path:
+    return write(
+        root, *(f"{split}/{label}/{n}.jpg" for split in ("train", "valid") for label in "ab" for n in range(12))
+    )
+
+
+def found(root: Path) -> list[tuple[str, str, str]]:
+    structure, pictures = dataset.read(root)
+    findings = [*structure, *checks.of_pictures(pictures), *checks.of_classes(pictures, split_already=True)]
+    return [(finding.severity, finding.kind, finding.where) for finding in findings]
+
+
+def rotated(root: Path) -> None:
+    image = picture(900)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(root / "train/a/turned.jpg", exif=exif)
+
+
+def truncated(root: Path) -> None:
+    data = (root / "train/a/0.jpg").read_bytes()
+    (root / "train/a/cut.jpg").write_bytes(data[: len(data) // 2])
+
+
+def near(root: Path) -> None:
+    with Image.open(root / "train/a/0.jpg") as image:
+        image.resize((120, 90)).save(root / "valid/a/again.jpg", quality=60)
+
+
+def exact(root: Path, target: str) -> None:
+    (root / target).write_bytes((root / "train/a/0.jpg").read_bytes())
+
+
+FAULTS: list[tuple[Callable[[Path], object], tuple[str, str, str]]] = [
+    (truncated, ("warning", "unreadable", "train/a/cut.jpg")),
+    (lambda root: (root / "train/a/x.jpg").write_text("text"), ("warning", "unreadable", "train/a/x.jpg")),
+    (
+        lambda root: (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG")),
+        ("warning", "extension", "train/a/x.jpg"),
+    ),
+    (rotated, ("note", "rotation", "train/a/turned.jpg")),
+    (lambda root: exact(root, "valid/a/copy.jpg"), ("warning", "leak", "valid/a/copy.jpg")),
+    (near, ("warning", "leak", "valid/a/again.jpg")),
+    (lambda root: exact(root, "train/a/copy.jpg"), ("warning", "duplicate", "train/a/copy.jpg")),
+    (lambda root: exact(root, "train/b/copy.jpg"), ("warning", "contradiction", "train/b/copy.jpg")),
+    (lambda root: picture(902, 40, 40).save(root / "train/a/small.jpg"), ("warning", "small", "train/a/small.jpg")),
+    (lambda root: (root / "train/empty").mkdir(), ("error", "structure", "class 'empty'")),
+    (lambda root: write(root, "valid/other/1.jpg"), ("error", "structure", "class 'other'")),
+    (lambda root: write(root, "train/rare/1.jpg"), ("warning", "class", "class 'rare'")),
+    (lambda root: write(root, "train/rare/1.jpg"), ("warning", "imbalance", "class 'a'")),
+]
+
+
+def test_clean_dataset_has_no_findings(tmp_path: Path) -> None:
+    assert found(good(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"), FAULTS, ids=[f"{item[1]}-{number}" for number, (_, item) in enumerate(FAULTS)]
+)
+def test_dataset_fault_is_found(tmp_path: Path, spoil: Callable[[Path], object], finding: tuple[str, str, str]) -> None:
+    spoil(good(tmp_path))
+    assert finding in found(tmp_path)
+
+
+def test_load_error_lists_every_fault(tmp_path: Path) -> None:
+    good(tmp_path)
+    truncated(tmp_path)
+    (tmp_path / "train/empty").mkdir()
+    (tmp_path / "train/text").mkdir()
+    (tmp_path / "train/text/1.jpg").write_text("text")
+    exact(tmp_path, "valid/a/copy.jpg")
+    with pytest.raises(dataset.DatasetError) as caught:
+        dataset.load(tmp_path, seed=1)
+    lines = str(caught.value).split("\n")
+    assert lines[0].startswith("class 'empty': no pictures in train")
+    assert lines[1].startswith("class 'text': no readable training picture")
+    for name in ("train/a/cut.jpg", "train/text/1.jpg", "valid/a/copy.jpg"):
+        assert any(line.startswith(f"{name}: ") for line in lines)
+
+
+def test_duplicates_stay_in_one_split(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{label}/{n}.jpg" for label in "ab" for n in range(10)))
+    for n in range(10):
+        with Image.open(tmp_path / f"a/{n}.jpg") as image:
+            image.resize((120, 90)).save(tmp_path / f"a/{n}-again.jpg", quality=70)
+    for seed in range(5):
+        splits = dataset.load(tmp_path, seed=seed).splits
+        train, valid = (
+            {s.path.stem.removesuffix("-again") for s in splits[k] if s.label == 0} for k in ("train", "valid")
+        )
+        assert not train & valid
+        assert valid
+
+
+def test_fixed_copy_is_clean_and_original_unchanged(tmp_path: Path) -> None:
+    root, copy = good(tmp_path / "data"), tmp_path / "copy"
+    truncated(root)
+    rotated(root)
+    exact(root, "train/a/copy.jpg")
+    near(root)
+    (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG"))
+    before = {file: file.read_bytes() for file in root.rglob("*.jpg")}
+    _, pictures = dataset.read(root)
+    cleaned = cleaning.clean(root, pictures, copy)
+    assert found(copy) == []
+    assert {file: file.read_bytes() for file in root.rglob("*.jpg")} == before
+    assert cleaned.done == {
+        "left out: unreadable": 1,
+        # The picture itself, and its copy beside it: the near one in the measuring split is kept.
+        "left out: in a measuring split too": 2,
+        "renamed": 1,
+        "turned": 1,
+    }
+    with Image.open(root / "train/a/turned.jpg") as old, Image.open(copy / "train/a/turned.jpg") as new:
+        assert new.size == (old.height, old.width)
+    with Image.open(copy / "train/a/x.png") as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("where", ["there", "data/inside"])
+def test_invalid_fix_target_is_rejected(tmp_path: Path, where: str) -> None:
+    root = good(tmp_path / "data")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KennelError, match="choose a"):
+        cleaning.clean(root, dataset.read(root)[1], tmp_path / where)
+
+
+def test_plain_images_are_not_duplicates(tmp_path: Path) -> None:
+    for number, colour in enumerate(("red", "green", "blue")):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        Image.new("RGB", (100, 100), colour).save(tmp_path / f"a/{number}.png")
+    _, pictures = dataset.read(tmp_path)
+    assert [len(group) for group in checks.alike(pictures)] == [1, 1, 1]
