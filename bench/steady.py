@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import bad_pictures
+from helpers import bad_images
 from load import load, until_idle
 from stacks import Stack, post
 
@@ -60,7 +60,7 @@ def refusals(server: Stack) -> dict[str, Any]:
     """Each bad picture alone: whether its status is right, how long it took, and what memory it took at most."""
     idle = server.resident_mib()
     slowest, wrong = (0.0, ""), []
-    corpus = bad_pictures.corpus()
+    corpus = bad_images.corpus()
     for name, data, status in corpus:
         given, ms = post(server.url, data)
         slowest = max(slowest, (round(ms, 1), name))

@@ -25,6 +25,12 @@ def main() -> None:
     except Interrupted:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.split(".")[0] in ("kennel", "infra"):
+            raise
+        # The environment grows: what operates a stage does without what trains, serves and emulates.
+        print(f"This command needs {missing.name}, which is not installed: run `make setup-ml`.", file=sys.stderr)
+        sys.exit(1)
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def cdk(
 
 
 @contextmanager
-def _child(command: list[str], env: dict[str, str], cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+def _child(command: list[str], env: dict[str, str], cwd: Path) -> Generator["subprocess.Popen[str]"]:
     """A process in a group of its own, which ends with the block whatever happens."""
     process = subprocess.Popen(
         command,

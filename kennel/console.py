@@ -1,7 +1,7 @@
 """How the commands talk: tables, steps with their time, one shared console."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def step(name: str, timings: dict[str, float] | None = None, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
+def step(name: str, timings: dict[str, float] | None = None, *, shown: bool = True) -> Generator[Callable[[str], None]]:
     """Shows `name` with a running clock, then a tick and the seconds it took; gives a function that says how far it is.
 
     `timings` gets the seconds under `name`. Not `shown`, it leaves standard output to what is printed meanwhile.

@@ -1,7 +1,7 @@
 """The commands about pictures: kennel data sample, fetch, check, push."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,7 +123,7 @@ def push_folder(deployment: Deployment, folder: Path, name: str | None) -> data.
 
 
 @contextmanager
-def _bar(what: str, *columns: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
+def _bar(what: str, *columns: ProgressColumn) -> Generator[Callable[[int, int], None]]:
     with Progress(TextColumn(what), BarColumn(), *columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

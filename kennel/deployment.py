@@ -45,7 +45,9 @@ class Deployment:
     def client(self, service: str, config: Config | None = None) -> Any:
         """A client of an AWS service in the stage's region."""
         try:
-            return self.session.client(service, config=config)
+            # boto3-stubs has an overload for each service; which one this is, is known only here and now.
+            session: Any = self.session
+            return session.client(service, config=config)
         except ValueError as error:  # of AWS_ENDPOINT_URL, as botocore says it
             raise KennelError(f"{error}: set AWS_ENDPOINT_URL to an address, or unset it.") from None
 

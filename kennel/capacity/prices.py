@@ -1,7 +1,7 @@
 """What AWS asks for: one dated table, and how to bring it up to date."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -73,11 +73,12 @@ def refreshed(client: Any, prices: Prices, more: list[str], today: date | None =
             else:
                 missing.append(f"{name} for {usage}: {len(found)} prices")
         tables[f"{usage}_usd_h"] = dict(sorted(table.items()))
-    told = {
+    changed: dict[str, Any] = {
+        **tables,
         "date": str(today or datetime.now(UTC).date()),
         "source": "AWS's price list API; what is no instance as before",
     }
-    return Prices(**{**vars(prices), **tables, **told}), missing
+    return replace(prices, **changed), missing
 
 
 def save(prices: Prices, file: Path = TABLE) -> None:

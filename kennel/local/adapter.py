@@ -9,7 +9,7 @@ its settings. In the container it listens on every address; here on loopback.
 import argparse
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
@@ -26,7 +26,7 @@ log = logging.getLogger("adapter")
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     async with httpx.AsyncClient(timeout=BACKEND_TIMEOUT_S) as client:
         app.state.client = client
         yield

@@ -104,8 +104,8 @@ def _computed(metrics: list[dict[str, Any]], periods: int) -> list[float | None]
 
 def _value(node: ast.expr, named: dict[str, float | None]) -> float | None:
     """CloudWatch's arithmetic of one period: without one of the metrics, or divided by 0, it has no value."""
-    if isinstance(node, ast.Constant):
-        return float(node.value)  # type: ignore[arg-type]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return float(node.value)
     if isinstance(node, ast.Name):
         return named[node.id]
     if not isinstance(node, ast.BinOp) or type(node.op) not in ARITHMETIC:

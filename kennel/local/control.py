@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,7 @@ def down() -> bool:
 
 
 @contextmanager
-def running(*, keep: bool) -> Iterator[Running]:
+def running(*, keep: bool) -> Generator[Running]:
     """The embedded AWS for the time of a `with` block; with `keep` it stays up afterwards, unless the block failed."""
     server = up(with_parent=not keep)
     try:

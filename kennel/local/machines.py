@@ -222,7 +222,7 @@ def _serve_metadata(name: str, folder: Path, role_arn: str, template: dict[str, 
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -6,7 +6,7 @@ booleans may be strings), and a property that no operation of the row takes is a
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -147,7 +147,7 @@ class Provisioner:
         return described[row.arn], {row.name: name, "Id": described[row.arn], "Arn": described[row.arn]}
 
     def _client(self) -> Any:
-        return boto3.client(self._row.service, endpoint_url=self._endpoint)
+        return boto3.Session().client(self._row.service, endpoint_url=self._endpoint)  # ty: ignore[no-matching-overload]  # any service
 
 
 class ScalableTargets:
@@ -286,7 +286,7 @@ def _input_shape(client: Any, operation: str) -> Any:
 
 
 @contextmanager
-def gone_already() -> Iterator[None]:
+def gone_already() -> Generator[None]:
     """A resource that somebody deleted by hand counts as deleted, as in CloudFormation."""
     try:
         yield

@@ -61,7 +61,7 @@ def run(package: Path, port: int, *, with_ray: bool) -> NoReturn:
         while all(process.poll() is None for process in running):
             time.sleep(POLL_S)
         ended = next(process for process in running if process.returncode is not None)
-        raise SystemExit(f"{' '.join(map(str, ended.args))} ended with status {ended.returncode}")  # type: ignore[arg-type]
+        raise SystemExit(f"{ended.args!r} ended with status {ended.returncode}")
     finally:
         for process in running:
             process.terminate()

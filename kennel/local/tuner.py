@@ -113,7 +113,7 @@ class Tuner:
     def _start_job(self, name: str, definition: dict[str, Any], tuned: dict[str, str]) -> FakeTrainingJob:
         """Runs one training job of the definition to its end."""
         backend = sagemaker_backends[ACCOUNT][REGION]
-        parameters = {
+        parameters: dict[str, Any] = {
             **{key: value for key, value in definition.items() if key != "StaticHyperParameters"},
             "TrainingJobName": name,
             "HyperParameters": {**definition.get("StaticHyperParameters", {}), **tuned},

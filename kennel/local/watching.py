@@ -35,7 +35,7 @@ class _Named:
         return self.create(logical_id, new, stack_name)
 
     def _client(self) -> Any:
-        return boto3.client(self.service, endpoint_url=self._endpoint)
+        return boto3.Session().client(self.service, endpoint_url=self._endpoint)  # ty: ignore[no-matching-overload]  # any service
 
 
 class CompositeAlarms(_Named):

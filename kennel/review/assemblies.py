@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,7 +60,7 @@ class Side:
 
 
 @contextmanager
-def side(given: str, stage: str) -> Iterator[Side]:
+def side(given: str, stage: str) -> Generator[Side]:
     """The side that `given` names: a folder of templates, `deployed`, or a revision of this repository.
 
     Raises KennelError for what is none of them, or cannot be synthesized. A revision's files are there until the end.

@@ -193,8 +193,9 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
             )
         )
     declarations = [Property(each["name"], each["old"], each["new"], "") for each in item["declarations"]]
-    rest = {part: item[part] for part in StackDifference.__annotations__ if part in item and part != "stack"}
-    return StackDifference(**{**rest, "stack": stack, "changes": changes, "declarations": declarations})
+    parts: dict[str, Any] = {part: item[part] for part in StackDifference.__annotations__ if part in item}
+    parts |= {"stack": stack, "changes": changes, "declarations": declarations}
+    return StackDifference(**parts)
 
 
 def _renames(found: list[dict[str, Any]], old: Template, new: Template) -> Iterator[tuple[str, str]]:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from helpers.kept import package as kept_package
 from helpers.stage import Environment, deployed_stage
-
 from kennel import sample
 
 CLASSES = ("disc", "star", "stripes")

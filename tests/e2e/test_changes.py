@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
+
 from helpers.kept import assembly
 from helpers.stage import Environment
-
 from kennel.calling import Answer
 
 pytestmark = pytest.mark.own_stage

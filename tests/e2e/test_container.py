@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from helpers import REPOSITORY
 from helpers.serving import TIMEOUT_S, until_healthy
-
 from kennel.local.ports import answers
 from kennel.local.serving_container import PackageError, check
 

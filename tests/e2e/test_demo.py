@@ -10,9 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
+
 from helpers import REPOSITORY
 from helpers.stage import PHOTOGRAPHS, TOOLS
-
 from kennel.local import control
 from kennel.local.settings import isolated_environment
 

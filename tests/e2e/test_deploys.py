@@ -6,8 +6,8 @@ from typing import Any
 
 import boto3
 import pytest
-from helpers.stage import Environment
 
+from helpers.stage import Environment
 from kennel.local.settings import ACCOUNT, REGION
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"

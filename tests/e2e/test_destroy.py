@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
+
 from helpers.kept import assembly
 from helpers.stage import Environment
-
 from kennel.local.settings import ACCOUNT
 
 pytestmark = pytest.mark.own_stage

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
+
 from helpers import REPOSITORY
 from helpers.stage import TINY, Environment, interrupted_once
-
 from kennel import ec2, jobs
 from kennel.deployment import Deployment
 from kennel.errors import KennelError

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from helpers.stage import Environment
 
 # What each type's service is asked: with a client factory, the physical id and the resolved properties.

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+
 from helpers import REPOSITORY
 
 SETTINGS = (

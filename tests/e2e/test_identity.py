@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from helpers.stage import Environment
 
+from helpers.stage import Environment
 from kennel.calling import Url
 from kennel.deployment import Deployment
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers.images import encode, gradient
 from helpers.stage import TINY, Environment
 

@@ -1,6 +1,7 @@
 """`kennel logs`: what a call, an endpoint and a job have written, found by words."""
 
 import pytest
+
 from helpers.stage import TINY, Environment
 
 

@@ -1,6 +1,7 @@
 """The scheduled stop: the notebook stops, the Serving stack is deleted in the deploy's role, a deploy restores it."""
 
 import pytest
+
 from helpers.stage import Environment
 from helpers.workday import notebook_status, stop_for_the_night
 

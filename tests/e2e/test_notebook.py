@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import nbformat
+
 from helpers.stage import Environment
 from helpers.workday import NOTEBOOK, run_notebook
 

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from PIL import Image
+
 from helpers.images import encode
 from helpers.kept import assembly
 from helpers.stage import Environment
-from PIL import Image
-
 from kennel.local.authorization import FILE
 from kennel.local.settings import ACCOUNT, REGION, state_dir
 

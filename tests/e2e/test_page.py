@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import uvicorn
-from helpers import REPOSITORY
-from helpers.stage import Environment
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
+from helpers import REPOSITORY
+from helpers.stage import Environment
 from kennel.local import edge
 from kennel.local.ports import LOOPBACK, answers, free_port
 

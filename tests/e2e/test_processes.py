@@ -11,8 +11,8 @@ from typing import IO
 
 import psutil
 import pytest
-from helpers import REPOSITORY
 
+from helpers import REPOSITORY
 from kennel.errors import KennelError
 from kennel.local import control, settings
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+
 from helpers import REPOSITORY
 from helpers.stage import Environment
 

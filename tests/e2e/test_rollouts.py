@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from helpers.kept import assembly
 from helpers.stage import Environment
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.kept import assembly
 from helpers.stage import Environment
 

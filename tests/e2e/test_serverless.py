@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from PIL import Image
+
 from helpers.kept import assembly
 from helpers.stage import RUN, Environment
-from PIL import Image
 
 pytestmark = pytest.mark.own_stage
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
 from helpers.bad_images import corpus
 from helpers.serving import model_server
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from helpers import REPOSITORY
 from helpers.images import encode, gradient
 from helpers.pages import PAGES, commands
 from helpers.stage import TINY, Environment
 from helpers.workday import check_drift, fail_a_job
-
 from kennel.local.ports import free_port
 
 pytestmark = pytest.mark.own_stage

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers import REPOSITORY
 from helpers.images import encode, gradient
-
 from predictor import Predictor
 
 PICTURE = encode(gradient(), "JPEG")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.secret_search import secrets
 from helpers.stage import PROBES, TINY, Environment
 from helpers.workday import call_with_inbox, check_drift, run_notebook, stop_for_the_night
-
 from kennel.local.authorization import FILE
 from kennel.local.control import log_file
 from kennel.local.settings import state_dir

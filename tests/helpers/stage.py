@@ -26,6 +26,7 @@ from kennel.calling import Url
 from kennel.deployment import Deployment
 from kennel.local import control
 from kennel.local.control import Running
+from kennel.local.ports import free_port
 from kennel.local.settings import REGION, isolated_environment
 
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
@@ -246,7 +247,8 @@ def embedded_aws(folder: Path) -> Iterator[Running]:
     saved = dict(os.environ)
     os.environ["KENNEL_LOCAL_DIR"] = str(folder)
     try:
-        server = control.up()
+        # Never the default port, which two test processes would both find free; and not for longer than this process.
+        server = control.up(free_port(), with_parent=True)
         os.environ.update(isolated_environment(server.endpoint))
         yield server
     finally:

@@ -1,4 +1,4 @@
-"""What is done with a stage on an ordinary day: jobs on SageMaker and EC2, the notebook, the nightly stop, the drift check."""
+"""A day's work on a stage: the notebook, the nightly stop, the drift check, jobs that fail."""
 
 import json
 import os

@@ -1,6 +1,7 @@
 """The templates of every stage, synthesized once."""
 
 import pytest
+
 from helpers.synthesis import MATRIX, Templates, synthesize
 
 

@@ -10,10 +10,10 @@ import pytest
 from aws_cdk import App
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
+
 from helpers import invariants
 from helpers.simulator import Caller, Request, simulate
 from helpers.synthesis import CONTEXT, FLAGS, MATRIX
-
 from infra.config import ConfigurationError, parse_stage
 from infra.delivery import NAME, add_delivery
 from infra.stage import add_stacks

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from helpers import REPOSITORY
 from helpers.invariants import Templates
-
 from kennel.roles import Stacks
 
 

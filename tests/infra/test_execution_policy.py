@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from helpers.invariants import Templates
 
+from helpers.invariants import Templates
 from kennel.execution_policy import MAX_CHARACTERS, TYPES, boundary_policy, execution_policies
 from kennel.roles import ACCOUNT
 

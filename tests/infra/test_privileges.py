@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+
 from helpers.iam_requests import REGION, requests
 from helpers.invariants import Templates
 from helpers.simulator import Caller, Request, simulate
-from moto.iam.aws_managed_policies import aws_managed_policies_data
-
 from kennel.execution_policy import boundary_policy
 from kennel.roles import ACCOUNT, Document, Role, Stacks
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from aws_cdk import App
-from helpers.synthesis import FLAGS, MATRIX
 
+from helpers.synthesis import FLAGS, MATRIX
 from infra.config import parse_stage
 from infra.stage import add_stacks
 from kennel.capacity import prices

@@ -13,9 +13,9 @@ from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
+
 from helpers.invariants import CDK_OWNED, Templates
 from helpers.synthesis import FLAGS, MATRIX
-
 from infra.config import parse_stage
 from infra.stage import add_stacks
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from helpers.invariants import Templates
 from helpers.secret_search import secrets
 

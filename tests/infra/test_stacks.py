@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers import REPOSITORY
 from helpers.invariants import resources
 from helpers.synthesis import Templates

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from helpers import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))

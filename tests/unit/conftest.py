@@ -1,6 +1,7 @@
 """Fixtures of the unit tests."""
 
 import pytest
+
 from helpers.images import encode, gradient
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from helpers.function_calls import ENVIRONMENT, context, request
 
 ANSWER = {"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, unquote
 import jsonschema
 import pytest
 import schemathesis
-from helpers.function_calls import ENVIRONMENT, context, request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -26,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 import internet
 from budget import Budget
+from helpers.function_calls import ENVIRONMENT, context, request
 from problem import Problem
 
 CHECKS = (

@@ -5,10 +5,10 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers.bad_images import NOT_AN_IMAGE, corpus
-from helpers.images import encode, gradient
 from PIL import Image
 
+from helpers.bad_images import NOT_AN_IMAGE, corpus
+from helpers.images import encode, gradient
 from images import UnreadableImage, UnsupportedImage, _first_scan, decode, normalise, opened
 
 

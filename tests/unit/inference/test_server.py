@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.images import encode, gradient
 from starlette.testclient import TestClient
 
 import server
+from helpers.images import encode, gradient
 from images import decode
 from metrics import Metrics
 from predictor import damaged_files

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from helpers import REPOSITORY
 
+from helpers import REPOSITORY
 from infra.config import ConfigurationError, Stage, parse_stage
 
 STAGES = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]

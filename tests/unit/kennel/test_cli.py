@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY
 from PIL import Image
+
+from helpers import REPOSITORY
 
 
 def kennel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.images import encode, gradient
 
+from helpers.images import encode, gradient
 from kennel import fetching
 from kennel.errors import KennelError
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import typer
+
 from helpers import REPOSITORY
 from helpers.pages import PAGES, anchors, lines
-
 from kennel.cli import app
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -8,8 +8,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
-from helpers import REPOSITORY
 
+from helpers import REPOSITORY
 from kennel.capacity import prices
 from kennel.errors import KennelError
 

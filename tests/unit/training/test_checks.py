@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.images import encode
 from PIL import Image
 
 import checks
 import dataset
+from helpers.images import encode
 from kennel import cleaning
 from kennel.errors import KennelError
 

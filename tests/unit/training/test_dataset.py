@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from helpers.images import encode, gradient
 
 import dataset
+from helpers.images import encode, gradient
 
 
 def write(root: Path, *files: str) -> Path:

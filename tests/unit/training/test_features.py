@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.images import encode, gradient
 from torch import nn
 
 import dataset
 import features
 import images
 from backbones import Backbone
+from helpers.images import encode, gradient
 
 SIZE_PX = 32
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.images import encode, gradient
 
 import evaluation
 import report
 from checks import Finding
 from dataset import Sample
 from evaluation import Scored
+from helpers.images import encode, gradient
 
 
 def story(folder: Path, classes: int, wrong: int) -> report.Story:

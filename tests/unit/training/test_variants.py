@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.images import encode
 from PIL import Image
 from torch import nn
 
 import runtimes
 import variants
+from helpers.images import encode
 from images import Pixels
 from variants import Served, Variant
 
@@ -49,7 +49,7 @@ def trained() -> Served:
     features = body((inputs - served.mean) * served.scale)
     wanted = nn.functional.one_hot(torch.tensor([label for _, label in pictures(1)])).float()
     last.bias.zero_()
-    # Ridge regression: plain least squares gives weights of a thousand and more on some processors, which int8 cannot hold.
+    # Ridge regression: on some processors least squares gives weights in the thousands, which int8 cannot hold.
     squares = features.T @ features + 1e-2 * torch.eye(features.shape[1])
     last.weight.copy_(10 * torch.linalg.solve(squares, features.T @ wanted).T)
     return served
