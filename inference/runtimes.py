@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,8 @@ def _onnxruntime(file: Path, precision: str, threads: int) -> Run:
 
 def _openvino(file: Path, precision: str, threads: int) -> Run:
     # On import, OpenVINO tells Google Analytics of it from a process that it forks, unless this package is missing.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    modules: dict[str, Any] = sys.modules  # None makes its import fail
+    modules.setdefault("openvino_telemetry", None)
     import openvino
 
     core = openvino.Core()

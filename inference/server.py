@@ -19,7 +19,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import uvicorn
@@ -219,7 +219,7 @@ class Admission:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
     predictor = await asyncio.to_thread(Predictor, PACKAGE, THREADS)
     pool = Pool(predictor, THREADS, QUEUE)
     # Each thread answers one picture first, so that no caller pays for what is made at the first.

@@ -8,6 +8,7 @@ import pytest
 os.environ["CDK_VALIDATION"] = "false"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:

@@ -86,12 +86,10 @@ def _tiny_random(weights: str | None) -> nn.Module:
     channels = (3, 16, 32, 64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        blocks = [
-            nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU6())
-            for before, after in itertools.pairwise(channels)
-        ]
-        for block in blocks:
-            nn.init.kaiming_normal_(block[0].weight)
+        convolutions = [nn.Conv2d(*pair, 3, 2, 1, bias=False) for pair in itertools.pairwise(channels)]
+        for convolution in convolutions:
+            nn.init.kaiming_normal_(convolution.weight)
+    blocks = [nn.Sequential(one, nn.BatchNorm2d(one.out_channels), nn.ReLU6()) for one in convolutions]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten())
 
 
@@ -111,8 +109,8 @@ BACKBONES = {
         Backbone(
             "efficientnet_lite0",
             224,
-            (0.498,) * 3,
-            (0.502,) * 3,
+            (0.498, 0.498, 0.498),
+            (0.502, 0.502, 0.502),
             1280,
             _efficientnet_lite0,
             lambda net: [[net._conv_stem, net._bn0], *([block] for block in net._blocks), [net._conv_head, net._bn1]],
@@ -130,8 +128,8 @@ BACKBONES = {
         Backbone(
             "tiny_random",
             64,
-            (0.5,) * 3,
-            (0.25,) * 3,
+            (0.5, 0.5, 0.5),
+            (0.25, 0.25, 0.25),
             256,
             _tiny_random,
             lambda net: [[net[0]], [net[1]], [net[2]]],

@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,7 +64,7 @@ class Group:
 
 
 @contextmanager
-def group() -> Iterator[Group]:
+def group() -> Generator[Group]:
     """Joins the processes that torchrun started: nccl on GPUs, gloo on CPUs. Alone, it is a group of one."""
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     gpu = torch.cuda.is_available()

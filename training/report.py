@@ -129,7 +129,7 @@ def _heatmap(matrix: npt.NDArray[np.int64]) -> str:
     # The square root lifts the rare confusions out of the white.
     grey = Image.fromarray((255 * (1 - np.sqrt(shares))).astype(np.uint8))
     scale = max(1, 640 // len(matrix))
-    return _picture(grey.resize((grey.width * scale,) * 2, Image.Resampling.NEAREST), "PNG")
+    return _picture(grey.resize((grey.width * scale, grey.height * scale), Image.Resampling.NEAREST), "PNG")
 
 
 def _thumbnail(file: Path) -> Image.Image:

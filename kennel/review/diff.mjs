@@ -1,5 +1,7 @@
 // CDK's own comparison of templates, as `cdk diff` uses it.
-// Standard input: [{stack, base, head}], two templates each, {} where there is none. Standard output: what differs.
+// A line of standard input: [{stack, base, head}], two templates each, {} where there is none. For each, a line of
+// standard output: what differs.
+import { createInterface } from "node:readline";
 import { fullDiff } from "@aws-cdk/cloudformation-diff";
 
 // Beside its properties, what of a resource decides what becomes of it. The rest is metadata, or an order of creation.
@@ -7,9 +9,7 @@ const ATTRIBUTES = ["Condition", "CreationPolicy", "DeletionPolicy", "UpdatePoli
 // What a template has beside resources.
 const DECLARATIONS = ["parameters", "mappings", "conditions", "outputs"];
 
-const chunks = [];
-for await (const chunk of process.stdin) chunks.push(chunk);
-const found = JSON.parse(Buffer.concat(chunks)).map(({ stack, base, head }) => {
+const differences = ({ stack, base, head }) => {
   const diff = fullDiff(base, head);
   const resources = [];
   diff.resources.forEachDifference((logicalId, change) => {
@@ -48,5 +48,14 @@ const found = JSON.parse(Buffer.concat(chunks)).map(({ stack, base, head }) => {
     rules_added: [...(groups.ingressRuleAdditions ?? []), ...(groups.egressRuleAdditions ?? [])],
     rules_removed: [...(groups.ingressRuleRemovals ?? []), ...(groups.egressRuleRemovals ?? [])],
   };
-});
-process.stdout.write(JSON.stringify(found));
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  let reply;
+  try {
+    reply = { answer: JSON.parse(line).map(differences) };
+  } catch (error) {
+    reply = { error: String(error) };
+  }
+  process.stdout.write(`${JSON.stringify(reply)}\n`);
+}

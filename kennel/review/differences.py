@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product, takewhile
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kennel.errors import KennelError
+from kennel.node import NodeProgram
 from kennel.review.assemblies import Side, Template
 from kennel.review.wording import HASH_OF_ID, plain
 
-DIFF = Path(__file__).with_name("diff.mjs")
-TIMEOUT_S = 120
+LIBRARY = NodeProgram(Path(__file__).with_name("diff.mjs"))
 
 Verb = Literal["destroyed", "may be destroyed", "replaced", "may be replaced", "let go", "changed", "added"]
 # By CDK's words. What is let go stays in the account, and no stack knows of it.
@@ -140,12 +139,11 @@ def compare(base: Side, head: Side) -> list[StackDifference]:
         {"stack": stack, "base": base.templates.get(stack, {}), "head": head.templates.get(stack, {})}
         for stack in stacks
     ]
-    result = subprocess.run(
-        ["node", str(DIFF)], input=json.dumps(pairs), capture_output=True, text=True, check=False, timeout=TIMEOUT_S
-    )
-    if result.returncode:
-        raise KennelError(f"CDK's comparison failed: {result.stderr.strip()[-500:]}")
-    found = [_difference(item, base, head) for item in json.loads(result.stdout)]
+    try:
+        compared = LIBRARY.ask(pairs)
+    except KennelError as error:
+        raise KennelError(f"CDK's comparison failed: {error}") from None
+    found = [_difference(item, base, head) for item in compared]
     return [item for item in found if any(vars(item)[part] for part in vars(item) if part != "stack")]
 
 

@@ -1,9 +1,9 @@
 """What cfn-lint and CDK's own rules find in one side and not in the other."""
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
@@ -35,7 +35,7 @@ def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
         finding
         for stack in stacks
         if stack in side.templates
-        for finding in _linted(stack, side.templates[stack], region)
+        for finding in _placed(stack, side.templates[stack], region)
     ]
     return [*found, *(finding for finding in _reported(side) if finding.stack in stacks)]
 
@@ -51,13 +51,20 @@ def planted(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
                 yield Finding(change.stack, change.name, SECRET, f"{path}: take it from Secrets Manager or SSM")
 
 
-def _linted(stack: str, template: Template, region: str) -> Iterator[Finding]:
+def _placed(stack: str, template: Template, region: str) -> Iterator[Finding]:
+    for path, rule, message in _linted(json.dumps(template), region):
+        place = name_of(template, path[1]) if path[:1] == ("Resources",) and len(path) > 1 else stack
+        yield Finding(stack, place, rule, message)
+
+
+@functools.cache
+def _linted(template: str, region: str) -> list[tuple[tuple[str, ...], str, str]]:
+    """Path, rule and message of what cfn-lint finds; the path is empty for what it finds in the text alone."""
     config = ManualArgs(regions=[region], ignore_checks=IGNORED)
-    for match in lint(json.dumps(template), config=config):
-        # What it finds in the text alone has no place in the template.
-        path: list[Any] = list(getattr(match, "path", None) or [])
-        place = name_of(template, str(path[1])) if path[:1] == ["Resources"] and len(path) > 1 else stack
-        yield Finding(stack, place, match.rule.id, match.message)
+    return [
+        (tuple(map(str, getattr(match, "path", None) or ())), match.rule.id, match.message)
+        for match in lint(template, config=config)
+    ]
 
 
 def _reported(side: Side) -> Iterator[Finding]:

@@ -1,11 +1,13 @@
-// Reads simulations from standard input, one JSON array; writes "Allowed", a kind of denial, or the request's errors.
+// Reads simulations, a JSON array in each line of standard input; for each line writes one with their outcomes: "Allowed",
+// a kind of denial, or the request's errors.
+import { createInterface } from "node:readline";
 import { runSimulation } from "@cloud-copilot/iam-simulate";
 
-const chunks = [];
-for await (const chunk of process.stdin) chunks.push(chunk);
-const outcomes = [];
-for (const simulation of JSON.parse(Buffer.concat(chunks))) {
-  const result = await runSimulation(simulation, {});
-  outcomes.push(result.resultType === "error" ? `Error: ${JSON.stringify(result.errors)}` : result.overallResult ?? result.analysis?.result);
+for await (const line of createInterface({ input: process.stdin })) {
+  const answer = [];
+  for (const simulation of JSON.parse(line)) {
+    const result = await runSimulation(simulation, {});
+    answer.push(result.resultType === "error" ? `Error: ${JSON.stringify(result.errors)}` : result.overallResult ?? result.analysis?.result);
+  }
+  process.stdout.write(`${JSON.stringify({ answer })}\n`);
 }
-process.stdout.write(JSON.stringify(outcomes));

@@ -1,15 +1,15 @@
 """AWS's rules for deciding a request, by a policy simulator that is not ours: identity, boundary, resource, key."""
 
 import json
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from helpers import REPOSITORY
+from kennel.node import NodeProgram
 from kennel.roles import ACCOUNT, Document
 
-SCRIPT = Path(__file__).with_name("simulate.mjs")
+SIMULATOR = NodeProgram(Path(__file__).with_name("simulate.mjs"), REPOSITORY)
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,9 @@ class Caller:
 
 def simulate(cases: list[tuple[Caller, Request]]) -> list[bool]:
     """Whether each call is allowed; a request that AWS does not know is an error."""
-    answer = subprocess.run(
-        ["node", str(SCRIPT)],
-        cwd=REPOSITORY,
-        input=encryption_context_is_ignored(json.dumps([_simulation(*case) for case in cases])),
-        capture_output=True,
-        text=True,
-        check=False,
+    outcomes = SIMULATOR.ask(
+        json.loads(encryption_context_is_ignored(json.dumps([_simulation(*case) for case in cases])))
     )
-    assert answer.returncode == 0, answer.stderr
-    outcomes = json.loads(answer.stdout)
     wrong = [(cases[index][1], outcome) for index, outcome in enumerate(outcomes) if "Error" in outcome]
     assert not wrong, wrong[:3]
     return [outcome == "Allowed" for outcome in outcomes]

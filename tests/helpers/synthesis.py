@@ -1,12 +1,16 @@
 """The stages, the options that the tests cross them with, and their templates."""
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App
+from aws_cdk import App, Validations
+from cdk_nag import AwsSolutionsChecks
 
 from helpers import REPOSITORY
+from helpers.kept import STACKS, kept
 from infra.config import parse_stage
 from infra.stage import add_stacks
 
@@ -68,7 +72,28 @@ Templates = dict[str, dict[str, Any]]
 
 
 def synthesize(name: str, settings: dict[str, Any], folder: Path) -> Templates:
+    """The templates of a stage; what an option changes is on top of dev, so that what it leaves alone is the same."""
     app = App(context=FLAGS, outdir=str(folder))
-    add_stacks(app, parse_stage(name, settings))
-    assembly = app.synth()
-    return {stack.stack_name.rpartition("-")[2]: stack.template for stack in assembly.stacks}
+    add_stacks(app, parse_stage(name if name in CONTEXT["stages"] else "dev", settings))
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    # Findings are an error of the synthesis; the report has them (tests/infra/test_rules.py).
+    with contextlib.suppress(RuntimeError):
+        app.synth()
+    return templates(folder)
+
+
+def templates(folder: Path) -> Templates:
+    """The templates of a cloud assembly, by the last part of their stacks' names."""
+    files = sorted(folder.glob("*.template.json"))
+    return {file.name.split(".")[0].rpartition("-")[2]: json.loads(file.read_text()) for file in files}
+
+
+def kept_synthesis(name: str) -> Path:
+    """The cloud assembly of a stage of the matrix, with cdk-nag's report."""
+
+    def make(folder: Path) -> None:
+        synthesize(name, MATRIX[name], folder)
+        for asset in folder.glob("asset.*/"):
+            shutil.rmtree(asset)
+
+    return kept(f"matrix-{name}", ("tests/helpers/synthesis.py", *STACKS), make)

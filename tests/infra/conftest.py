@@ -2,14 +2,13 @@
 
 import pytest
 
-from helpers.synthesis import MATRIX, Templates, synthesize
+from helpers.synthesis import MATRIX, Templates, kept_synthesis
+from helpers.synthesis import templates as templates_of
 
 
 @pytest.fixture(scope="session")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Templates]:
-    return {
-        name: synthesize(name, settings, tmp_path_factory.mktemp(name) / "cdk.out") for name, settings in MATRIX.items()
-    }
+def matrix() -> dict[str, Templates]:
+    return {name: templates_of(kept_synthesis(name)) for name in MATRIX}
 
 
 @pytest.fixture(params=list(MATRIX))

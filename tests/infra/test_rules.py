@@ -1,7 +1,8 @@
 """Published rules over every stage and option: cdk-nag's AwsSolutions, cfn-lint, and checkov."""
 
-import contextlib
+import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Validations
-from cdk_nag import AwsSolutionsChecks
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
+from helpers import REPOSITORY
 from helpers.invariants import CDK_OWNED, Templates
-from helpers.synthesis import FLAGS, MATRIX
-from infra.config import parse_stage
-from infra.stage import add_stacks
+from helpers.synthesis import CONTEXT, MATRIX, kept_synthesis
 
 # cdk-nag wants every resource with a wildcard looked at. These are all there are, by what they end with.
 WILDCARDS = {
@@ -42,19 +40,12 @@ CDK_FUNCTIONS = {"CKV_AWS_115", "CKV_AWS_116", "CKV_AWS_117"}
 LINT = {"W3005": "CDK names dependencies that references imply"}
 
 
-def findings(name: str, folder: Path) -> list[tuple[str, str]]:
-    """What AwsSolutions finds in a stage: rule and construct."""
-    app = App(context=FLAGS, outdir=str(folder))
-    add_stacks(app, parse_stage(name, MATRIX[name]))
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    # Findings are an error of the synthesis; the report has them.
-    with contextlib.suppress(RuntimeError):
-        app.synth()
-    reports = json.loads((folder / "validation-report.json").read_text())["pluginReports"]
+def findings(report: Path) -> list[tuple[str, str]]:
+    """What a validation report of CDK's has found: rule and construct."""
     return [
         (violation["ruleName"], place["constructPath"])
-        for report in reports
-        for violation in report["violations"]
+        for plugin in json.loads(report.read_text())["pluginReports"]
+        for violation in plugin["violations"]
         for place in violation["violatingConstructs"]
     ]
 
@@ -70,8 +61,8 @@ def unknown(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_cdk_nag_findings_are_justified(name: str, tmp_path: Path) -> None:
-    found = findings(name, tmp_path)
+def test_cdk_nag_findings_are_justified(name: str) -> None:
+    found = findings(kept_synthesis(name) / "validation-report.json")
     assert found, "the rules were not asked"
     assert unknown(found) == []
 
@@ -85,13 +76,28 @@ def test_unreviewed_wildcard_is_a_finding() -> None:
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_cfn_lint_finds_nothing(name: str, matrix: dict[str, Templates]) -> None:
-    config = ManualArgs(regions=[MATRIX[name]["region"]], ignore_checks=list(LINT))
     found = [
-        (match.rule.id, match.message)
-        for template in matrix[name].values()
-        for match in lint(json.dumps(template), config=config)
+        item for template in matrix[name].values() for item in linted(json.dumps(template), MATRIX[name]["region"])
     ]
     assert found == []
+
+
+@functools.cache
+def linted(template: str, region: str) -> list[tuple[str, str]]:
+    """What cfn-lint finds in a template; most of an option's stacks are dev's."""
+    config = ManualArgs(regions=[region], ignore_checks=list(LINT))
+    return [(match.rule.id, match.message) for match in lint(template, config=config)]
+
+
+def test_cloudformation_validate_finds_nothing(tmp_path: Path) -> None:
+    """CDK's own validation, which is off wherever it is not asked for: it takes longer than the synthesis."""
+    for stage in CONTEXT["stages"]:
+        folder = tmp_path / stage
+        context = json.dumps({**CONTEXT, "stage": stage})
+        environment = {"CDK_VALIDATION": "true", "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": context}
+        subprocess.run([sys.executable, "app.py"], cwd=REPOSITORY, env={**os.environ, **environment}, check=True)
+        assert "CloudFormation" in (folder / "validation-report.json").read_text()
+        assert findings(folder / "validation-report.json") == []
 
 
 def test_cfn_lint_catches_invalid_property() -> None:
@@ -117,6 +123,9 @@ def checkov(folder: Path, templates: dict[str, dict[str, Any]]) -> list[tuple[st
 
 def test_checkov_findings_are_justified(matrix: dict[str, Templates], tmp_path: Path) -> None:
     templates = {f"{stage}-{stack}": template for stage, all_ in matrix.items() for stack, template in all_.items()}
+    # Each once, by its content.
+    templates = {json.dumps(template): name for name, template in reversed(templates.items())}
+    templates = {name: json.loads(template) for template, name in templates.items()}
     found = checkov(tmp_path, templates)
     owned = [item for item in found if any(f".{name}" in item[1] for name in CDK_OWNED)]
     assert {rule for rule, _ in owned} == CDK_FUNCTIONS

@@ -14,19 +14,30 @@ import variants
 SIZE_PX = 16
 INFERENCE = Path(runtimes.__file__).parent
 FIRST_CALLS = """
-import sys, threading
+import os, signal, sys, threading
 from pathlib import Path
 import numpy as np
-import runtimes
-run = runtimes.load(sys.argv[1], Path(sys.argv[2]), "fp32", 2)
-gate = threading.Barrier(4)
-def call():
-    gate.wait()
-    run(np.zeros((1, 16, 16, 3), np.uint8))
-threads = [threading.Thread(target=call) for _ in range(4)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-print(sorted(name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module))
+import runtimes  # once: each process that is forked from this one calls for the first time all the same
+
+def first_calls(runtime, file):
+    signal.alarm(60)
+    run = runtimes.load(runtime, Path(file), "fp32", 2)
+    gate, answers = threading.Barrier(4), []
+    def call():
+        gate.wait()
+        answers.append(run(np.zeros((1, 16, 16, 3), np.uint8)))
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(answers) == 4
+    assert not [name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module]
+
+for _ in range(3):
+    if not (pid := os.fork()):
+        first_calls(*sys.argv[1:])
+        os._exit(0)
+    if status := os.waitpid(pid, 0)[1]:
+        sys.exit(f"ended with {os.waitstatus_to_exitcode(status)}")
 """
 
 
@@ -44,6 +55,5 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_first_calls_run_without_hang_or_telemetry(files: Path, runtime: str, file: str) -> None:
     command = [sys.executable, "-c", FIRST_CALLS, runtime, str(files / file)]
-    for _ in range(3):
-        done = subprocess.run(command, cwd=INFERENCE, capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    done = subprocess.run(command, cwd=INFERENCE, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
