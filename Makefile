@@ -33,7 +33,7 @@ export npm_config_audit := false
 export npm_config_update_notifier := false
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 # At most four processes, which each have a stage of 2 GB and more.
-PYTEST := pytest -n auto --maxprocesses=4 --dist=loadgroup
+PYTEST := pytest -n auto --maxprocesses=4
 
 .PHONY: help
 help: ## Say what there is

@@ -1,15 +1,37 @@
-"""For all tests: no variable of the caller's shell decides anything, and each module stays on one test process."""
+"""For all tests: how they are spread over processes, and that no variable of the caller's shell decides anything."""
 
 import os
+import random
+from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # CDK's validation of templates takes longer than the synthesis; tests/infra/test_rules.py runs it, once for each stage.
 os.environ["CDK_VALIDATION"] = "false"
+# These use the checkout itself, its cdk.out and its build folder, one after the other.
+CHECKOUT = ("test_demo", "test_processes", "test_release", "test_shown")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the modules in a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (seed := config.getoption("--shuffle")) is not None:
+        places = {path: random.Random(f"{seed} {path}").random() for path in {str(item.path) for item in items}}
+        items.sort(key=lambda item: places[str(item.path)])
+
+
+class Modules(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A module stays in one process. (`--dist=loadgroup` of xdist 3.8 has no effect with pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "checkout" if PurePosixPath(path).stem in CHECKOUT else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Modules:
+    config.option.loadscopereorder = False  # end-to-end modules first: they take longest
+    return Modules(config, log)

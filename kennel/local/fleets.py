@@ -28,6 +28,9 @@ POLL_S = 0.2
 RESTART_DELAY_S = 1.0
 # An instance gets no requests after so many health checks in a row without success: one may be late on a busy machine.
 MISSES = 3
+# Of an endpoint's instance without a local disk, unless VolumeSizeInGB asks for more (SageMaker's developer guide,
+# "SageMaker AI endpoint parameters for large model inference").
+VOLUME_BYTES = 30 * 10**9
 
 _http = urllib3.PoolManager(retries=False, maxsize=64)
 
@@ -125,7 +128,8 @@ class Fleet:
 
     def uses(self) -> list[dict[str, float]]:
         """What each instance that is ready uses, in percent: of the processors, 100 for each, of memory and disk."""
-        return [_uses(instance.process.pid, self._folder) for instance in self._instances if instance.ready]
+        memory = memory_bytes(self.settings.instance_type)
+        return [_uses(instance.process.pid, memory, self._folder) for instance in self._instances if instance.ready]
 
     def invoke(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body of one instance's answer, in turn.
@@ -226,8 +230,16 @@ class Fleet:
             time.sleep(POLL_S)
 
 
-def _uses(leader: int, folder: Path) -> dict[str, float]:
-    """Of a process group. Its memory is counted against this machine's, as if the instance had it for itself."""
+def memory_bytes(instance_type: str | None) -> int:
+    """The memory of an instance by the rule of EC2's families: 2 GiB for each processor in c, 8 in r, 4 in others."""
+    family, _, size = (instance_type or "ml.m5.large").removeprefix("ml.").partition(".")
+    times = size.removesuffix("xlarge")
+    processors = 2 if times == size else 4 * int(times or 1)
+    return {"c": 2, "r": 8}.get(family[0], 4) * processors * 2**30
+
+
+def _uses(leader: int, memory_bytes: int, folder: Path) -> dict[str, float]:
+    """Of a process group: how much it takes of an instance's memory and volume, not of those of this machine."""
     memory = processor = 0.0
     for process in _group(leader):
         # One may end meanwhile.
@@ -236,9 +248,18 @@ def _uses(leader: int, folder: Path) -> dict[str, float]:
             processor += process.cpu_percent()
     return {
         "CPUUtilization": processor,
-        "MemoryUtilization": 100 * memory / psutil.virtual_memory().total,
-        "DiskUtilization": psutil.disk_usage(str(folder)).percent,
+        "MemoryUtilization": 100 * memory / memory_bytes,
+        "DiskUtilization": 100 * _size_bytes(folder) / VOLUME_BYTES,
     }
+
+
+def _size_bytes(folder: Path) -> int:
+    size = 0
+    for root, _, files in os.walk(folder):
+        for file in files:
+            with suppress(OSError):  # it may be removed in the meantime
+                size += os.lstat(os.path.join(root, file)).st_size
+    return size
 
 
 def _group(leader: int) -> list[psutil.Process]:
