@@ -105,6 +105,15 @@ lock: $(UV_READY) ## Pin all that the requirements need, by hash
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"
 
+.PHONY: platforms
+platforms: $(UV_READY) ## Show that every pin has a wheel on the platforms that are not tested here
+	@for platform in aarch64-apple-darwin aarch64-manylinux_2_35 x86_64-manylinux_2_28; do \
+	  for python in 3.11 3.13; do \
+	    MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip compile --quiet --only-binary :all: --no-header --no-annotate \
+	      --python-platform $$platform --python-version $$python -c requirements-dev.lock \
+	      requirements.txt requirements-ml.txt requirements-dev.txt > /dev/null \
+	      && echo "$$platform, Python $$python: every package has a wheel" || exit 1; done; done
+
 .PHONY: audit
 audit: setup-operate $(AUDIT_READY) ## Known vulnerabilities of what is pinned, by PyPI's and npm's advisories
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements-dev.lock

@@ -26,7 +26,8 @@ def servers() -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "--with-parent" in (process.info["cmdline"] or []) and process.status() != psutil.STATUS_ZOMBIE
+        if {"server.py", "--with-parent"} <= {Path(part).name for part in process.info["cmdline"] or []}
+        and process.status() != psutil.STATUS_ZOMBIE
     ]
 
 
