@@ -90,7 +90,7 @@ def call_with_inbox(stage: Environment) -> None:
 
 
 def check_drift(stage: Environment) -> None:
-    """Invokes the endpoint with images of all classes, as often as the drift check wants, and runs it on the captures."""
+    """Invokes the endpoint with images of all classes until the drift check has enough answers, and runs the check."""
     runtime, functions = stage.client("sagemaker-runtime"), stage.client("lambda")
     for number in range(DRIFT_ANSWERS):
         runtime.invoke_endpoint(
