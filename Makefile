@@ -59,9 +59,9 @@ test-fast: setup ## Lint, types and the tests that need no deployed stage
 	@exec $(PYTEST) tests/unit tests/infra
 
 .PHONY: lint
-lint: setup ## ruff, types by pyrefly, and the workflows' linters
+lint: setup ## ruff, types by ty, and the workflows' linters
 	@ruff check . && ruff format --check .
-	@pyrefly check --summary=none
+	@ty check --no-progress
 	@$(MAKE) --no-print-directory lint-workflows
 
 .PHONY: lint-workflows

@@ -11,7 +11,7 @@ from helpers import REPOSITORY
 from helpers.images import encode, gradient
 from helpers.pages import PAGES, commands
 from helpers.stage import TINY, Environment
-from helpers.workday import check_drift, fail_a_job
+from helpers.workday import check_drift, fail_a_job, until_quiet
 from kennel.local.ports import free_port
 
 pytestmark = pytest.mark.own_stage
@@ -174,6 +174,9 @@ def places(deployed: Environment, dataset: str, tmp_path_factory: pytest.TempPat
     check_drift(deployed)
     deployed.copy_package("second")
     deployed.run("kennel", "promote", "second")
+    # What is promoted is not deployed, and that is no state to start from.
+    deployed.deploy("Serving")
+    until_quiet(deployed)
     return {
         "FOLDER": str(own / "pictures"),
         "COPY": str(own / "copy"),

@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 from helpers import REPOSITORY
 from helpers.stage import Environment
 
+# From so many answers on, the drift check publishes (lambda/drift).
+DRIFT_ANSWERS = 100
 NOTEBOOK = REPOSITORY / "notebooks" / "train_and_deploy.ipynb"
 
 
@@ -88,8 +90,27 @@ def call_with_inbox(stage: Environment) -> None:
 
 
 def check_drift(stage: Environment) -> None:
-    """Waits for captured answers, and compares them."""
-    bucket = stage.output("Data", "ModelBucket")
-    until(lambda: "Contents" in stage.client("s3").list_objects_v2(Bucket=bucket, Prefix="captures/"))
-    answer = stage.client("lambda").invoke(FunctionName=stage.output("Operations", "DriftFunctionName"))
-    assert "FunctionError" not in answer, answer["Payload"].read()
+    """Invokes the endpoint with images of all classes until the drift check has enough answers, and runs the check."""
+    runtime, functions = stage.client("sagemaker-runtime"), stage.client("lambda")
+    for number in range(DRIFT_ANSWERS):
+        runtime.invoke_endpoint(
+            EndpointName="kennel-dev-scaled",
+            ContentType="image/jpeg",
+            Body=stage.image(number % len(stage.predictions)),
+        )
+
+    def compared() -> bool:
+        answer = functions.invoke(FunctionName=stage.output("Operations", "DriftFunctionName"))
+        document = json.load(answer["Payload"])
+        assert "FunctionError" not in answer, document
+        return bool(document["Answers"] >= DRIFT_ANSWERS)
+
+    until(compared)
+
+
+def until_quiet(stage: Environment) -> None:
+    """Waits until no alarm fires: an hour of an alarm is a minute here."""
+    cloudwatch, types = stage.client("cloudwatch"), ["MetricAlarm", "CompositeAlarm"]
+    until(
+        lambda: not any(cloudwatch.describe_alarms(StateValue="ALARM", AlarmTypes=types)[f"{t}s"] for t in types), 180
+    )
