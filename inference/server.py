@@ -34,10 +34,11 @@ from images import UnreadableImage, UnsupportedImage
 from metrics import Metrics
 from pool import Answer, Expired, Full, Pool
 from predictor import Predictor, damaged_files, example
+from processors import usable
 
 PACKAGE = Path(os.environ.get("KENNEL_MODEL_DIR", Path(__file__).resolve().parent))
 # One more than cores: while one waits for the interpreter, another computes. docs/serving.md has what it gains.
-THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or len(os.sched_getaffinity(0)) + 1
+THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or usable() + 1
 DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
 DEFAULT_TOP_K = 5
@@ -269,6 +270,8 @@ class DrainingServer(uvicorn.Server):
 
 def _let_in_no_more(fileno: int) -> None:
     """Drops what comes to a listening socket, so that closing it breaks no connection that waits to be accepted."""
+    if sys.platform != "linux":
+        return  # elsewhere a socket has no filter, and the connections that wait are closed with it
     drop = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
     with socket.socket(fileno=os.dup(fileno)) as listening:
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))

@@ -3,19 +3,27 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import boto3
 import typer
 from rich.table import Column, Table
 
-from infra.config import Endpoint, Function
-from kennel.capacity import comparing, planning, prices, recorded, report, traffic
-from kennel.capacity.system import START_S
+from kennel.capacity import START_S
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
+from kennel.lazy import lazily
 from kennel.options import Stage
+
+if TYPE_CHECKING:
+    from kennel.capacity import comparing, planning, prices, recorded, report, traffic
+else:
+    comparing = lazily("kennel.capacity.comparing")
+    planning = lazily("kennel.capacity.planning")
+    prices = lazily("kennel.capacity.prices")
+    recorded = lazily("kennel.capacity.recorded")
+    report = lazily("kennel.capacity.report")
+    traffic = lazily("kennel.capacity.traffic")
 
 REPORTS = REPOSITORY / "build" / "reports"
 CLOUDWATCH = "cloudwatch"
@@ -51,6 +59,8 @@ def plan(
     """Simulate the stage under a traffic: latency, failures and cost of each way to run it, and which to take."""
     deployment = Deployment(stage)
     settings = deployment.settings
+    from infra.config import Endpoint, Function
+
     endpoint, function = Endpoint(**settings.get("endpoint", {})), Function(**settings.get("function", {}))
     profile = _profile(shape, low, high, hours, deployment)
     assumptions = planning.Assumptions(
@@ -147,6 +157,8 @@ def refresh(
 ) -> None:
     """Ask AWS's price list API for the instances of the table, and write it anew. Takes your credentials."""
     with step("Asking the price list API"):
+        import boto3
+
         client = boto3.client("pricing", region_name=prices.API_REGION)
         before = prices.load()
         table, missing = prices.refreshed(client, before, types or [])
@@ -169,7 +181,7 @@ def _confirm(cost: str) -> None:
         raise KennelError("Nothing was sent.")
 
 
-def _profile(shape: str, low: float, high: float, hours: float | None, deployment: Deployment) -> traffic.Profile:
+def _profile(shape: str, low: float, high: float, hours: float | None, deployment: Deployment) -> "traffic.Profile":
     if shape == CLOUDWATCH:
         return recorded.invocations(deployment, hours or 24)
     if shape not in traffic.SHAPES and (Path(shape).suffix or Path(shape).exists()):
@@ -179,7 +191,7 @@ def _profile(shape: str, low: float, high: float, hours: float | None, deploymen
     return traffic.shaped(shape, low, high, hours)
 
 
-def _table(title: str, rows: list[planning.Row], plan: planning.Plan | None = None) -> Table:
+def _table(title: str, rows: "list[planning.Row]", plan: "planning.Plan | None" = None) -> Table:
     names = ("p50", "p95", "p99 ms", "failed", "most", "USD a day")
     table = Table(
         Column(title, no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in names), box=None

@@ -3,31 +3,34 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Column, Table
 
 from kennel import (
-    bootstrapping,
-    calling,
     capacity_cli,
     data_cli,
-    demo,
     operating_cli,
-    predicting,
-    promotion,
     review_cli,
     training_cli,
 )
-from kennel.cdk import cdk
 from kennel.console import console, errors, printable, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
+from kennel.lazy import lazily
 from kennel.local.cli import local
 from kennel.options import Stage
+
+if TYPE_CHECKING:
+    from kennel import bootstrapping, calling, demo, predicting, promotion
+else:
+    bootstrapping = lazily("kennel.bootstrapping")
+    calling = lazily("kennel.calling")
+    demo = lazily("kennel.demo")
+    predicting = lazily("kennel.predicting")
+    promotion = lazily("kennel.promotion")
 
 BOOTSTRAP_LOG = REPOSITORY / "build" / "bootstrap.log"
 
@@ -61,6 +64,8 @@ def bootstrap(stage: Stage = "dev") -> None:
     target, arguments = bootstrapping.prepare(Deployment(stage))
     console.print(f"Policies of CloudFormation and of the roles' boundary: {', '.join(arguments[1:])}", soft_wrap=True)
     with step("cdk bootstrap") as progress:
+        from kennel.cdk import cdk
+
         cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
 
 
@@ -146,9 +151,20 @@ def run() -> int:
         app(prog_name="kennel")
     except KennelError as error:
         message = str(error)
-    except ClientError as error:
-        message = f"AWS refused {error.operation_name}: {error.response['Error'].get('Message', error)}"
-    except BotoCoreError as error:
-        message = f"AWS cannot be reached: {error}. Configure credentials, or start the embedded AWS (kennel local up)."
+    except Exception as error:
+        message = _of_aws(error)
+        if not message:
+            raise
     errors.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
     return 1
+
+
+def _of_aws(error: Exception) -> str:
+    """What an error of the AWS SDK says in a line; empty for any other error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if isinstance(error, ClientError):
+        return f"AWS refused {error.operation_name}: {error.response['Error'].get('Message', error)}"
+    if isinstance(error, BotoCoreError):
+        return f"AWS cannot be reached: {error}. Configure credentials, or start the embedded AWS (kennel local up)."
+    return ""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,11 +19,19 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from kennel import cleaning, data, fetching, sample
 from kennel.console import console, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
+from kennel.lazy import lazily
 from kennel.options import Stage
+
+if TYPE_CHECKING:
+    from kennel import cleaning, data, fetching, sample
+else:
+    cleaning = lazily("kennel.cleaning")
+    data = lazily("kennel.data")
+    fetching = lazily("kennel.fetching")
+    sample = lazily("kennel.sample")
 
 SHOWN_PER_KIND = 5
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -103,7 +111,7 @@ def push(
     console.print(f"Next: kennel train {pushed.name}")
 
 
-def push_folder(deployment: Deployment, folder: Path, name: str | None) -> data.Pushed:
+def push_folder(deployment: Deployment, folder: Path, name: str | None) -> "data.Pushed":
     """Checks and uploads a folder, and says what happened."""
     with _bar("Checking", MofNCompleteColumn()) as progress:
         loaded = data.check(folder, 1, progress)

@@ -4,13 +4,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Any
 
 from kennel.errors import KennelError
+
+# The SDK takes a second to import: `kennel --help` does without.
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATASETS_PREFIX = "datasets/"
@@ -38,11 +39,13 @@ class Deployment:
         return str(self.settings["region"])
 
     @cached_property
-    def session(self) -> boto3.Session:
+    def session(self) -> "boto3.Session":
         """The operator's credentials in the stage's region."""
+        import boto3
+
         return boto3.Session(region_name=self.region)
 
-    def client(self, service: str, config: Config | None = None) -> Any:
+    def client(self, service: str, config: "Config | None" = None) -> Any:
         """A client of an AWS service in the stage's region."""
         try:
             # boto3-stubs has an overload for each service; which one this is, is known only here and now.
@@ -76,9 +79,11 @@ class Deployment:
 
     def _of_stack(self, stack: str, operation: str) -> dict[str, Any]:
         """What an operation of CloudFormation says of a stack."""
+        from botocore import exceptions
+
         try:
             answer: dict[str, Any] = getattr(self.client("cloudformation"), operation)(StackName=self._name(stack))
-        except ClientError as error:
+        except exceptions.ClientError as error:
             if "does not exist" not in str(error):
                 raise
             target = "training" if stack in ("Data", "Training") else "deploy"

@@ -8,12 +8,17 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httpx
 
 from kennel.data import EXTENSIONS
 from kennel.errors import KennelError
+from kennel.lazy import lazily
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = lazily("httpx")
 
 ATTEMPTS = 6
 BACKOFF_S = 1.0

@@ -5,19 +5,27 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import calling, destroying, smoking
 from kennel import logs as log
-from kennel import status as health
 from kennel.console import console, printable, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
+from kennel.lazy import lazily
 from kennel.options import Stage
+
+if TYPE_CHECKING:
+    from kennel import calling, destroying, smoking
+    from kennel import status as health
+else:
+    calling = lazily("kennel.calling")
+    destroying = lazily("kennel.destroying")
+    smoking = lazily("kennel.smoking")
+    health = lazily("kennel.status")
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

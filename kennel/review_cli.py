@@ -1,15 +1,20 @@
 """The command about a change: review."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kennel.capacity import prices
 from kennel.console import errors, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
+from kennel.lazy import lazily
 from kennel.options import Stage
+
+if TYPE_CHECKING:
+    from kennel.capacity import prices
+else:
+    prices = lazily("kennel.capacity.prices")
 
 
 def review(

@@ -1,18 +1,28 @@
 """The commands that train: train, tune, report."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel import data, ec2, jobs, packages, promotion, tuning
 from kennel.console import console
 from kennel.data_cli import push_folder
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
+from kennel.lazy import lazily
 from kennel.options import Settings, Stage, pairs
+
+if TYPE_CHECKING:
+    from kennel import data, ec2, jobs, packages, promotion, tuning
+else:
+    data = lazily("kennel.data")
+    ec2 = lazily("kennel.ec2")
+    jobs = lazily("kennel.jobs")
+    packages = lazily("kennel.packages")
+    promotion = lazily("kennel.promotion")
+    tuning = lazily("kennel.tuning")
 
 SHOWN_TRIALS = 10
 DEFAULT_BACKBONE = "efficientnet_lite0"

@@ -1,7 +1,6 @@
 """A folder of pictures by class, as people have them: split already, or one folder of classes."""
 
 import hashlib
-import os
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import checks
 from checks import Finding, Picture
+from processors import usable
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 SPLITS = {
@@ -145,7 +145,7 @@ def _of_structure(root: Path, files: dict[str, dict[str, list[Path]]]) -> list[F
 
 
 def _inspect(listed: list[tuple[Path, str, str, Path]]) -> Iterator[Picture]:
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(usable()) as pool:
         for start in range(0, len(listed), READ_AHEAD):
             yield from pool.map(lambda item: checks.inspect(*item), listed[start : start + READ_AHEAD])
 

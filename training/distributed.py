@@ -14,6 +14,7 @@ import torch
 from torch import distributed
 
 import contract
+from processors import usable
 
 MASTER_PORT = 29400
 PR_SET_PDEATHSIG = 1
@@ -84,7 +85,8 @@ def group() -> Generator[Group]:
 
 def _end_with_torchrun() -> None:
     """Processes that torchrun starts have sessions of their own: without this they would outlive one that is killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def launch(script: str, processes_per_host: int | None) -> None:
@@ -94,7 +96,7 @@ def launch(script: str, processes_per_host: int | None) -> None:
     if "RANK" in os.environ or len(hosts) * per_host == 1:
         return
     # Each process its share of the cores, as torchrun would otherwise give it one.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // per_host)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable() // per_host)))
     command = [
         sys.executable, "-m", "torch.distributed.run",
         "--nnodes", str(len(hosts)),

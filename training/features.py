@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import json
 import mmap
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from torch import nn
 import images
 from backbones import Backbone, on_device
 from dataset import Dataset, Sample
+from processors import usable
 from progress import Say
 
 Rows = npt.NDArray[np.float32]
@@ -278,7 +278,7 @@ def _extract(
                 rows[batch, view] = network(batch_inputs).float().cpu().numpy()
         return len(batch)
 
-    workers = len(os.sched_getaffinity(0))
+    workers = usable()
     threads = torch.get_num_threads()
     waiting = iter(batches)
     running: set[Future[int]] = set()

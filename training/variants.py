@@ -7,7 +7,6 @@ one thread, as it is served. Its accuracy is measured on all of them and on all 
 import io
 import itertools
 import logging
-import os
 import statistics
 import time
 import warnings
@@ -25,6 +24,7 @@ from torch import nn
 
 import runtimes
 from images import Pixels, decode
+from processors import usable
 
 TORCH, ONNX, INT8 = "model.pt2", "model.onnx", "model-int8.onnx"
 REFERENCE = "torch-eager"
@@ -160,7 +160,7 @@ def candidates(
     only of the variants that could be served (see `choose`). Raises RuntimeError if none of them holds.
     """
     found = [Variant(REFERENCE, "fp32"), *(Variant(*kind) for kind in SERVABLE)]
-    workers = min(MAX_WORKERS, os.cpu_count() or 1)
+    workers = min(MAX_WORKERS, usable())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

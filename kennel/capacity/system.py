@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from kennel.capacity import START_S
 from kennel.capacity.tracking import Policy
 
 Floats = npt.NDArray[np.float64]
@@ -14,8 +15,6 @@ Floats = npt.NDArray[np.float64]
 BINS: Floats = np.geomspace(1e-4, 3600, 1170)
 # Rows of the timeline.
 STEPS = 180
-# AWS published 181 s for instance and image of a scale-out.
-START_S = 181.0
 
 
 @dataclass(frozen=True)

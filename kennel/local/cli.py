@@ -1,17 +1,25 @@
 """kennel local: up, down, status, env."""
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kennel import calling
 from kennel.console import console, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
-from kennel.local import control, edge, spot
+from kennel.lazy import lazily
 from kennel.local.settings import client_environment, state_dir
 from kennel.options import Stage
+
+if TYPE_CHECKING:
+    from kennel import calling
+    from kennel.local import control, edge, spot
+else:
+    calling = lazily("kennel.calling")
+    control = lazily("kennel.local.control")
+    edge = lazily("kennel.local.edge")
+    spot = lazily("kennel.local.spot")
 
 local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this machine, for trying everything out.")
 

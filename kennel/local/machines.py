@@ -35,10 +35,12 @@ PYTHON = f"""#!/bin/bash
 # Amazon Linux's Python, played by the project's. A new environment finds its packages: pip has nothing to fetch.
 set -e
 if [ "$1 $2" != "-m venv" ]; then exec {sys.executable} "$@"; fi
-{sys.executable} "$@"
+{sys.executable} -m venv --without-pip "$3"
 for folder in "$3"/lib/python*/site-packages; do
   {sys.executable} -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > "$folder/image.pth"
 done
+printf '#!/bin/bash\nexec "${{0%%pip}}python" -m pip "$@"\n' > "$3/bin/pip"
+chmod +x "$3/bin/pip"
 """
 DNF = """#!/bin/bash
 # What the image installs is there already.

@@ -107,7 +107,8 @@ def test_destroy_dev_leaves_nothing(deployed: Environment) -> None:
     iam.attach_user_policy(UserName="caller", PolicyArn=deployed.output("Api", "CallersPolicyArn"))
     assert len(of_stage(deployed, "dev")) > 30
     output = deployed.run("kennel", "destroy", "--yes").stdout
-    assert "detaching the callers' policy" in output
+    assert "Stage dev removed" in output
+    assert iam.list_attached_user_policies(UserName="caller")["AttachedPolicies"] == []
     assert said_to_be_kept(output) == set()
     assert of_stage(deployed, "dev") == set()
     assert "nothing of dev" in deployed.run("kennel", "destroy", "--yes").stdout
