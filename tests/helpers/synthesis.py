@@ -69,6 +69,7 @@ MATRIX: dict[str, dict[str, Any]] = {
 }
 
 Templates = dict[str, dict[str, Any]]
+DEPLOYED = ("Data", "Training", "Serving", "Api", "Operations")
 
 
 def synthesize(name: str, settings: dict[str, Any], folder: Path) -> Templates:
@@ -83,9 +84,9 @@ def synthesize(name: str, settings: dict[str, Any], folder: Path) -> Templates:
 
 
 def templates(folder: Path) -> Templates:
-    """The templates of a cloud assembly, by the last part of their stacks' names."""
-    files = sorted(folder.glob("*.template.json"))
-    return {file.name.split(".")[0].rpartition("-")[2]: json.loads(file.read_text()) for file in files}
+    """The templates of a cloud assembly, by the last part of their stacks' names, in the order of deployment."""
+    found = {file.name.split(".")[0].rpartition("-")[2]: file for file in folder.glob("*.template.json")}
+    return {stack: json.loads(found[stack].read_text()) for stack in DEPLOYED}
 
 
 def kept_synthesis(name: str) -> Path:

@@ -89,15 +89,30 @@ def linted(template: str, region: str) -> list[tuple[str, str]]:
     return [(match.rule.id, match.message) for match in lint(template, config=config)]
 
 
-def test_cloudformation_validate_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", CONTEXT["stages"])
+def test_cdk_validation_finds_nothing(stage: str, tmp_path: Path) -> None:
     """CDK's own validation, which is off wherever it is not asked for: it takes longer than the synthesis."""
-    for stage in CONTEXT["stages"]:
-        folder = tmp_path / stage
-        context = json.dumps({**CONTEXT, "stage": stage})
-        environment = {"CDK_VALIDATION": "true", "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": context}
-        subprocess.run([sys.executable, "app.py"], cwd=REPOSITORY, env={**os.environ, **environment}, check=True)
-        assert "CloudFormation" in (folder / "validation-report.json").read_text()
-        assert findings(folder / "validation-report.json") == []
+    context = json.dumps({**CONTEXT, "stage": stage})
+    result = validated(tmp_path, REPOSITORY / "app.py", CDK_CONTEXT_JSON=context)
+    assert result.returncode == 0, result.stderr
+    assert findings(tmp_path / "cdk.out" / "validation-report.json") == []
+
+
+def test_cdk_validation_finds_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "from aws_cdk import App, CfnResource, Stack\n"
+        "app = App()\n"
+        "CfnResource(Stack(app, 'S'), 'B', type='AWS::S3::Bucket', properties={'BucketNam': 'a'})\n"
+        "app.synth()\n"
+    )
+    result = validated(tmp_path, tmp_path / "app.py")
+    assert "BucketNam" in result.stderr + (tmp_path / "cdk.out" / "validation-report.json").read_text()
+
+
+def validated(folder: Path, app: Path, **more: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "CDK_VALIDATION": "true", "CDK_OUTDIR": str(folder / "cdk.out"), **more}
+    command = [sys.executable, str(app)]
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_cfn_lint_catches_invalid_property() -> None:

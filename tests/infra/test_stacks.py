@@ -67,7 +67,7 @@ def test_unknown_stage_error_is_one_line(tmp_path: Path) -> None:
 def test_each_actor_has_its_own_role(templates: Templates) -> None:
     names = {re.sub(r"[0-9A-F]{8}$", "", name) for name, _ in resources(templates, "AWS::IAM::Role")}
     # Without captures there is nothing to compare.
-    optional = {"NightStopRole", *([] if "/kennel/serverless/" not in json.dumps(templates) else ["DriftRole"])}
+    optional = {"NightStopRole", *(["DriftRole"] if "ServerlessConfig" in json.dumps(templates) else [])}
     assert names - optional == ROLES - optional
 
 
@@ -179,7 +179,7 @@ def test_snap_start_drops_provisioning_and_alarm(
     matrix: dict[str, Templates],
 ) -> None:
     def alarms(stage: str) -> set[str]:
-        return {alarm["AlarmName"].partition(f"{stage}-")[2] for alarm in watching(matrix[stage])}
+        return {alarm["AlarmName"].removeprefix("kennel-dev-") for alarm in watching(matrix[stage])}
 
     ((_, function),) = resources({"Api": matrix["snapstart"]["Api"]}, "AWS::Lambda::Function")
     ((_, alias),) = resources(matrix["snapstart"], "AWS::Lambda::Alias")
@@ -212,7 +212,7 @@ def test_dev_alarms_cover_callers_and_operators(
 
 
 def test_serverless_has_no_instance_alarms(matrix: dict[str, Templates]) -> None:
-    alarms = {alarm["AlarmName"].removeprefix("kennel-serverless-") for alarm in watching(matrix["serverless"])}
+    alarms = {alarm["AlarmName"].removeprefix("kennel-dev-") for alarm in watching(matrix["serverless"])}
     assert not alarms & {"no-instance", "memory", "disk", "confidence-drift"}
     assert {"endpoint-errors", "model-latency", "serverless-errors"} <= alarms
 
