@@ -19,8 +19,8 @@ os.environ["CDK_VALIDATION"] = "false"
 CHECKOUT = ("test_demo", "test_processes", "test_release", "test_shown")
 
 
-# These measure what answers a load gets: nothing else runs in the meantime.
-ALONE = ("test_rollouts", "test_scaling", "test_serving", "test_serverless")
+# These measure shares and latencies under a load: nothing else runs in the meantime.
+ALONE = ("test_rollouts", "test_scaling")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
