@@ -5,13 +5,13 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from helpers.kept import assembly
 from helpers.stage import Environment
+from helpers.workday import until
 
 pytestmark = pytest.mark.own_stage
 
@@ -72,13 +72,6 @@ def careful(deployed: Environment) -> Path:
     deployed.deploy("Serving", app=app)
     until(lambda: deployed.endpoint()["ProductionVariants"][0]["CurrentInstanceCount"] == 2)
     return app
-
-
-def until(reached: Any, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def failing_package(deployed: Environment) -> None:

@@ -108,9 +108,7 @@ def assembly(stage: str = "dev", **changes: dict[str, Any]) -> Path:
     """
     context = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
     settings = context["stages"][stage]
-    for part, values in changes.items():
-        merged = {**settings.get(part, {}), **values}
-        settings[part] = {name: value for name, value in merged.items() if value is not None}
+    change(settings, changes)
 
     def make(folder: Path) -> None:
         environment = {
@@ -126,6 +124,13 @@ def assembly(stage: str = "dev", **changes: dict[str, Any]) -> Path:
 
     changed = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
     return kept(f"assembly-{stage}-{changed}", STACKS, make)
+
+
+def change(settings: dict[str, Any], changes: dict[str, dict[str, Any]]) -> None:
+    """Changes settings of a stage's parts in place; None removes one."""
+    for part, values in changes.items():
+        merged = {**settings.get(part, {}), **values}
+        settings[part] = {name: value for name, value in merged.items() if value is not None}
 
 
 def _share_assets(assembly: Path) -> None:

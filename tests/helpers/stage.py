@@ -20,7 +20,7 @@ import psutil
 from botocore.config import Config
 
 from helpers import REPOSITORY
-from helpers.kept import assembly, package
+from helpers.kept import assembly, change, package
 from kennel import bootstrapping, packages, promotion
 from kennel.calling import Url
 from kennel.deployment import Deployment
@@ -234,9 +234,7 @@ class Environment:
         (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
         settings = json.loads((folder / "cdk.json").read_text())
         del settings["build"]
-        for part, values in changes.items():
-            merged = {**settings["context"]["stages"]["dev"].get(part, {}), **values}
-            settings["context"]["stages"]["dev"][part] = {k: v for k, v in merged.items() if v is not None}
+        change(settings["context"]["stages"]["dev"], changes)
         (folder / "cdk.json").write_text(json.dumps(settings))
         return folder
 

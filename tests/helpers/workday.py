@@ -20,7 +20,7 @@ DRIFT_ANSWERS = 100
 NOTEBOOK = REPOSITORY / "notebooks" / "train_and_deploy.ipynb"
 
 
-def until(reached: Callable[[], bool], timeout_s: float = 120) -> None:
+def until(reached: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < deadline
@@ -56,8 +56,8 @@ def stop_for_the_night(stage: Environment) -> None:
             FlexibleTimeWindow=schedule["FlexibleTimeWindow"],
             Target=schedule["Target"],
         )
-    until(lambda: notebook_status(stage) == "Stopped")
-    until(lambda: serving_is_deleted(stage))
+    until(lambda: notebook_status(stage) == "Stopped", 120)
+    until(lambda: serving_is_deleted(stage), 120)
     for part in ("notebook", "endpoints"):
         scheduler.delete_schedule(Name=f"Kennel-dev-stop-{part}-now")
 
@@ -105,7 +105,7 @@ def check_drift(stage: Environment) -> None:
         assert "FunctionError" not in answer, document
         return bool(document["Answers"] >= DRIFT_ANSWERS)
 
-    until(compared)
+    until(compared, 120)
 
 
 def until_quiet(stage: Environment) -> None:
