@@ -1,7 +1,9 @@
 """Target tracking as Application Auto Scaling does it: an alarm for each direction, proportional steps, cooldowns.
 
 The simulator of `kennel plan` and the embedded AWS decide with it, so that what is planned is what is deployed.
-Source: AWS's documentation of target tracking for SageMaker variants; the alarms' datapoints are those that it creates.
+Sources: AWS's documentation of target tracking for SageMaker variants; the alarms' datapoints are those that it
+creates. CloudWatch's "Configuring how CloudWatch alarms treat missing data": an alarm looks back further than its
+evaluation periods, and decides on the most recent datapoints that there are.
 """
 
 import math
@@ -9,6 +11,9 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from infra.config import METRIC_DELAY_S
+
+# How many datapoints an alarm looks back beyond its evaluation periods; CloudWatch's example has 5 for an alarm on 3.
+LOOKED_BACK = 2
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,14 @@ class Tracker:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._recent: deque[float | None] = deque(maxlen=max(policy.datapoints_out, policy.datapoints_in))
+        looked_back = max(policy.datapoints_out, policy.datapoints_in) + LOOKED_BACK
+        self._recent: deque[float | None] = deque(maxlen=looked_back)
         self._last_out_s = self._last_in_s = -math.inf
         self._before_out = 0
+
+    def note(self, value: float | None) -> None:
+        """Takes a datapoint, None where nothing was published, without a decision."""
+        self._recent.append(value)
 
     def observe(self, time_s: float, value: float | None, instances: int, *, busy: bool = False) -> int:
         """Takes the datapoint that ends at `time_s`, None where nothing was published; returns the wanted count.
@@ -48,26 +58,24 @@ class Tracker:
         for. Without data neither alarm changes: nothing is scaled in on an endpoint that nobody calls.
         """
         policy = self.policy
-        self._recent.append(value)
+        self.note(value)
         if busy:
             return instances
         bounded = min(max(instances, policy.minimum), policy.maximum)
         if bounded != instances:
             return bounded
-        if value is None:
-            return instances
         if self._breached(policy.datapoints_out, above=True):
             # During the cooldown what the last step added counts as part of the next: only a larger step is taken.
             cooling = time_s < self._last_out_s + policy.scale_out_cooldown_s
             base = self._before_out if cooling else instances
-            wanted = min(_proportional(base, value, policy), policy.maximum)
+            wanted = min(_proportional(base, self._latest, policy), policy.maximum)
             if wanted > instances:
                 self._last_out_s, self._before_out = time_s, base
                 # A step out ends the wait of a step in.
                 self._last_in_s = -math.inf
                 return wanted
         elif self._breached(policy.datapoints_in, above=False):
-            wanted = max(_proportional(instances, value, policy), policy.minimum)
+            wanted = max(_proportional(instances, self._latest, policy), policy.minimum)
             cooling = time_s < max(self._last_in_s, self._last_out_s) + policy.scale_in_cooldown_s
             if wanted < instances and not cooling:
                 self._last_in_s = time_s
@@ -78,14 +86,19 @@ class Tracker:
         """Changes the bounds, as a scheduled action does."""
         self.policy = replace(self.policy, minimum=minimum, maximum=maximum)
 
+    @property
+    def _latest(self) -> float:
+        return next(value for value in reversed(self._recent) if value is not None)
+
     def _breached(self, datapoints: int, *, above: bool) -> bool:
-        """Whether as many datapoints as an alarm takes, one after the other, lie beyond its threshold."""
-        if len(self._recent) < datapoints:
+        """Whether as many datapoints as an alarm takes, the most recent that there are, lie beyond its threshold."""
+        looked_at = list(self._recent)[-datapoints - LOOKED_BACK :]
+        known = [value for value in looked_at if value is not None][-datapoints:]
+        if len(known) < datapoints:
             return False
-        last = list(self._recent)[-datapoints:]
         if above:
-            return all(value is not None and value > self.policy.target for value in last)
-        return all(value is not None and value < self.policy.target * self.policy.in_share for value in last)
+            return all(value > self.policy.target for value in known)
+        return all(value < self.policy.target * self.policy.in_share for value in known)
 
 
 def _proportional(instances: int, value: float, policy: Policy) -> int:

@@ -31,7 +31,8 @@ class Scaling:
     def __init__(self, metrics: EndpointMetrics, resize: Callable[[FakeEndpoint, int], None]) -> None:
         self._metrics = metrics
         self._resize = resize
-        self._trackers: dict[str, tuple[Policy, Tracker]] = {}
+        # By the policy's ARN: what it says, what it saw, and until when.
+        self._trackers: dict[str, tuple[Policy, Tracker, float]] = {}
         self._activities: Activities = []
 
     def watch(self) -> None:
@@ -106,11 +107,16 @@ class Scaling:
             scale_out_cooldown_s=int(config.get("ScaleOutCooldown", 300)),
             scale_in_cooldown_s=int(config.get("ScaleInCooldown", 300)),
         )
-        known, tracker = self._trackers.get(policy.policy_arn, (None, None))
+        now = time.time()
+        known, tracker, seen_until = self._trackers.get(policy.policy_arn, (None, None, now))
         if tracker is None or known != wanted:
             tracker = Tracker(wanted)
-            self._trackers[policy.policy_arn] = (wanted, tracker)
-        (value,) = alarms.recent(_metric(policy.resource_id), 1)
+        self._trackers[policy.policy_arn] = (wanted, tracker, now)
+        # On a busy machine this is not called in every minute; the datapoints of those between are there all the same.
+        passed = round((now - seen_until) * speed() / MINUTE_S)
+        *missed, value = alarms.recent(_metric(policy.resource_id), max(1, passed), now=now)
+        for earlier in missed:
+            tracker.note(earlier)
         busy = endpoint.endpoint_status != "InService"
         return tracker.observe(time.monotonic() * speed(), value, instances, busy=busy)
 

@@ -5,8 +5,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cfnlint.api import lint
-from cfnlint.config import ManualArgs
+from cfnlint.config import ConfigMixIn, ManualArgs
+from cfnlint.decode.decode import decode_str
+from cfnlint.runner import Runner
 
 from kennel.errors import KennelError
 from kennel.review import properties
@@ -52,19 +53,25 @@ def planted(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
 
 
 def _placed(stack: str, template: Template, region: str) -> Iterator[Finding]:
-    for path, rule, message in _linted(json.dumps(template), region):
+    for path, rule, message in linted(json.dumps(template), region):
         place = name_of(template, path[1]) if path[:1] == ("Resources",) and len(path) > 1 else stack
         yield Finding(stack, place, rule, message)
 
 
 @functools.cache
-def _linted(template: str, region: str) -> list[tuple[tuple[str, ...], str, str]]:
-    """Path, rule and message of what cfn-lint finds; the path is empty for what it finds in the text alone."""
-    config = ManualArgs(regions=[region], ignore_checks=IGNORED)
+def linted(template: str, region: str) -> list[tuple[tuple[str, ...], str, str]]:
+    """Path, rule and message of what cfn-lint finds in the text of a template; the path is empty where it has none."""
+    read, errors = decode_str(template)
     return [
         (tuple(map(str, getattr(match, "path", None) or ())), match.rule.id, match.message)
-        for match in lint(template, config=config)
+        for match in errors or _linter(region).validate_template(read)
     ]
+
+
+@functools.cache
+def _linter(region: str) -> Runner:
+    """cfn-lint with its rules, which take a second to load."""
+    return Runner(ConfigMixIn(**ManualArgs(regions=[region], ignore_checks=IGNORED)))
 
 
 def _reported(side: Side) -> Iterator[Finding]:

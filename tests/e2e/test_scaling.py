@@ -14,9 +14,10 @@ from helpers.stage import Environment
 pytestmark = pytest.mark.own_stage
 
 
-# A minute passes in a second here: low and high are 0.3 and 2.5 times what one instance is to take.
-TARGET_PER_MIN = 480
-LOW, HIGH, MINUTES, PERIOD_S = 3, 20, 2, 5
+# A minute passes in a second here: low and high are 0.6 and 2.4 times what one instance is to take, and few enough
+# requests/s for two endpoints on one machine that has other work.
+TARGET_PER_MIN = 300
+LOW, HIGH, MINUTES, PERIOD_S = 3, 12, 2, 5
 
 
 # The project's own kennel.
@@ -64,7 +65,7 @@ def test_scaled_endpoint_grows_and_shrinks_with_load(
     assert round(scaled["instances"][0]) == 1
     assert max(scaled["instances"]) > 1.9
     assert round(scaled["instances"][-1]) == 1
-    assert fixed["requests"] == scaled["requests"] > 800
+    assert fixed["requests"] == scaled["requests"] > 600
     assert fixed["answered"] == fixed["requests"]
     assert scaled["answered"] == scaled["requests"]
 

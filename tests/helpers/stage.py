@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from kennel.deployment import Deployment
 from kennel.local import control
 from kennel.local.control import Running
 from kennel.local.ports import free_port
-from kennel.local.settings import REGION, isolated_environment
+from kennel.local.settings import REGION, isolated_environment, state_dir
 
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
 QUICK_POLLS = Path(__file__).with_name("quick_polls.cjs")
@@ -273,26 +275,27 @@ def deployed_stage(folder: Path) -> Iterator[Environment]:
 
 
 def interrupted_once(deployed: Environment, command: tuple[str, ...]) -> str:
-    """The output of a fine-tuning that is given a spot notice after its first epoch."""
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=deployed.variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    interrupted = False
-    for line in process.stdout:
-        lines.append(line)
-        if "epoch=1 train_loss" in line and not interrupted:
-            interrupted = True
-            assert "Interrupted: " in deployed.run("kennel", "local", "interrupt").stdout
-    output = "".join(lines)
-    assert process.wait() == 0, output
-    return output
+    """The output of a fine-tuning that is given a spot notice as soon as it has a checkpoint."""
+    before = checkpoints()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=deployed.variables, stdout=output, stderr=subprocess.STDOUT
+        )
+        while process.poll() is None and checkpoints() <= before:
+            time.sleep(0.05)
+        notice = deployed.run("kennel", "local", "interrupt").stdout
+        status = process.wait()
+        output.seek(0)
+        said = output.read()
+    assert status == 0, said
+    assert "Interrupted: " in notice, said
+    return said
+
+
+def checkpoints() -> set[Path]:
+    """Those of trainings that run on the embedded AWS."""
+    found = (state_dir().glob(f"{kind}/*/**/checkpoint.pt") for kind in ("jobs", "instances"))
+    return {file for files in found for file in files}
 
 
 def encoded(data: bytes) -> bytes:

@@ -1,21 +1,19 @@
 """Published rules over every stage and option: cdk-nag's AwsSolutions, cfn-lint, and checkov."""
 
-import functools
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cfnlint.api import lint
-from cfnlint.config import ManualArgs
 
 from helpers import REPOSITORY
 from helpers.invariants import CDK_OWNED, Templates
 from helpers.synthesis import CONTEXT, MATRIX, kept_synthesis
+from kennel.review.findings import linted
 
 # cdk-nag wants every resource with a wildcard looked at. These are all there are, by what they end with.
 WILDCARDS = {
@@ -34,10 +32,16 @@ WILDCARDS = {
 }
 # checkov wants another boto3 than Kennel, so that it has an environment of its own (make setup).
 CHECKOV = Path(sys.prefix) / "audit" / "bin" / "checkov"
+# A security group that lets everybody in by SSH.
+OPEN = {
+    "Type": "AWS::EC2::SecurityGroup",
+    "Properties": {
+        "GroupDescription": "a",
+        "SecurityGroupIngress": [{"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}],
+    },
+}
 # CDK's own functions empty a bucket or close a security group, once: they need no queue, no limit and no network.
 CDK_FUNCTIONS = {"CKV_AWS_115", "CKV_AWS_116", "CKV_AWS_117"}
-# cfn-lint's findings that stay.
-LINT = {"W3005": "CDK names dependencies that references imply"}
 
 
 def findings(report: Path) -> list[tuple[str, str]]:
@@ -76,17 +80,9 @@ def test_unreviewed_wildcard_is_a_finding() -> None:
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_cfn_lint_finds_nothing(name: str, matrix: dict[str, Templates]) -> None:
-    found = [
-        item for template in matrix[name].values() for item in linted(json.dumps(template), MATRIX[name]["region"])
-    ]
-    assert found == []
-
-
-@functools.cache
-def linted(template: str, region: str) -> list[tuple[str, str]]:
-    """What cfn-lint finds in a template; most of an option's stacks are dev's."""
-    config = ManualArgs(regions=[region], ignore_checks=list(LINT))
-    return [(match.rule.id, match.message) for match in lint(template, config=config)]
+    # As `kennel review` asks it, once for each template: most of an option's stacks are dev's.
+    templates = matrix[name].values()
+    assert [item for template in templates for item in linted(json.dumps(template), MATRIX[name]["region"])] == []
 
 
 @pytest.mark.parametrize("stage", CONTEXT["stages"])
@@ -117,40 +113,36 @@ def validated(folder: Path, app: Path, **more: str) -> "subprocess.CompletedProc
 
 def test_cfn_lint_catches_invalid_property() -> None:
     template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketNam": "a"}}}}
-    assert lint(json.dumps(template), config=ManualArgs(regions=["us-east-1"]))
+    assert linted(json.dumps(template), "us-east-1")
 
 
-def checkov(folder: Path, templates: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """What checkov finds in templates, each a file in `folder` by its name: rule and resource."""
-    for name, template in templates.items():
-        (folder / f"{name}.template.json").write_text(json.dumps(template))
+@pytest.fixture(scope="module")
+def checked(matrix: dict[str, Templates], tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """What checkov finds in the whole matrix, and in a security group that is open: rule and resource."""
     assert CHECKOV.exists(), f"{CHECKOV} is missing: run `make setup`"
+    folder = tmp_path_factory.mktemp("templates")
+    for templates in matrix.values():
+        for template in templates.values():
+            # Each once, by its content.
+            text = json.dumps(template)
+            file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.template.json"
+            file.write_text(text)
+    (folder / "open.template.json").write_text(json.dumps({"Resources": {"Open": OPEN}}))
     command = [CHECKOV, "--directory", folder, "--framework", "cloudformation", "--output", "json", "--quiet"]
     # Nothing is asked of Prisma Cloud.
     result = subprocess.run([*command, "--skip-download"], capture_output=True, text=True, check=False)
     report = json.loads(result.stdout)
-    assert report["summary"]["parsing_errors"] == 0
-    assert report["summary"]["passed"] + report["summary"]["failed"] > 0, result.stderr
-    return [
-        (found["check_id"], f"{found['file_path']} {found['resource']}") for found in report["results"]["failed_checks"]
-    ]
+    assert report["summary"]["parsing_errors"] == 0, result.stderr
+    failed = report["results"]["failed_checks"]
+    return [(found["check_id"], f"{found['file_path']} {found['resource']}") for found in failed]
 
 
-def test_checkov_findings_are_justified(matrix: dict[str, Templates], tmp_path: Path) -> None:
-    templates = {f"{stage}-{stack}": template for stage, all_ in matrix.items() for stack, template in all_.items()}
-    # Each once, by its content.
-    templates = {json.dumps(template): name for name, template in reversed(templates.items())}
-    templates = {name: json.loads(template) for template, name in templates.items()}
-    found = checkov(tmp_path, templates)
+def test_checkov_findings_are_justified(checked: list[tuple[str, str]]) -> None:
+    found = [item for item in checked if not item[1].startswith("/open.")]
     owned = [item for item in found if any(f".{name}" in item[1] for name in CDK_OWNED)]
     assert {rule for rule, _ in owned} == CDK_FUNCTIONS
     assert [item for item in found if item not in owned] == []
 
 
-def test_checkov_catches_open_security_group(tmp_path: Path) -> None:
-    ingress = [{"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}]
-    group = {
-        "Type": "AWS::EC2::SecurityGroup",
-        "Properties": {"GroupDescription": "a", "SecurityGroupIngress": ingress},
-    }
-    assert "CKV_AWS_24" in {rule for rule, _ in checkov(tmp_path, {"open": {"Resources": {"Open": group}}})}
+def test_checkov_catches_open_security_group(checked: list[tuple[str, str]]) -> None:
+    assert ("CKV_AWS_24", "/open.template.json AWS::EC2::SecurityGroup.Open") in checked

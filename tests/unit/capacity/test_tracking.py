@@ -36,6 +36,17 @@ def test_slightly_under_target_does_not_scale() -> None:
     assert follow(POLICY, [91] * 30, instances=4) == [4] * 30
 
 
+def test_missing_datapoint_is_looked_past() -> None:
+    # A lone minute without a request: the alarm decides on the fifteen datapoints that there are.
+    assert follow(POLICY, [30.0] * 7 + [None] + [30.0] * 8, instances=8) == [8] * 15 + [3]
+    assert follow(POLICY, [350, None, 350, 350]) == [1, 1, 1, 4]
+
+
+def test_too_many_missing_datapoints_do_not_scale() -> None:
+    assert follow(POLICY, [30.0, None] * 20, instances=8) == [8] * 40
+    assert follow(POLICY, [350, None, 350, None, None, 350]) == [1] * 6
+
+
 def test_no_traffic_does_not_scale_in() -> None:
     assert follow(POLICY, [None] * 60, instances=4) == [4] * 60
 
