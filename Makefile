@@ -32,6 +32,8 @@ export npm_config_fund := false
 export npm_config_audit := false
 export npm_config_update_notifier := false
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+# uv installs sources: what is compiled when it is first imported is kept, or each process would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 # At most four processes, which each have a stage of 2 GB and more.
 PYTEST := pytest -n auto --maxprocesses=4
 

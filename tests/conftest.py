@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -15,6 +16,9 @@ from helpers.kept import CACHE
 
 # CDK's validation of templates takes longer than the synthesis; tests/infra/test_rules.py runs it, once for each stage.
 os.environ["CDK_VALIDATION"] = "false"
+# A thousand Python processes are started: each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # These use the checkout itself, its cdk.out and its build folder, one after the other.
 CHECKOUT = ("test_demo", "test_processes", "test_release", "test_shown")
 
