@@ -34,8 +34,6 @@ export npm_config_update_notifier := false
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 # uv installs sources: what is compiled when it is first imported is kept, or each process would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
-# At most four processes, which each have a stage of 2 GB and more.
-PYTEST := pytest -n auto --maxprocesses=4
 
 .PHONY: help
 help: ## Say what there is
@@ -53,12 +51,12 @@ down: setup-ml ## Stop the embedded AWS that KEEP=1 left up
 .PHONY: test
 test: setup ## Lint, types and all tests
 	@$(MAKE) --no-print-directory lint
-	@exec $(PYTEST)
+	@exec pytest -n auto
 
 .PHONY: test-fast
 test-fast: setup ## Lint, types and the tests that need no deployed stage
 	@$(MAKE) --no-print-directory lint
-	@exec $(PYTEST) tests/unit tests/infra
+	@exec pytest -n auto tests/unit tests/infra
 
 .PHONY: lint
 lint: setup ## ruff, types by ty, and the workflows' linters

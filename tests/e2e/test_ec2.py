@@ -96,7 +96,7 @@ def test_invalid_run_json_empties_group(
 
 
 def test_finetuning_resumes_after_spot_interruption(deployed: Environment, dataset: str) -> None:
-    settings = [f"--set={setting}" for setting in ("epochs=2", "finetune_epochs=30", "finetune_batch_size=5")]
+    settings = [f"--set={setting}" for setting in ("epochs=2", "finetune_epochs=16", "finetune_batch_size=5")]
     command = ("kennel", "train", dataset, "--on", "ec2", "--mode", "finetune", *settings, *TINY)
     output = interrupted_once(deployed, command)
     assert "interrupted: the next instance goes on from the checkpoint" in output

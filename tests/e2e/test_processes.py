@@ -12,7 +12,7 @@ from typing import IO
 import psutil
 import pytest
 
-from helpers import REPOSITORY
+from helpers.stage import project_copy
 from kennel.errors import KennelError
 from kennel.local import control, settings
 
@@ -66,11 +66,17 @@ def test_killed_server_leaves_no_children(folder: Path) -> None:
     assert gone(folder)
 
 
-def demo_until(moment: str) -> tuple["subprocess.Popen[str]", IO[str]]:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo writes into the folder of its project."""
+    return project_copy(tmp_path_factory.mktemp("demo") / "project")
+
+
+def demo_until(moment: str, project: Path) -> tuple["subprocess.Popen[str]", IO[str]]:
     """A running demo that has just said `moment`, and the rest of its output."""
     demo = subprocess.Popen(
         [sys.executable, "-m", "kennel", "demo"],
-        cwd=REPOSITORY,
+        cwd=project,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -85,8 +91,8 @@ def demo_until(moment: str) -> tuple["subprocess.Popen[str]", IO[str]]:
 
 
 @pytest.mark.parametrize("moment", ["Pictures checked", "Embedded AWS up", "cdk bootstrap", "Pictures into"])
-def test_interrupted_demo_leaves_no_process(folder: Path, moment: str) -> None:
-    demo, output = demo_until(moment)
+def test_interrupted_demo_leaves_no_process(folder: Path, project: Path, moment: str) -> None:
+    demo, output = demo_until(moment, project)
     time.sleep(1.5)  # into the step after it
     os.killpg(demo.pid, signal.SIGINT)
     rest = output.read()
@@ -96,8 +102,8 @@ def test_interrupted_demo_leaves_no_process(folder: Path, moment: str) -> None:
     assert gone(folder)
 
 
-def test_killed_demo_leaves_no_process(folder: Path) -> None:
-    demo, _ = demo_until("cdk bootstrap")
+def test_killed_demo_leaves_no_process(folder: Path, project: Path) -> None:
+    demo, _ = demo_until("cdk bootstrap", project)
     demo.kill()
     demo.wait()
     assert gone(folder)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from helpers.kept import assembly
-from helpers.stage import Environment
+from helpers.stage import Environment, project_copy
 
 pytestmark = pytest.mark.own_stage
 
@@ -32,9 +32,9 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def project(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with both endpoints: `kennel compare` reads the stage in its cdk.json."""
-    return deployed.project_copy(tmp_path_factory.mktemp("both") / "project", endpoint=SETTINGS)
+    return project_copy(tmp_path_factory.mktemp("both") / "project", endpoint=SETTINGS)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from helpers.kept import assembly
-from helpers.stage import RUN, Environment
+from helpers.stage import RUN, Environment, project_copy
 
 pytestmark = pytest.mark.own_stage
 
@@ -32,7 +32,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def serverless(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stage without instances: a project of its own, whose kennel reads the stage in its cdk.json."""
-    project = deployed.project_copy(tmp_path_factory.mktemp("serverless") / "project", endpoint=SETTINGS)
+    project = project_copy(tmp_path_factory.mktemp("serverless") / "project", endpoint=SETTINGS)
     deployed.run(sys.executable, "-m", "kennel", "promote", RUN, cwd=project)
     deployed.deploy("Serving", "Api", app=assembly(endpoint=SETTINGS))
     return project

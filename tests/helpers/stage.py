@@ -218,27 +218,27 @@ class Environment:
         stacks = self.client("cloudformation").describe_stacks(StackName=f"Kennel-dev-{stack}")["Stacks"]
         return str(stacks[0]["StackStatus"])
 
-    def project_copy(self, folder: Path, **changes: dict[str, Any]) -> Path:
-        """The project in another folder, with settings of the dev stage changed, as for `helpers.kept.assembly`."""
-        files = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split("\n")
-        for file in filter(None, files):
-            if (REPOSITORY / file).is_file():
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(REPOSITORY / file, folder / file)
-        (folder / "build").mkdir()
-        (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
-        (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
-        settings = json.loads((folder / "cdk.json").read_text())
-        del settings["build"]
-        change(settings["context"]["stages"]["dev"], changes)
-        (folder / "cdk.json").write_text(json.dumps(settings))
-        return folder
+
+def project_copy(folder: Path, **changes: dict[str, Any]) -> Path:
+    """The project in another folder, with settings of the dev stage changed, as for `helpers.kept.assembly`.
+
+    What is installed is lent to it; the commands that run there import its own kennel with PYTHONPATH, or as a module.
+    """
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+    for file in files:
+        if (REPOSITORY / file).is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            # As old as there: what is installed is newer than what says what to install.
+            shutil.copy2(REPOSITORY / file, folder / file)
+    (folder / "build").mkdir()
+    (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
+    (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
+    settings = json.loads((folder / "cdk.json").read_text())
+    del settings["build"]
+    change(settings["context"]["stages"]["dev"], changes)
+    (folder / "cdk.json").write_text(json.dumps(settings))
+    return folder
 
 
 @contextlib.contextmanager

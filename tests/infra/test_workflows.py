@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from helpers import REPOSITORY
+from helpers.stage import project_copy
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
@@ -151,18 +152,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 def repository(folder: Path) -> Path:
     """The project as it is here, in a repository of its own with one commit; what is installed is lent to it."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in names:
-        if (REPOSITORY / name).is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((REPOSITORY / name).read_bytes())
-            # As old as there: what is installed is newer than what says what to install.
-            os.utime(target, (0, 0))
-    (folder / "build").mkdir()
-    (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
-    (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
+    project_copy(folder)
     git(folder, "init", "--quiet", "--initial-branch", "main")
     # The links are no folders, which is what .gitignore names.
     (folder / ".git" / "info" / "exclude").write_text("node_modules\n")
