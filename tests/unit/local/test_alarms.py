@@ -118,3 +118,17 @@ def test_endpoint_metrics_scale_to_a_minute(store: Any) -> None:
         {**ALARM, "MetricName": "ModelLatency", "Statistic": "", "ExtendedStatistic": "p90"}, 1, now=point + 2
     )
     assert latency == 20_000
+
+
+@pytest.mark.parametrize(
+    ("comparison", "breaching"),
+    [
+        ("GreaterThanThreshold", [False, False, True]),
+        ("GreaterThanOrEqualToThreshold", [False, True, True]),
+        ("LessThanThreshold", [True, False, False]),
+        ("LessThanOrEqualToThreshold", [True, True, False]),
+    ],
+)
+def test_threshold_itself_breaches_by_comparison(comparison: str, breaching: list[bool]) -> None:
+    alarm = {**ALARM, "ComparisonOperator": comparison, "Threshold": 5.0}
+    assert [alarms._state(alarm, [value]) == "ALARM" for value in (4.0, 5.0, 6.0)] == breaching
