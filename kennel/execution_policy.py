@@ -22,8 +22,9 @@ SERVICES = ("ec2.amazonaws.com", "lambda.amazonaws.com", "sagemaker.amazonaws.co
 class Type:
     """The calls that one resource type takes: on ARNs of `on` and a name of `scope`, or `anywhere`, without a resource.
 
-    {p} stands for the partition, {r} for region and account, {a} for the account; `name` is the property that names
-    the resource, or the one that it belongs to.
+    `read` is what CloudFormation calls after each change, to know the attributes that templates refer to; `beside` are
+    calls on other resources, by their ARN. {p} stands for the partition, {r} for region and account, {region} and {a}
+    for each of them; `name` is the property that names the resource, or the one that it belongs to.
     """
 
     on: str
@@ -31,7 +32,9 @@ class Type:
     create: tuple[str, ...]
     delete: tuple[str, ...]
     update: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
     anywhere: tuple[str, ...] = ()
+    beside: tuple[tuple[str, tuple[str, ...]], ...] = ()
     name: str = ""
     passes_role: bool = False
     # The name says nothing: only what carries a stage's tag is changed or removed.
@@ -43,7 +46,12 @@ def _calls(service: str, names: str) -> tuple[str, ...]:
 
 
 # Most calls of EC2 name several kinds of resources at once: a subnet and its VPC.
-EC2 = "arn:{p}:ec2:{r}:*/"
+EC2 = "arn:{p}:ec2:{r}:"
+# The alarms of target tracking, which Application Auto Scaling makes in the name of its caller.
+TRACKING_ALARMS = (
+    "arn:{p}:cloudwatch:{r}:alarm:TargetTracking-*",
+    _calls("cloudwatch", "DeleteAlarms DescribeAlarms PutMetricAlarm"),
+)
 
 TYPES = {
     "AWS::S3::Bucket": Type(
@@ -51,13 +59,22 @@ TYPES = {
         ("kennel-*",),
         _calls(
             "s3",
-            "CreateBucket GetBucketLocation GetEncryptionConfiguration PutBucketAcl PutBucketLogging"
-            " PutBucketOwnershipControls PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning"
-            " PutEncryptionConfiguration PutLifecycleConfiguration",
+            "CreateBucket GetBucketLocation PutBucketAcl PutBucketLogging PutBucketOwnershipControls"
+            " PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning PutEncryptionConfiguration"
+            " PutLifecycleConfiguration TagResource",
         ),
         _calls("s3", "DeleteBucket"),
-        _calls("s3", "PutBucketTagging PutLifecycleConfiguration"),
+        _calls("s3", "PutBucketTagging PutLifecycleConfiguration TagResource UntagResource"),
         name="BucketName",
+        read=_calls(
+            "s3",
+            "GetAccelerateConfiguration GetAnalyticsConfiguration GetBucketAbac GetBucketAcl GetBucketCORS"
+            " GetBucketLogging GetBucketMetadataTableConfiguration GetBucketNotification"
+            " GetBucketObjectLockConfiguration GetBucketOwnershipControls GetBucketPublicAccessBlock"
+            " GetBucketTagging GetBucketVersioning GetBucketWebsite GetEncryptionConfiguration"
+            " GetIntelligentTieringConfiguration GetInventoryConfiguration GetLifecycleConfiguration"
+            " GetMetricsConfiguration GetReplicationConfiguration ListBucket ListTagsForResource",
+        ),
     ),
     "AWS::S3::BucketPolicy": Type(
         "arn:{p}:s3:::",
@@ -75,7 +92,11 @@ TYPES = {
             "CreateAlias DescribeKey EnableKeyRotation GetKeyPolicy GetKeyRotationStatus ListResourceTags TagResource",
         ),
         _calls("kms", "ScheduleKeyDeletion"),
-        _calls("kms", "DeleteAlias DisableKeyRotation PutKeyPolicy UntagResource UpdateAlias UpdateKeyDescription"),
+        _calls(
+            "kms",
+            "DeleteAlias DisableKey DisableKeyRotation EnableKey PutKeyPolicy UntagResource UpdateAlias"
+            " UpdateKeyDescription",
+        ),
         anywhere=_calls("kms", "CreateKey"),
         tagged=True,
     ),
@@ -92,9 +113,10 @@ TYPES = {
         "arn:{p}:iam::{a}:role/",
         ("Kennel-*",),
         _calls("iam", "CreateRole GetRole PutRolePolicy TagRole"),
-        _calls("iam", "DeleteRole DeleteRolePolicy DetachRolePolicy ListAttachedRolePolicies ListRolePolicies"),
-        _calls("iam", "GetRolePolicy UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"),
+        _calls("iam", "DeleteRole DeleteRolePolicy DetachRolePolicy"),
+        _calls("iam", "PutRolePermissionsBoundary UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"),
         name="RoleName",
+        read=_calls("iam", "GetRolePolicy ListAttachedRolePolicies ListRolePolicies ListRoleTags"),
     ),
     "AWS::IAM::Policy": Type(
         "arn:{p}:iam::{a}:role/",
@@ -111,6 +133,7 @@ TYPES = {
         _calls("iam", "DeletePolicy DeletePolicyVersion ListPolicyVersions"),
         _calls("iam", "CreatePolicyVersion DeletePolicyVersion ListPolicyVersions"),
         name="ManagedPolicyName",
+        read=_calls("iam", "ListEntitiesForPolicy"),
     ),
     "AWS::IAM::InstanceProfile": Type(
         "arn:{p}:iam::{a}:instance-profile/",
@@ -125,43 +148,48 @@ TYPES = {
         ("/kennel/*",),
         _calls("logs", "CreateLogGroup PutRetentionPolicy TagResource"),
         _calls("logs", "DeleteLogGroup"),
-        _calls("logs", "DeleteRetentionPolicy ListTagsForResource PutRetentionPolicy UntagResource"),
-        anywhere=_calls("logs", "DescribeLogGroups"),
+        _calls("logs", "DeleteRetentionPolicy PutRetentionPolicy UntagResource"),
+        anywhere=_calls("logs", "DescribeIndexPolicies DescribeLogGroups"),
         name="LogGroupName",
+        read=_calls("logs", "GetDataProtectionPolicy ListTagsForResource"),
     ),
     "AWS::CloudWatch::Alarm": Type(
         "arn:{p}:cloudwatch:{r}:alarm:",
         ("kennel-*", "Kennel-*"),
         _calls("cloudwatch", "DescribeAlarms PutMetricAlarm TagResource"),
         _calls("cloudwatch", "DeleteAlarms"),
-        _calls("cloudwatch", "ListTagsForResource PutMetricAlarm UntagResource"),
+        _calls("cloudwatch", "PutMetricAlarm UntagResource"),
         name="AlarmName",
+        read=_calls("cloudwatch", "ListTagsForResource"),
     ),
     "AWS::CloudWatch::CompositeAlarm": Type(
         "arn:{p}:cloudwatch:{r}:alarm:",
         ("kennel-*", "Kennel-*"),
         _calls("cloudwatch", "TagResource"),
         _calls("cloudwatch", "DeleteAlarms"),
-        _calls("cloudwatch", "ListTagsForResource UntagResource"),
+        _calls("cloudwatch", "UntagResource"),
         # CloudWatch takes these of a composite alarm on every resource alone.
         anywhere=_calls("cloudwatch", "DescribeAlarms PutCompositeAlarm"),
         name="AlarmName",
+        read=_calls("cloudwatch", "ListTagsForResource"),
     ),
     "AWS::CloudWatch::Dashboard": Type(
         "arn:{p}:cloudwatch::{a}:dashboard/",
         ("Kennel-*",),
-        _calls("cloudwatch", "GetDashboard PutDashboard"),
+        _calls("cloudwatch", "GetDashboard PutDashboard TagResource"),
         _calls("cloudwatch", "DeleteDashboards"),
-        _calls("cloudwatch", "PutDashboard"),
+        _calls("cloudwatch", "PutDashboard UntagResource"),
         name="DashboardName",
+        read=_calls("cloudwatch", "ListTagsForResource"),
     ),
     "AWS::SNS::Topic": Type(
         "arn:{p}:sns:{r}:",
         ("Kennel-*",),
         _calls("sns", "CreateTopic GetTopicAttributes ListSubscriptionsByTopic SetTopicAttributes TagResource"),
         _calls("sns", "DeleteTopic"),
-        _calls("sns", "ListTagsForResource SetTopicAttributes UntagResource"),
+        _calls("sns", "SetTopicAttributes UntagResource"),
         name="TopicName",
+        read=_calls("sns", "GetDataProtectionPolicy ListTagsForResource"),
     ),
     "AWS::SNS::TopicPolicy": Type(
         "arn:{p}:sns:{r}:",
@@ -193,6 +221,7 @@ TYPES = {
         _calls("events", "DeleteRule RemoveTargets"),
         _calls("events", "PutRule PutTargets RemoveTargets UntagResource"),
         name="Name",
+        read=_calls("events", "ListTagsForResource"),
     ),
     "AWS::Logs::MetricFilter": Type(
         "arn:{p}:logs:{r}:log-group:",
@@ -221,15 +250,19 @@ TYPES = {
         ("*",),
         _calls("sagemaker", "AddTags CreateModel DescribeModel"),
         _calls("sagemaker", "DeleteModel"),
+        _calls("sagemaker", "DeleteTags"),
         passes_role=True,
         tagged=True,
+        read=_calls("sagemaker", "ListTags"),
     ),
     "AWS::SageMaker::EndpointConfig": Type(
         "arn:{p}:sagemaker:{r}:endpoint-config/",
         ("*",),
         _calls("sagemaker", "AddTags CreateEndpointConfig DescribeEndpointConfig"),
         _calls("sagemaker", "DeleteEndpointConfig"),
+        _calls("sagemaker", "DeleteTags"),
         tagged=True,
+        read=_calls("sagemaker", "ListTags"),
     ),
     "AWS::SageMaker::Endpoint": Type(
         "arn:{p}:sagemaker:{r}:endpoint/",
@@ -238,6 +271,8 @@ TYPES = {
         _calls("sagemaker", "DeleteEndpoint"),
         _calls("sagemaker", "DeleteTags UpdateEndpoint UpdateEndpointWeightsAndCapacities"),
         name="EndpointName",
+        read=_calls("sagemaker", "ListTags"),
+        beside=(("arn:{p}:sagemaker:{r}:endpoint-config/*", _calls("sagemaker", "CreateEndpoint UpdateEndpoint")),),
     ),
     "AWS::SageMaker::NotebookInstance": Type(
         "arn:{p}:sagemaker:{r}:notebook-instance/",
@@ -247,6 +282,7 @@ TYPES = {
         _calls("sagemaker", "DeleteTags StartNotebookInstance StopNotebookInstance UpdateNotebookInstance"),
         passes_role=True,
         name="NotebookInstanceName",
+        read=_calls("sagemaker", "ListTags"),
     ),
     "AWS::SageMaker::NotebookInstanceLifecycleConfig": Type(
         "arn:{p}:sagemaker:{r}:notebook-instance-lifecycle-config/",
@@ -262,6 +298,8 @@ TYPES = {
         _calls("application-autoscaling", "DeleteScheduledAction DeregisterScalableTarget"),
         _calls("application-autoscaling", "PutScheduledAction RegisterScalableTarget"),
         anywhere=_calls("application-autoscaling", "DescribeScalableTargets DescribeScheduledActions"),
+        beside=(TRACKING_ALARMS,),
+        read=_calls("application-autoscaling", "ListTagsForResource"),
     ),
     "AWS::ApplicationAutoScaling::ScalingPolicy": Type(
         "arn:{p}:application-autoscaling:{r}:scalable-target/",
@@ -269,7 +307,8 @@ TYPES = {
         _calls("application-autoscaling", "PutScalingPolicy"),
         _calls("application-autoscaling", "DeleteScalingPolicy"),
         _calls("application-autoscaling", "PutScalingPolicy"),
-        anywhere=_calls("application-autoscaling", "DescribeScalingPolicies"),
+        anywhere=("application-autoscaling:DescribeScalingPolicies", "cloudwatch:GetMetricData"),
+        beside=(TRACKING_ALARMS,),
     ),
     "AWS::Lambda::Function": Type(
         "arn:{p}:lambda:{r}:function:",
@@ -278,11 +317,17 @@ TYPES = {
         _calls("lambda", "DeleteFunction"),
         _calls(
             "lambda",
-            "DeleteFunctionConcurrency GetFunctionConfiguration ListTags UntagResource UpdateFunctionCode"
+            "DeleteFunctionConcurrency GetFunctionConfiguration UntagResource UpdateFunctionCode"
             " UpdateFunctionConfiguration",
         ),
         passes_role=True,
         name="FunctionName",
+        read=_calls(
+            "lambda",
+            "GetFunctionCodeSigningConfig GetFunctionRecursionConfig GetFunctionScalingConfig"
+            " GetRuntimeManagementConfig ListTags",
+        ),
+        anywhere=_calls("ec2", "DescribeNetworkInterfaces"),
     ),
     "AWS::Lambda::Version": Type(
         "arn:{p}:lambda:{r}:function:",
@@ -290,6 +335,7 @@ TYPES = {
         _calls("lambda", "GetFunctionConfiguration ListVersionsByFunction PublishVersion"),
         _calls("lambda", "DeleteFunction"),
         name="FunctionName",
+        read=_calls("lambda", "GetFunctionScalingConfig GetRuntimeManagementConfig"),
     ),
     "AWS::Lambda::Alias": Type(
         "arn:{p}:lambda:{r}:function:",
@@ -319,8 +365,25 @@ TYPES = {
         ("Kennel-*",),
         _calls("autoscaling", "CreateAutoScalingGroup CreateOrUpdateTags EnableMetricsCollection"),
         _calls("autoscaling", "DeleteAutoScalingGroup"),
-        _calls("autoscaling", "DisableMetricsCollection EnableMetricsCollection UpdateAutoScalingGroup"),
-        anywhere=_calls("autoscaling", "DescribeAutoScalingGroups DescribeScalingActivities"),
+        _calls("autoscaling", "DeleteTags DisableMetricsCollection EnableMetricsCollection UpdateAutoScalingGroup"),
+        anywhere=(
+            *_calls(
+                "autoscaling",
+                "DescribeAutoScalingGroups DescribeAutoScalingInstances DescribeInstanceRefreshes"
+                " DescribeLifecycleHooks DescribeLoadBalancerTargetGroups DescribeLoadBalancers"
+                " DescribeNotificationConfigurations DescribePolicies DescribeScalingActivities"
+                " DescribeScheduledActions DescribeTags DescribeTrafficSources DescribeWarmPool",
+            ),
+            *_calls("ec2", "DescribeImages DescribeInstances DescribeInstanceTypes DescribeLaunchTemplateVersions"),
+        ),
+        # The launch template is tried in the name of who makes the group: EC2 Auto Scaling's user guide, "Control
+        # Amazon EC2 launch template usage" and "Use AWS Systems Manager parameters instead of AMI IDs".
+        beside=(
+            (EC2 + "*", ("ec2:RunInstances",)),
+            ("arn:{p}:ec2:{region}::image/*", ("ec2:RunInstances",)),
+            ("arn:{p}:ec2:{region}::snapshot/*", ("ec2:RunInstances",)),
+            ("arn:{p}:ssm:{region}::parameter/aws/service/ami-amazon-linux-latest/*", ("ssm:GetParameters",)),
+        ),
         name="AutoScalingGroupName",
     ),
     "AWS::Scheduler::Schedule": Type(
@@ -335,24 +398,27 @@ TYPES = {
     "AWS::CloudFront::Distribution": Type(
         "arn:{p}:cloudfront::{a}:distribution/",
         ("*",),
-        _calls("cloudfront", "CreateDistribution GetDistribution GetDistributionConfig TagResource"),
+        _calls("cloudfront", "GetDistribution GetDistributionConfig TagResource"),
         _calls("cloudfront", "DeleteDistribution UpdateDistribution"),
-        _calls("cloudfront", "UpdateDistribution"),
+        _calls("cloudfront", "UntagResource UpdateDistribution"),
+        read=_calls("cloudfront", "ListTagsForResource"),
+        anywhere=_calls("cloudfront", "CreateDistribution"),
         tagged=True,
     ),
     "AWS::CloudFront::OriginAccessControl": Type(
         "arn:{p}:cloudfront::{a}:origin-access-control/",
         ("*",),
-        _calls("cloudfront", "CreateOriginAccessControl GetOriginAccessControl"),
+        _calls("cloudfront", "GetOriginAccessControl"),
         _calls("cloudfront", "DeleteOriginAccessControl"),
         _calls("cloudfront", "UpdateOriginAccessControl"),
+        anywhere=_calls("cloudfront", "CreateOriginAccessControl"),
     ),
     "AWS::EC2::LaunchTemplate": Type(
         EC2,
         ("*",),
         _calls("ec2", "CreateLaunchTemplate CreateTags"),
         _calls("ec2", "DeleteLaunchTemplate"),
-        _calls("ec2", "CreateLaunchTemplateVersion"),
+        _calls("ec2", "CreateLaunchTemplateVersion DeleteTags"),
         anywhere=_calls("ec2", "DescribeLaunchTemplateVersions DescribeLaunchTemplates"),
     ),
     "AWS::EC2::VPC": Type(
@@ -360,7 +426,12 @@ TYPES = {
         ("*",),
         _calls("ec2", "CreateTags CreateVpc ModifyVpcAttribute"),
         _calls("ec2", "DeleteVpc"),
-        anywhere=_calls("ec2", "DescribeAvailabilityZones DescribeVpcAttribute DescribeVpcs"),
+        _calls("ec2", "DeleteTags"),
+        anywhere=_calls(
+            "ec2",
+            "DescribeAvailabilityZones DescribeNetworkAcls DescribeSecurityGroups DescribeVpcAttribute"
+            " DescribeVpcEncryptionControls DescribeVpcs",
+        ),
         tagged=True,
     ),
     "AWS::EC2::Subnet": Type(
@@ -368,7 +439,8 @@ TYPES = {
         ("*",),
         _calls("ec2", "CreateSubnet CreateTags ModifySubnetAttribute"),
         _calls("ec2", "DeleteSubnet"),
-        anywhere=_calls("ec2", "DescribeSubnets"),
+        _calls("ec2", "DeleteTags"),
+        anywhere=_calls("ec2", "DescribeNetworkAcls DescribeSubnets"),
         tagged=True,
     ),
     "AWS::EC2::InternetGateway": Type(
@@ -376,6 +448,7 @@ TYPES = {
         ("*",),
         _calls("ec2", "CreateInternetGateway CreateTags"),
         _calls("ec2", "DeleteInternetGateway"),
+        _calls("ec2", "DeleteTags"),
         anywhere=_calls("ec2", "DescribeInternetGateways"),
         tagged=True,
     ),
@@ -384,12 +457,14 @@ TYPES = {
         ("*",),
         _calls("ec2", "AttachInternetGateway"),
         _calls("ec2", "DetachInternetGateway"),
+        anywhere=_calls("ec2", "DescribeInternetGateways DescribeVpnGateways"),
     ),
     "AWS::EC2::RouteTable": Type(
         EC2,
         ("*",),
         _calls("ec2", "CreateRouteTable CreateTags"),
         _calls("ec2", "DeleteRouteTable"),
+        _calls("ec2", "DeleteTags"),
         anywhere=_calls("ec2", "DescribeRouteTables"),
         tagged=True,
     ),
@@ -399,19 +474,27 @@ TYPES = {
         _calls("ec2", "CreateRoute"),
         _calls("ec2", "DeleteRoute"),
         _calls("ec2", "ReplaceRoute"),
+        anywhere=_calls("ec2", "DescribeNetworkInterfaces DescribeRouteTables"),
     ),
     "AWS::EC2::SubnetRouteTableAssociation": Type(
         EC2,
         ("*",),
         _calls("ec2", "AssociateRouteTable"),
         _calls("ec2", "DisassociateRouteTable"),
+        _calls("ec2", "ReplaceRouteTableAssociation"),
+        anywhere=_calls("ec2", "DescribeRouteTables"),
     ),
     "AWS::EC2::SecurityGroup": Type(
         EC2,
         ("*",),
         _calls("ec2", "AuthorizeSecurityGroupEgress CreateSecurityGroup CreateTags RevokeSecurityGroupEgress"),
         _calls("ec2", "DeleteSecurityGroup"),
-        anywhere=_calls("ec2", "DescribeSecurityGroups"),
+        _calls(
+            "ec2",
+            "AuthorizeSecurityGroupIngress DeleteTags RevokeSecurityGroupIngress"
+            " UpdateSecurityGroupRuleDescriptionsEgress UpdateSecurityGroupRuleDescriptionsIngress",
+        ),
+        anywhere=_calls("ec2", "DescribeInstances DescribeSecurityGroups"),
         tagged=True,
     ),
     "AWS::EC2::VPCEndpoint": Type(
@@ -419,7 +502,7 @@ TYPES = {
         ("*",),
         _calls("ec2", "CreateTags CreateVpcEndpoint"),
         _calls("ec2", "DeleteVpcEndpoints"),
-        _calls("ec2", "ModifyVpcEndpoint"),
+        _calls("ec2", "DeleteTags ModifyVpcEndpoint"),
         anywhere=_calls("ec2", "DescribeVpcEndpoints"),
     ),
     # CDK's own functions: they empty buckets, and close the default security group.
@@ -452,7 +535,7 @@ EXTRA: list[Statement] = [
     },
     {
         "Sid": "RolesUnderTheBoundary",
-        "Action": ["iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePolicy"],
+        "Action": ["iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"],
         "Resource": ["arn:{p}:iam::{a}:role/Kennel-*"],
         "Condition": {
             "StringEquals": {"iam:PermissionsBoundary": "arn:{p}:iam::{a}:policy/kennel-boundary-{region}"},
@@ -474,7 +557,11 @@ EXTRA: list[Statement] = [
             }
         },
     },
-    {"Sid": "CodeOfFunctions", "Action": ["s3:GetObject"], "Resource": ["arn:{p}:s3:::cdk-*-assets-{a}-*/*"]},
+    {
+        "Sid": "CodeOfFunctions",
+        "Action": ["s3:GetObject", "s3:GetObjectVersion"],
+        "Resource": ["arn:{p}:s3:::cdk-*-assets-{a}-*/*"],
+    },
     {
         "Sid": "Parameters",
         "Action": ["ssm:GetParameters"],
@@ -486,10 +573,14 @@ EXTRA: list[Statement] = [
         "Resource": ["arn:{p}:kms:{r}:key/*"],
         "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
     },
-    # Auto Scaling tries the launch template in the name of who makes the group.
-    {"Sid": "LaunchTemplateTried", "Action": ["ec2:RunInstances"], "Resource": [EC2 + "*"]},
+    {
+        # Application Auto Scaling asks whether its caller may hand it the role that it acts in.
+        "Sid": "RolesOfScaling",
+        "Action": ["iam:PassRole"],
+        "Resource": ["arn:{p}:iam::{a}:role/aws-service-role/*.application-autoscaling.amazonaws.com/*"],
+    },
 ]
-CONDITIONAL = {"iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePolicy"}
+CONDITIONAL = {"iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"}
 
 # The most that a role of a stage can be given. tests/infra holds every role's own policy to be within it.
 BOUNDARY: list[Statement] = [
@@ -618,9 +709,11 @@ def _by_pattern() -> Iterator[Statement]:
     marked: dict[tuple[str, ...], set[str]] = {}
     for kind in TYPES.values():
         patterns = tuple(kind.on + scope for scope in kind.scope)
-        changes = {*kind.update, *kind.delete} - {*kind.create}
+        changes = {*kind.update, *kind.delete} - {*kind.create, *kind.read}
         (marked if kind.tagged else plain).setdefault(patterns, set()).update(changes)
-        plain.setdefault(patterns, set()).update(kind.create)
+        plain.setdefault(patterns, set()).update(kind.create, kind.read)
+        for other, calls in kind.beside:
+            plain.setdefault((other,), set()).update(calls)
     for patterns, actions in plain.items():
         if wanted := sorted(actions - CONDITIONAL - marked.get(patterns, set())):
             yield {"Action": wanted, "Resource": list(patterns)}
@@ -640,6 +733,7 @@ def _filled(statements: list[Statement], partition: str, region: str, account: s
         ("{r}", f"{region}:{account}"),
         ("{a}", account),
         ("kennel-boundary-{region}", boundary_name(region)),
+        ("{region}", region),
     ):
         text = text.replace(name, value)
     return [{"Effect": "Allow", **statement} for statement in json.loads(text)]

@@ -12,6 +12,7 @@ from ministack.services.cloudformation import handlers, stacks
 
 from kennel.execution_policy import TYPES
 from kennel.local.authorization import Record
+from kennel.local.dependents import dependent_calls
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
@@ -92,6 +93,10 @@ def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tupl
     calls = [(action, resource, context) for action in getattr(takes, verb)]
     if verb == "create":
         calls += [(action, "*", context) for action in takes.anywhere]
+    if verb != "delete":
+        # CloudFormation reads what it has made: a template refers to its attributes.
+        calls += [(action, resource, context) for action in takes.read]
+    calls += [(action, on, context) for action, on in dependent_calls(kind, verb, properties)]
     if kind == "AWS::IAM::Role" and verb != "delete":
         attached = properties.get("ManagedPolicyArns", [])
         calls += [("iam:AttachRolePolicy", resource, {**context, "iam:policyarn": arn}) for arn in attached]
