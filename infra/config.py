@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 # What CloudWatch Logs can keep a log for.
 RETENTION_DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 731, 3653)
 
+# Where Lambda offers no function URLs (Lambda's developer guide, "Creating and managing Lambda function URLs").
+WITHOUT_FUNCTION_URLS = (
+    *("ap-east-2", "ap-south-2", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7"),
+    *("ca-west-1", "eu-central-2", "eu-south-2", "il-central-1", "me-central-1"),
+)
+
 HOST = re.compile(r"(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+")
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -313,6 +319,8 @@ class Stage(_Settings):
 
         if RegionInfo.get(region).dlc_repository_account is None:
             raise ValueError(f"AWS publishes no deep learning containers for {region!r}: choose another region")
+        if region in WITHOUT_FUNCTION_URLS:
+            raise ValueError(f"Lambda offers no function URLs in {region!r}: choose another region")
         return region
 
     @field_validator("log_retention_days")

@@ -629,6 +629,8 @@ BOUNDARY: list[Statement] = [
         "Resource": [
             "arn:{p}:logs:{r}:log-group:/kennel/*",
             "arn:{p}:logs:{r}:log-group:/aws/sagemaker/*",
+            # Of CDK's own functions.
+            "arn:{p}:logs:{r}:log-group:/aws/lambda/Kennel-*",
         ],
     },
     {

@@ -22,13 +22,17 @@ RETENTION = {
 
 
 def log_group(scope: Construct, construct_id: str, *, stage: Stage, part: str) -> logs.LogGroup:
-    """The log group `/kennel/STAGE/PART`, which a stage that keeps its data keeps, too."""
+    """The log group `/kennel/STAGE/PART`, which a stage that keeps its data keeps, too.
+
+    But for a deploy that failed: what it had made would be in the way of the next one (CloudFormation's user guide,
+    "DeletionPolicy attribute", RetainExceptOnCreate).
+    """
     group = logs.LogGroup(
         scope,
         construct_id,
         log_group_name=f"/kennel/{stage.name}/{part}",
         retention=RETENTION[stage.log_retention_days],
-        removal_policy=RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY,
+        removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if stage.retain_data else RemovalPolicy.DESTROY,
     )
     acknowledge(group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
     return group

@@ -285,3 +285,20 @@ def test_loose_policy_admits_foreign_account(
         opened = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
         policy = {"Version": "2012-10-17", "Statement": [opened]}
         assert allowed(foreign, {words: Request(request.action, request.resource, request.context, policy)}) == {words}
+
+
+def test_boundary_lets_functions_of_cdk_write_their_logs() -> None:
+    """They have a group of their own, and what a failing custom resource says is to be read there."""
+    logs = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
+    caller = Caller(
+        f"arn:aws:iam::{ACCOUNT}:role/Kennel-dev-Data-CustomS3",
+        [{"Version": "2012-10-17", "Statement": [logs]}],
+        boundary=BOUNDARY,
+    )
+    group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda"
+    begun, written, others = (
+        Request("logs:CreateLogGroup", f"{group}/Kennel-dev-Data-CustomS3AutoDelete"),
+        Request("logs:PutLogEvents", f"{group}/Kennel-dev-Data-CustomS3AutoDelete:log-stream:a"),
+        Request("logs:PutLogEvents", f"{group}/payroll:log-stream:a"),
+    )
+    assert simulate([(caller, begun), (caller, written), (caller, others)]) == [True, True, False]

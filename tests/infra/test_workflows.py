@@ -83,6 +83,14 @@ def test_actions_are_pinned_and_permissions_empty(file: Path) -> None:
             assert re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
 
 
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_chained_roles_are_assumed_without_tags(file: Path) -> None:
+    """configure-aws-credentials tags a chained session, which takes sts:TagSession on the first role (its README)."""
+    for step in steps(read(file)):
+        if step.get("with", {}).get("role-chaining"):
+            assert step["with"]["role-skip-session-tagging"] is True
+
+
 def test_make_targets_in_steps_exist() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     called = set()

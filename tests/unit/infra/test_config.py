@@ -79,6 +79,7 @@ def test_dev_stage_has_expected_instances() -> None:
         ({"stop": {"cron": "20:00"}, "retain_data": False}, "match pattern"),
         ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
         ({"region": "mars-north-1"}, "choose another region"),
+        ({"region": "eu-central-2"}, "no function URLs in 'eu-central-2'"),
         ({"log_retention_days": 15}, "choose one"),
         ({"account": "12"}, "match pattern"),
         ({"endpoint": {"instances": 3}}, "no such setting"),
