@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, CliCredentialsStackSynthesizer, Stack
+from aws_cdk import Annotations, Aws, CfnOutput, CliCredentialsStackSynthesizer, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct, Node
 
@@ -21,18 +21,27 @@ ROLE = "github-kennel-{}"
 BRANCH = "main"
 # CDK's own default, which names the roles that `cdk bootstrap` makes.
 QUALIFIER = "hnb659fds"
-REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+REPOSITORY = re.compile(r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})(@\d+)?/(?P<name>[A-Za-z0-9._-]{1,100})(?(2)@\d+)")
+# Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's
+# changelog of 2026-04-23, "Immutable subject claims for GitHub Actions OIDC tokens").
+WITHOUT_IDS = (
+    "GitHub names {0} with ids in the tokens of repositories that were made, renamed or moved since 2026-07-15, and "
+    "these roles trust its name alone. For such a one give the ids as well: make delivery REPOSITORY=$(gh api "
+    "repos/{0} --jq '\"\\(.owner.login)@\\(.owner.id)/\\(.name)@\\(.id)\"')"
+)
 
 
 class DeliveryStack(Stack):
-    """`environments` are those of the repository, one for each stage; `regions` are where the stages are."""
+    """`repositories` are the forms of the repository's name; `environments` are its own, one for each stage; `regions`
+    are where the stages are.
+    """
 
     def __init__(
         self,
         scope: Construct,
         construct_id: str,
         *,
-        repository: str,
+        repositories: Sequence[str],
         environments: Sequence[str],
         regions: Sequence[str],
         **kwargs: Any,
@@ -52,7 +61,7 @@ class DeliveryStack(Stack):
             name=ROLE.format("diff"),
             description="Reads the templates of what is deployed",
             provider_arn=provider.attr_arn,
-            repository=repository,
+            repositories=repositories,
             subjects=["pull_request", f"ref:refs/heads/{BRANCH}"],
         )
         stacks = [_stacks(region) for region in regions]
@@ -66,7 +75,7 @@ class DeliveryStack(Stack):
             name=ROLE.format("deploy"),
             description="Deploys by CDK's roles, and calls the URL to see whether it answers",
             provider_arn=provider.attr_arn,
-            repository=repository,
+            repositories=repositories,
             subjects=[f"environment:{environment}" for environment in environments],
         )
         allow(deploy, ["sts:AssumeRole"], *_cdk_roles(regions, "deploy", "file-publishing", "lookup"))
@@ -84,17 +93,24 @@ class DeliveryStack(Stack):
 
 
 def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:
-    """The stack, if the context names a repository; raises ConfigurationError for what is no OWNER/NAME."""
+    """The stack, if the context names a repository, OWNER/NAME or OWNER@ID/NAME@ID; else raises ConfigurationError."""
     repository = node.try_get_context("repository")
     if not repository:
         return None
-    if not REPOSITORY.fullmatch(str(repository)):
+    found = REPOSITORY.fullmatch(str(repository))
+    if not found:
         raise ConfigurationError(
-            f"The repository {str(repository)!r} is no OWNER/NAME of GitHub's: make delivery REPOSITORY=OWNER/NAME."
+            f"The repository {str(repository)!r} is no OWNER/NAME of GitHub's: make delivery REPOSITORY=OWNER/NAME, "
+            "or OWNER@ID/NAME@ID."
         )
     stages = node.try_get_context("stages")
     regions = list(dict.fromkeys(stage["region"] for stage in stages.values()))
-    return DeliveryStack(scope, NAME, repository=repository, environments=list(stages), regions=regions)
+    by_name = f"{found['owner']}/{found['name']}"
+    repositories = list(dict.fromkeys([str(repository), by_name]))
+    stack = DeliveryStack(scope, NAME, repositories=repositories, environments=list(stages), regions=regions)
+    if len(repositories) == 1:
+        Annotations.of(stack).add_warning_v2("kennel:repository-ids", WITHOUT_IDS.format(by_name))
+    return stack
 
 
 def _stacks(region: str) -> str:

@@ -11,7 +11,10 @@ AUDIENCE = "sts.amazonaws.com"
 
 
 class GitHubRole(iam.Role):
-    """A role for jobs whose token has exactly one of `subjects`, as in environment:prod or pull_request."""
+    """A role for jobs whose token has exactly one of `subjects`, as in environment:prod or pull_request.
+
+    `repositories` are the forms in which GitHub names the one repository in its tokens.
+    """
 
     def __init__(
         self,
@@ -21,7 +24,7 @@ class GitHubRole(iam.Role):
         name: str,
         description: str,
         provider_arn: str,
-        repository: str,
+        repositories: Sequence[str],
         subjects: Sequence[str],
     ) -> None:
         super().__init__(
@@ -35,7 +38,9 @@ class GitHubRole(iam.Role):
                 {
                     "StringEquals": {
                         f"{ISSUER}:aud": AUDIENCE,
-                        f"{ISSUER}:sub": [f"repo:{repository}:{subject}" for subject in subjects],
+                        f"{ISSUER}:sub": [
+                            f"repo:{repository}:{subject}" for repository in repositories for subject in subjects
+                        ],
                     }
                 },
             ),

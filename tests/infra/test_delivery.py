@@ -69,6 +69,25 @@ def test_roles_trust_only_exact_subjects(template: dict[str, Any], roles: dict[s
     }
 
 
+def test_repository_with_ids_is_trusted_in_both_forms(tmp_path: Path) -> None:
+    template = synthesized(tmp_path, "acme@17/kennel@4242")[NAME]
+    trusts = [item for _, item in invariants.resources({"Delivery": template}, "AWS::IAM::Role")]
+    subjects = [
+        trust["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]["StringEquals"][f"{ISSUER}:sub"]
+        for trust in trusts
+    ]
+    assert [subject for of_role in subjects for subject in of_role if subject.endswith(":environment:prod")] == [
+        "repo:acme@17/kennel@4242:environment:prod",
+        "repo:acme/kennel:environment:prod",
+    ]
+
+
+@pytest.mark.parametrize("repository", ["acme@17/kennel", "acme/kennel@4242", "acme@x/kennel@1", "acme@1/kennel@"])
+def test_half_of_the_ids_is_rejected(tmp_path: Path, repository: str) -> None:
+    with pytest.raises(ConfigurationError, match="OWNER@ID/NAME@ID"):
+        synthesized(tmp_path, repository)
+
+
 @pytest.mark.parametrize("subject", ["repo:acme/*", f"repo:{REPOSITORY}:*", "repo:other/kennel:pull_request"])
 def test_loose_subject_is_detected(template: dict[str, Any], subject: str) -> None:
     changed = copy.deepcopy(template)
