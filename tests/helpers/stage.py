@@ -229,8 +229,9 @@ def project_copy(folder: Path, **changes: dict[str, Any]) -> Path:
     for file in files:
         if (REPOSITORY / file).is_file():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            # As old as there: what is installed is newer than what says what to install.
-            shutil.copy2(REPOSITORY / file, folder / file)
+            shutil.copy(REPOSITORY / file, folder / file)
+            # Older than what is installed, or make would install the copy in its place.
+            os.utime(folder / file, (0, 0))
     (folder / "build").mkdir()
     (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
     (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
