@@ -1,13 +1,18 @@
 """For all tests: how they are spread over processes, and that no variable of the caller's shell decides anything."""
 
+import fcntl
 import os
 import random
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+from helpers.kept import CACHE
 
 # CDK's validation of templates takes longer than the synthesis; tests/infra/test_rules.py runs it, once for each stage.
 os.environ["CDK_VALIDATION"] = "false"
@@ -16,6 +21,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # These use the checkout itself, its cdk.out and its build folder, one after the other.
 CHECKOUT = ("test_demo", "test_shown")
+# These count what callers get while fleets change: nothing else runs in the meantime.
+ALONE = ("test_rollouts", "test_scaling")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,3 +53,22 @@ class Modules(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Modules:
     config.option.loadscopereorder = False  # end-to-end modules first: they take longest
     return Modules(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Lets a test of ALONE run when no other test process is at a test."""
+    alone = item.path.stem in ALONE
+    # Whoever wants to be alone keeps the others from starting, and waits for those that run.
+    with _locked("next-test", exclusive=alone) as turn, _locked("running-tests", exclusive=alone):
+        if not alone:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
+
+
+@contextmanager
+def _locked(name: str, *, exclusive: bool) -> Generator[int]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield file.fileno()
