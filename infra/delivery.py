@@ -21,7 +21,9 @@ ROLE = "github-kennel-{}"
 BRANCH = "main"
 # CDK's own default, which names the roles that `cdk bootstrap` makes.
 QUALIFIER = "hnb659fds"
-REPOSITORY = re.compile(r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})(@\d+)?/(?P<name>[A-Za-z0-9._-]{1,100})(?(2)@\d+)")
+REPOSITORY = re.compile(
+    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})(?P<id>@\d+)?/(?P<name>[A-Za-z0-9._-]{1,100})(?(id)@\d+)"
+)
 # Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's
 # changelog of 2026-04-23, "Immutable subject claims for GitHub Actions OIDC tokens").
 WITHOUT_IDS = (

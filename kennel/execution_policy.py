@@ -113,7 +113,7 @@ TYPES = {
         "arn:{p}:iam::{a}:role/",
         ("Kennel-*",),
         _calls("iam", "CreateRole GetRole PutRolePolicy TagRole"),
-        _calls("iam", "DeleteRole DeleteRolePolicy DetachRolePolicy"),
+        _calls("iam", "DeleteRole DeleteRolePolicy DetachRolePolicy ListAttachedRolePolicies ListRolePolicies"),
         _calls("iam", "PutRolePermissionsBoundary UntagRole UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription"),
         name="RoleName",
         read=_calls("iam", "GetRolePolicy ListAttachedRolePolicies ListRolePolicies ListRoleTags"),
@@ -525,6 +525,11 @@ TYPES = {
 }
 
 
+def boundary_name(region: str) -> str:
+    """The name of the policy that is the boundary of every role of a region."""
+    return f"kennel-boundary-{region}"
+
+
 # What the deploy calls beside the resources' own.
 EXTRA: list[Statement] = [
     {
@@ -538,7 +543,7 @@ EXTRA: list[Statement] = [
         "Action": ["iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"],
         "Resource": ["arn:{p}:iam::{a}:role/Kennel-*"],
         "Condition": {
-            "StringEquals": {"iam:PermissionsBoundary": "arn:{p}:iam::{a}:policy/kennel-boundary-{region}"},
+            "StringEquals": {"iam:PermissionsBoundary": "arn:{p}:iam::{a}:policy/" + boundary_name("{region}")},
             "ArnEqualsIfExists": {"iam:PolicyARN": ["arn:{p}:iam::aws:policy/" + name for name in AWS_POLICIES]},
         },
     },
@@ -629,7 +634,7 @@ BOUNDARY: list[Statement] = [
         "Resource": [
             "arn:{p}:logs:{r}:log-group:/kennel/*",
             "arn:{p}:logs:{r}:log-group:/aws/sagemaker/*",
-            # Of CDK's own functions.
+            # The log groups of CDK's own functions.
             "arn:{p}:logs:{r}:log-group:/aws/lambda/Kennel-*",
         ],
     },
@@ -684,11 +689,6 @@ BOUNDARY: list[Statement] = [
 ]
 
 
-def boundary_name(region: str) -> str:
-    """The name of the policy that is the boundary of every role of a region."""
-    return f"kennel-boundary-{region}"
-
-
 def execution_policies(partition: str, region: str, account: str) -> list[dict[str, Any]]:
     """The documents of CloudFormation's policies, as many as their size takes."""
     filled = _filled([*_by_pattern(), *EXTRA], partition, region, account)
@@ -734,7 +734,6 @@ def _filled(statements: list[Statement], partition: str, region: str, account: s
         ("{p}", partition),
         ("{r}", f"{region}:{account}"),
         ("{a}", account),
-        ("kennel-boundary-{region}", boundary_name(region)),
         ("{region}", region),
     ):
         text = text.replace(name, value)

@@ -1,4 +1,4 @@
-"""What AWS asks of a deploy beyond the calls on the resource itself: each rule with the page that says so.
+"""The permissions that AWS checks on other resources when a deploy makes or changes one, each rule with its source.
 
 Written from AWS's pages, and not from kennel/execution_policy.py, which is held to it.
 """
@@ -25,6 +25,11 @@ class Rule:
     source: str
 
 
+def _each(*calls: str) -> dict[str, tuple[str, ...]]:
+    """The same calls when the resource is made and when it is changed."""
+    return {"create": calls, "update": calls}
+
+
 def _arn(service: str, rest: str, *, account: str = ACCOUNT) -> str:
     return f"arn:aws:{service}:{REGION}:{account}:{rest}"
 
@@ -34,7 +39,7 @@ def _endpoint_config(properties: Properties) -> list[str]:
 
 
 def _tried_by_group(properties: Properties) -> list[str]:
-    """What Auto Scaling would run an instance with."""
+    """The resources that RunInstances is authorized on, with the group's launch template."""
     subnets = properties.get("VPCZoneIdentifier") or []
     return [
         _arn("ec2", "image/ami-of-the-parameter", account=""),
@@ -77,16 +82,16 @@ RULES = (
         _endpoint_config,
         "Service Authorization Reference, SageMaker: both calls name the endpoint and its config; aws-cdk#11594",
     ),
-    Rule(GROUP, {"create": ("ec2:RunInstances",), "update": ("ec2:RunInstances",)}, _tried_by_group, LAUNCHED),
+    Rule(GROUP, _each("ec2:RunInstances"), _tried_by_group, LAUNCHED),
     Rule(
         GROUP,
-        {"create": ("ssm:GetParameters",), "update": ("ssm:GetParameters",)},
+        _each("ssm:GetParameters"),
         _parameter_of_image,
         "EC2 Auto Scaling, user guide: Use AWS Systems Manager parameters instead of AMI IDs",
     ),
-    Rule(TARGET, {"create": TRACKING, "update": TRACKING}, _alarms_of_target, VALIDATED),
-    Rule(POLICY, {"create": TRACKING, "update": TRACKING}, _alarms_of_target, VALIDATED),
-    Rule(TARGET, {"create": ("iam:PassRole",), "update": ("iam:PassRole",)}, _role_of_scaling, VALIDATED),
+    Rule(TARGET, _each(*TRACKING), _alarms_of_target, VALIDATED),
+    Rule(POLICY, _each(*TRACKING), _alarms_of_target, VALIDATED),
+    Rule(TARGET, _each("iam:PassRole"), _role_of_scaling, VALIDATED),
 )
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.own_stage
 
 
 # A minute passes in a second here: low and high are 0.6 and 2.4 times what one instance is to take, and few enough
-# requests/s for two endpoints on one machine that has other work.
+# requests/s for two endpoints on one machine.
 TARGET_PER_MIN = 300
 LOW, HIGH, MINUTES, PERIOD_S = 3, 12, 2, 5
 
@@ -65,12 +65,9 @@ def test_scaled_endpoint_grows_and_shrinks_with_load(
     assert round(scaled["instances"][0]) == 1
     assert max(scaled["instances"]) > 1.9
     assert round(scaled["instances"][-1]) == 1
-    assert fixed["requests"] == scaled["requests"] > 600
-    for endpoint in (fixed, scaled):
-        # On a busy machine a full queue refuses some; none is left without an answer, also while instances come and go.
-        assert endpoint["late"] == 0
-        assert endpoint["answered"] + endpoint["refused"] + endpoint["throttled"] == endpoint["requests"]
-        assert endpoint["answered"] > endpoint["requests"] / 2
+    assert fixed["requests"] == scaled["requests"] > 800
+    assert fixed["answered"] == fixed["requests"]
+    assert scaled["answered"] == scaled["requests"]
 
     # Each step was the declared policy's, and there is no other.
     (policy,) = declared(both)

@@ -1,8 +1,8 @@
 """The calls of a deploy, judged by AWS's own data: the Service Authorization Reference, and the resource registry.
 
-kennel/execution_policy.py says which calls a resource takes, and the embedded AWS asks for no others. So neither may be
-the judge of it: whether CloudFormation's role may make them, on what AWS authorizes them on, is asked of the policy
-simulator, and whether any is missing, of the permissions that AWS publishes for each type's handlers.
+The embedded AWS holds a deploy to the calls of kennel/execution_policy.py, so it cannot show that one is missing.
+Two judges that are not ours can: the policy simulator is asked for each call on the resources that AWS authorizes it
+on, and the calls are compared with the permissions that AWS publishes for each type's handlers.
 """
 
 import fnmatch
@@ -56,8 +56,8 @@ KEY_POLICY = {
 REGISTRY = Path(
     os.environ.get("KENNEL_HANDLERS", REPOSITORY.parent / "shared" / "data" / "cloudformation-handlers.json")
 )
-# What AWS publishes for a handler and the role is not given, by patterns: `*` as a type stands for every type.
-UNUSED = "for a property that no stage has: test_policy_types_match_used_resources and the deploys would show it"
+# What AWS publishes for a type's handlers and the role is not given, by patterns, each with its reason.
+UNUSED = "for a property that no stage has"
 EXCEPTIONS = {
     "AWS::S3::Bucket": {
         "s3:*Metadata*TableConfiguration": UNUSED,
@@ -99,7 +99,7 @@ EXCEPTIONS = {
     "AWS::Lambda::Function": {
         "elasticfilesystem:DescribeMountTargets": UNUSED,
         "s3files:ListMountTargets": UNUSED,
-        "kms:*": "for a key of one's own on code or variables, which no stage has",
+        "kms:*": "for a customer managed key on code or variables, which no stage has",
         "lambda:*CodeSigningConfig": UNUSED,
         "lambda:GetLayerVersion": UNUSED,
         "lambda:PassCapacityProvider": UNUSED,
@@ -129,14 +129,10 @@ EXCEPTIONS = {
 }
 
 
-def own_arn(kind: Type, name: str) -> str:
-    """The ARN of a resource of a type, or of the one that it belongs to."""
-    return f"{kind.on}{name}".format(p="aws", r=f"{REGION}:{ACCOUNT}", region=REGION, a=ACCOUNT)
-
-
 def named(kind: Type) -> str:
-    """A name within the type's scope."""
-    return own_arn(kind, kind.scope[0].replace("*", "dev-x-1") if kind.scope else "x-1")
+    """The ARN of a resource of a type, or of the one that it belongs to, with a name within the type's scope."""
+    name = kind.scope[0].replace("*", "dev-x-1") if kind.scope else "x-1"
+    return f"{kind.on}{name}".format(p="aws", r=f"{REGION}:{ACCOUNT}", region=REGION, a=ACCOUNT)
 
 
 def authorized_on(action: str, name: str) -> list[str]:

@@ -132,7 +132,8 @@ def checked(matrix: dict[str, Templates], tmp_path_factory: pytest.TempPathFacto
     # Nothing is asked of Prisma Cloud.
     result = subprocess.run([*command, "--skip-download"], capture_output=True, text=True, check=False)
     report = json.loads(result.stdout)
-    assert report["summary"]["parsing_errors"] == 0, result.stderr
+    assert report["summary"]["parsing_errors"] == 0
+    assert report["summary"]["passed"] + report["summary"]["failed"] > 0, result.stderr
     failed = report["results"]["failed_checks"]
     return [(found["check_id"], f"{found['file_path']} {found['resource']}") for found in failed]
 

@@ -87,16 +87,11 @@ def test_only_dev_stops_in_the_evening(matrix: dict[str, Templates]) -> None:
 
 
 def test_kept_log_groups_do_not_block_a_second_deploy(matrix: dict[str, Templates]) -> None:
-    policies = dict(kinds(matrix["prod"], "AWS::Logs::LogGroup"))
-    assert len(policies) == 4
-    assert {item["DeletionPolicy"] for item in policies.values()} == {"RetainExceptOnCreate"}
-    assert {item["UpdateReplacePolicy"] for item in policies.values()} == {"Retain"}
-
-
-def kinds(templates: Templates, kind: str) -> list[tuple[str, dict[str, Any]]]:
-    """The resources of a type, whole: with their policies."""
-    found = (template["Resources"].items() for template in templates.values())
-    return [(name, resource) for of_stack in found for name, resource in of_stack if resource["Type"] == kind]
+    everything = [item for template in matrix["prod"].values() for item in template["Resources"].values()]
+    groups = [item for item in everything if item["Type"] == "AWS::Logs::LogGroup"]
+    assert len(groups) == 4
+    assert {item["DeletionPolicy"] for item in groups} == {"RetainExceptOnCreate"}
+    assert {item["UpdateReplacePolicy"] for item in groups} == {"Retain"}
 
 
 def test_only_prod_retains_data(matrix: dict[str, Templates]) -> None:
