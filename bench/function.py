@@ -33,7 +33,7 @@ from rich.console import Console
 
 from helpers.function_calls import SETTINGS, context, request
 from kennel.local import control
-from kennel.local.settings import client_environment
+from kennel.local.settings import isolate
 from package import processor
 
 RESULTS = REPOSITORY / "bench" / "results"
@@ -76,7 +76,7 @@ def main() -> None:
         os.environ["KENNEL_LOCAL_DIR"] = folder
         running = control.up()
         try:
-            os.environ.update(client_environment(running.endpoint))
+            isolate(running.endpoint, running.region)
             cold = starts(arguments.starts)
         finally:
             control.down()

@@ -145,6 +145,10 @@ def run_demo(
     demo.run(folder, keep=keep, stage=stage)
 
 
+# Of requests signed with a session that has ended.
+SIGNED_OUT = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+
+
 def run() -> int:
     """Runs the command line on the arguments of the process; returns its exit status."""
     try:
@@ -160,11 +164,21 @@ def run() -> int:
 
 
 def _of_aws(error: Exception) -> str:
-    """What an error of the AWS SDK says in a line; empty for any other error."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    """An error of the AWS SDK in a line, with the remedy; empty for any other error."""
+    from botocore import exceptions
 
-    if isinstance(error, ClientError):
-        return f"AWS refused {error.operation_name}: {error.response['Error'].get('Message', error)}"
-    if isinstance(error, BotoCoreError):
-        return f"AWS cannot be reached: {error}. Configure credentials, or start the embedded AWS (kennel local up)."
+    if isinstance(error, exceptions.ClientError):
+        code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", error)
+        remedy = " Sign in again, as with `aws sso login`." if code in SIGNED_OUT else ""
+        return f"AWS refused {error.operation_name}: {message}{remedy}"
+    if isinstance(error, (exceptions.SSOError, exceptions.SSOTokenLoadError, exceptions.TokenRetrievalError)):
+        return f"Your sign-in to AWS is missing or has expired: run `aws sso login`. ({error})"
+    if isinstance(error, exceptions.ProfileNotFound):
+        return f"{error}: set AWS_PROFILE to one of ~/.aws/config, or unset it."
+    if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+        return f"{error}: configure credentials as for the AWS CLI, or start the embedded AWS (kennel local up)."
+    if isinstance(error, exceptions.BotoCoreError):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        remedy = f" AWS_ENDPOINT_URL is {endpoint}: is the embedded AWS up (kennel local status)?" if endpoint else ""
+        return f"AWS cannot be reached: {error}.{remedy}"
     return ""

@@ -18,7 +18,7 @@ from kennel.cdk import cdk
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.local import control
-from kennel.local.settings import isolated_environment
+from kennel.local.settings import isolate
 from kennel.local.transfer import download
 
 BUILD = REPOSITORY / "build"
@@ -47,8 +47,8 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
 
     with ExitStack() as stack:
         with step("Embedded AWS up", seconds):
-            server = stack.enter_context(control.running(keep=keep))
-        os.environ.update(isolated_environment(server.endpoint))
+            server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
+        isolate(server.endpoint, server.region)
         report = _on(folder, held, stage, seconds)
         if not keep:
             with step("Everything stopped", seconds):

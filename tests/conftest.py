@@ -13,9 +13,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from helpers.kept import CACHE
+from kennel.local.settings import LOOPBACK_NAMES
 
 # CDK's validation of templates takes longer than the synthesis; tests/infra/test_rules.py runs it, once for each stage.
 os.environ["CDK_VALIDATION"] = "false"
+# The caller's profiles, regions and endpoints decide nothing, and no proxy is asked for what is on this machine.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ |= {"NO_PROXY": ",".join(LOOPBACK_NAMES), "no_proxy": ",".join(LOOPBACK_NAMES)}
 # A thousand Python processes are started: each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -9,7 +9,7 @@ from kennel.console import console, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.local.settings import client_environment, state_dir
+from kennel.local.settings import NOWHERE, isolate, state_dir
 from kennel.options import Stage
 
 if TYPE_CHECKING:
@@ -25,14 +25,16 @@ local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this
 
 
 @local.command()
-def up(port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None) -> None:
-    """Start the embedded AWS and leave it running.
+def up(
+    port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None, stage: Stage = "dev"
+) -> None:
+    """Start the embedded AWS in the region of a stage, and leave it running.
 
     Alarms, scaling and rollouts take it a second for a minute of AWS's: KENNEL_LOCAL_SPEED, from 1, as on AWS, to 60.
     """
     with step("Starting the embedded AWS"):
-        running = control.up(port)
-    console.print(f"Up at {running.endpoint} (log: {os.path.relpath(control.log_file())})")
+        running = control.up(port, region=Deployment(stage).region)
+    console.print(f"Up at {running.endpoint}, region {running.region} (log: {os.path.relpath(control.log_file())})")
     console.print('Use it:  eval "$(kennel local env)"')
 
 
@@ -48,7 +50,7 @@ def status() -> None:
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
-    console.print(f"Up at {running.endpoint}, process {running.pid}")
+    console.print(f"Up at {running.endpoint}, region {running.region}, process {running.pid}")
 
 
 @local.command()
@@ -69,7 +71,7 @@ def page(
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
-    os.environ.update(client_environment(running.endpoint))
+    isolate(running.endpoint, running.region)
     url = calling.Url(Deployment(stage))
     with edge.listen(port) as listening:
         at = listening.getsockname()[1]
@@ -79,9 +81,13 @@ def page(
 
 @local.command()
 def env() -> None:
-    """Print the exports that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS."""
+    """Print the shell commands that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS.
+
+    All other AWS_ variables are unset. If it is not running, `eval` of the output fails, and AWS_ENDPOINT_URL becomes
+    an address that does not exist, so that no later command of the shell reaches a real account by mistake.
+    """
     running = control.status()
     if running is None:
+        print(f"export AWS_ENDPOINT_URL={NOWHERE}; false")
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
-    for name, value in client_environment(running.endpoint).items():
-        print(f"export {name}={value}")
+    print("\n".join(control.shell_environment(running)))

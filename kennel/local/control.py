@@ -8,27 +8,37 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kennel.errors import KennelError
-from kennel.local.ports import LOOPBACK, free_port
-from kennel.local.settings import DEFAULT_PORT, isolated_environment, real_credentials, speed, state_dir
+from kennel.local.ports import LOOPBACK, answers, free_port
+from kennel.local.settings import (
+    DEFAULT_PORT,
+    REGION,
+    REGION_VARIABLE,
+    client_environment,
+    foreign_variables,
+    isolated_environment,
+    speed,
+    state_dir,
+)
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
+# Marks a folder as the embedded AWS's own, which its next start may empty.
+MARKER = "kennel-local"
 
 
 @dataclass(frozen=True)
 class Running:
-    """The embedded AWS that is up: its process and its address."""
+    """The embedded AWS that is up: its process, its port and its region."""
 
     pid: int
     port: int
+    region: str = REGION
 
     @property
     def endpoint(self) -> str:
@@ -45,36 +55,43 @@ def status() -> Running | None:
     return running if _answers(running.port) else None
 
 
-def up(port: int | None = None, *, with_parent: bool = False) -> Running:
+def shell_environment(running: Running) -> list[str]:
+    """Lines of shell that point it to the embedded AWS: what else it has of AWS is unset."""
+    unset = [f"unset {name}" for name in foreign_variables()]
+    return [
+        *unset,
+        *(f"export {name}={value}" for name, value in client_environment(running.endpoint, running.region).items()),
+    ]
+
+
+def up(port: int | None = None, *, region: str = REGION, with_parent: bool = False) -> Running:
     """Starts the embedded AWS, and returns once it answers. With `with_parent` it ends when this process does.
 
-    Raises KennelError if one is up already, if the port is taken, or if the environment has real credentials.
+    Raises KennelError if one is up already, if the port is taken, or if the state folder has files of somebody else.
     """
-    if found := real_credentials():
-        raise KennelError(
-            f"{', '.join(found)} may be credentials of a real account: unset them before using the embedded AWS."
-        )
     if running := status():
         raise KennelError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
     speed()  # refuses what it cannot be before anything is started
     port = port or _port()
-    folder = state_dir()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = _empty(state_dir())
 
     command = [sys.executable, "-m", "kennel.local.server", "--port", str(port)]
     with log_file().open("wb") as log:
         process = subprocess.Popen(
             [*command, "--with-parent"] if with_parent else command,
             cwd=Path(__file__).resolve().parents[2],
-            env=isolated_environment(f"http://localhost:{port}") | {"KENNEL_LOCAL_DIR": str(folder)},
+            env={
+                **isolated_environment(f"http://localhost:{port}", region),
+                "KENNEL_LOCAL_DIR": str(folder),
+                REGION_VARIABLE: region,
+            },
             stdin=subprocess.PIPE if with_parent else subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        _state_file().write_text(json.dumps({"pid": process.pid, "port": port}))
+        _state_file().write_text(json.dumps({"pid": process.pid, "port": port, "region": region}))
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -85,7 +102,7 @@ def up(port: int | None = None, *, with_parent: bool = False) -> Running:
         process.wait()
         _state_file().unlink(missing_ok=True)
         raise
-    return Running(process.pid, port)
+    return Running(process.pid, port, region)
 
 
 def down() -> bool:
@@ -108,9 +125,9 @@ def down() -> bool:
 
 
 @contextmanager
-def running(*, keep: bool) -> Generator[Running]:
+def running(*, region: str, keep: bool) -> Generator[Running]:
     """The embedded AWS for the time of a `with` block; with `keep` it stays up afterwards, unless the block failed."""
-    server = up(with_parent=not keep)
+    server = up(region=region, with_parent=not keep)
     try:
         yield server
     except BaseException:
@@ -130,11 +147,20 @@ def _state_file() -> Path:
 
 
 def _answers(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/_ministack/health", timeout=5).close()
-    except (urllib.error.URLError, OSError):
-        return False
-    return True
+    return answers(f"http://{LOOPBACK}:{port}/_ministack/health", timeout_s=5)
+
+
+def _empty(folder: Path) -> Path:
+    """The state folder with nothing in it but its marker; raises KennelError where another wrote into it."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise KennelError(
+            f"{folder} has files that are not the embedded AWS's, which would delete them: "
+            "move them away, or set KENNEL_LOCAL_DIR to another folder."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARKER).write_text("State of Kennel's embedded AWS; deleted when it is started again.\n")
+    return folder
 
 
 def _is_server(pid: int) -> bool:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from kennel.local.settings import ACCOUNT, isolated_environment, state_dir
+from kennel.local.settings import ACCOUNT, REGION, isolated_environment, state_dir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Scope = dict[str, Any]
@@ -25,10 +26,14 @@ def main() -> None:
     parser.add_argument("--with-parent", action="store_true", help="stop when standard input is closed")
     arguments = parser.parse_args()
 
-    # ministack leaves its functions' folders behind; they go with this one.
-    with tempfile.TemporaryDirectory(prefix="kennel-local-", ignore_cleanup_errors=True) as temporary:
-        tempfile.tempdir = temporary
+    # ministack leaves its functions' folders behind; they are deleted with the state folder.
+    temporary = state_dir() / "tmp"
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
+    try:
         _run(arguments.port, arguments.with_parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _run(port: int, with_parent: bool) -> None:
@@ -95,6 +100,7 @@ def _configure(endpoint: str, port: int) -> None:
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_REGION": REGION,
         "MOTO_ACCOUNT_ID": ACCOUNT,
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "INFO"),
         # Jobs and servers run the virtual environment's python, CDK's own functions its node.

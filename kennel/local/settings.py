@@ -3,25 +3,18 @@
 import os
 from pathlib import Path
 
+from kennel.deployment import REPOSITORY
 from kennel.errors import KennelError
 
 ACCOUNT = "000000000000"
-REGION = "us-east-1"
+# An embedded AWS is one region: that of the stage it was started for.
+REGION_VARIABLE = "KENNEL_LOCAL_REGION"
+REGION = os.environ.get(REGION_VARIABLE, "us-east-1")
 ACCESS_KEY = "test"
 DEFAULT_PORT = 4566
-
-# Whatever could make a client talk to a real account.
-CREDENTIAL_VARIABLES = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-)
+LOOPBACK_NAMES = ("localhost", "127.0.0.1")
+# An address that never resolves (RFC 6761), for a shell that asked for an embedded AWS which is not up.
+NOWHERE = "http://the-embedded-aws-is-not-running.invalid"
 
 
 # How many times faster than AWS's the control loops run: metrics' minutes, alarms, scaling, the baking of an update.
@@ -44,33 +37,51 @@ def speed() -> float:
 
 
 def state_dir() -> Path:
-    """Where the state file, the log and the jobs' folders are: KENNEL_LOCAL_DIR, or build/local."""
-    return Path(os.environ.get("KENNEL_LOCAL_DIR", "build/local")).resolve()
+    """Folder of the state file, the log and the jobs: KENNEL_LOCAL_DIR, or build/local of this checkout."""
+    given = os.environ.get("KENNEL_LOCAL_DIR")
+    return Path(given).resolve() if given else REPOSITORY / "build" / "local"
 
 
-def client_environment(endpoint: str) -> dict[str, str]:
-    """What to set so that the AWS SDKs, the CDK CLI and kennel talk to the embedded AWS at `endpoint`."""
+def client_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
+    """Variables that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS at `endpoint`.
+
+    They are complete only together with the removal of `foreign_variables`.
+    """
+    no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = ",".join(dict.fromkeys([*filter(None, no_proxy.split(",")), *LOOPBACK_NAMES]))
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        # Loopback is not reached by way of a proxy.
+        "NO_PROXY": direct,
+        "no_proxy": direct,
         # The SageMaker SDK looks its role up and asks for telemetry; neither has a place here.
         "SAGEMAKER_VALIDATE_ROLE": "false",
         "SAGEMAKER_TELEMETRY_OPT_OUT": "1",
     }
 
 
-def isolated_environment(endpoint: str) -> dict[str, str]:
-    """This process's environment without any real credentials, pointed at the embedded AWS."""
-    kept = {name: value for name, value in os.environ.items() if name not in CREDENTIAL_VARIABLES}
-    return {**kept, **client_environment(endpoint)}
+def foreign_variables() -> list[str]:
+    """AWS variables of this process that are not the embedded AWS's: credentials, profiles, endpoints of services."""
+    ours = client_environment("")
+    return sorted(name for name in os.environ if name.startswith("AWS_") and name not in ours)
 
 
-def real_credentials() -> list[str]:
-    """The variables of this environment that hold credentials of a real account."""
-    return [name for name in CREDENTIAL_VARIABLES if os.environ.get(name, ACCESS_KEY) != ACCESS_KEY]
+def isolated_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
+    """This process's environment pointed to the embedded AWS, without any other AWS variable."""
+    foreign = foreign_variables()
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    return {**kept, **client_environment(endpoint, region)}
+
+
+def isolate(endpoint: str, region: str = REGION) -> None:
+    """Points this process to the embedded AWS, and to nothing else of AWS."""
+    environment = isolated_environment(endpoint, region)
+    os.environ.clear()
+    os.environ.update(environment)

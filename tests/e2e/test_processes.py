@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -17,14 +20,22 @@ from kennel.errors import KennelError
 from kennel.local import control, settings
 
 TIMEOUT_S = 120
+# What shells of people who use AWS have set.
+OPERATOR = {
+    "AWS_PROFILE": "work",
+    "AWS_DEFAULT_PROFILE": "work",
+    "AWS_SESSION_TOKEN": "a-session-of-yesterday",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "AWS_REGION": "eu-west-1",
+    "AWS_CA_BUNDLE": "/nowhere/ca.pem",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+}
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder of its own; its path marks the processes that belong to it."""
     monkeypatch.setenv("KENNEL_LOCAL_DIR", str(tmp_path))
-    for name in settings.CREDENTIAL_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
     yield tmp_path
     control.down()
 
@@ -109,9 +120,58 @@ def test_killed_demo_leaves_no_process(folder: Path, project: Path) -> None:
     assert gone(folder)
 
 
-def test_credentials_in_env_are_rejected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    monkeypatch.setenv("AWS_PROFILE", "work")
-    with pytest.raises(KennelError, match="AWS_ACCESS_KEY_ID, AWS_PROFILE may be credentials of a real account"):
+def test_shell_of_an_operator_reaches_embedded_aws_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in OPERATOR.items():
+        monkeypatch.setenv(name, value)
+    with listener() as asked:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{asked.port}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{asked.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
         control.up()
+        shell = (
+            'eval "$(kennel local env)" && python -c "import boto3; print(boto3.client(\'sts\').get_caller_identity())"'
+        )
+        answer = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+        assert settings.ACCOUNT in answer.stdout, answer.stderr
+        assert asked.requests == []
+
+
+def test_shell_without_embedded_aws_reaches_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other credentials would be used there.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    shell = 'eval "$(kennel local env)"; echo "status $?"; kennel status; kennel local status'
+    answer = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, cwd="/")
+    assert answer.stdout == "status 1\n"
+    assert answer.stderr.count("The embedded AWS is not running: start it") == 2
+    assert "http://the-embedded-aws-is-not-running.invalid" in answer.stderr
+
+
+def test_folder_with_other_files_is_left_alone(folder: Path) -> None:
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(KennelError, match="set KENNEL_LOCAL_DIR to another folder"):
+        control.up()
+    assert (folder / "thesis.txt").exists()
     assert family(folder) == []
+
+
+class Listener(ThreadingHTTPServer):
+    """A server that keeps the request lines it gets, as a proxy or another endpoint would."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        self.requests: list[str] = []
+        self.port = self.server_port
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.requests.append(request.recv(200).decode(errors="replace").partition("\r")[0])
+        request.close()
+
+
+@contextmanager
+def listener() -> Iterator[Listener]:
+    with Listener() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()

@@ -29,7 +29,7 @@ from kennel.deployment import Deployment
 from kennel.local import control
 from kennel.local.control import Running
 from kennel.local.ports import free_port
-from kennel.local.settings import REGION, isolated_environment, state_dir
+from kennel.local.settings import REGION, isolate, isolated_environment, state_dir
 
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
 QUICK_POLLS = Path(__file__).with_name("quick_polls.cjs")
@@ -250,7 +250,7 @@ def embedded_aws(folder: Path) -> Iterator[Running]:
     try:
         # Never the default port, which two test processes would both find free; and not for longer than this process.
         server = control.up(free_port(), with_parent=True)
-        os.environ.update(isolated_environment(server.endpoint))
+        isolate(server.endpoint, server.region)
         yield server
     finally:
         os.environ["KENNEL_LOCAL_DIR"] = str(folder)

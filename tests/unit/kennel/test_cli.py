@@ -60,11 +60,11 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
         (("tune", "x", "--engine", "magic"), "--engine takes job or sagemaker, not magic."),
         (("tune", "x", "--set", "mode=finetune"), "leave mode out"),
         (("data", "fetch", "cats"), "'cats' is not known; known: dogs."),
-        (("promote",), "Configure credentials, or start the embedded AWS"),
+        (("promote",), "configure credentials as for the AWS CLI, or start the embedded AWS"),
         (("promote", "x", "--previous"), "Give a run, --previous or --check: one of them."),
         (("data", "sample", "cdk.json"), "choose a new folder"),
         (("data", "sample", "tests"), "choose a new folder"),
-        (("local", "env"), "start it with `kennel local up`"),
+        (("local", "status"), "start it with `kennel local up`"),
     ],
 )
 def test_error_is_one_line_with_remedy(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -81,6 +81,27 @@ def test_unreachable_endpoint_is_reported() -> None:
     result = kennel("promote", AWS_MAX_ATTEMPTS="1", **environment)
     assert result.returncode == 1
     assert "AWS cannot be reached" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "remedy"),
+    [
+        (
+            "[profile work]\nsso_session = us\nsso_account_id = 1\nsso_role_name = x\n[sso-session us]\n",
+            "run `aws sso login`",
+        ),
+        ("[profile other]\n", "set AWS_PROFILE to one of ~/.aws/config, or unset it"),
+    ],
+)
+def test_profile_error_names_remedy(tmp_path: Path, config: str, remedy: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(
+        config.replace("[sso-session us]\n", "[sso-session us]\nsso_region = us-east-1\nsso_start_url = https://x\n")
+    )
+    result = kennel("promote", AWS_PROFILE="work", AWS_CONFIG_FILE=str(file), HOME=str(tmp_path))
+    assert result.returncode == 1
+    assert remedy in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_data_check_lists_faults_and_fixes_copy(tmp_path: Path) -> None:
