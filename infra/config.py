@@ -5,17 +5,23 @@ What AWS would refuse at deploy is refused here, at synth: every error at once, 
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from infra import cron, instance_types
 
 # `kennel plan` reads the settings without CDK, which takes seconds to load.
 if TYPE_CHECKING:
     from constructs import Node
 
-# What CloudWatch Logs can keep a log for.
-RETENTION_DAYS = (1, 3, 7, 14, 30, 90, 180, 365, 731, 3653)
+# CloudWatch Logs' API reference, PutRetentionPolicy.
+RETENTION_DAYS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
 
 # Where Lambda offers no function URLs (Lambda's developer guide, "Creating and managing Lambda function URLs").
 WITHOUT_FUNCTION_URLS = (
@@ -33,8 +39,10 @@ FORMS = {"tuple_type": "Input should be a list", "model_type": "Input should be 
 VARIANT = "primary"
 # CloudWatch delivers SageMaker's one-minute metrics up to this much later.
 METRIC_DELAY_S = 60
-# Families whose instances have a GPU or an accelerator of AWS's.
-ACCELERATED = ("g", "inf", "p", "trn")
+# The most that a request to a serverless endpoint can have in its body (SageMaker's developer guide, "Invoke a
+# serverless endpoint": 4 MB), and one to an instance (API reference, InvokeEndpoint: 6,291,456 bytes).
+SERVERLESS_BODY_BYTES = 4_000_000
+BODY_BYTES = 6_000_000
 
 
 class ConfigurationError(Exception):
@@ -45,16 +53,33 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Hours(_Settings):
-    cron: str = Field(pattern=r"^\S+( \S+){5}$", description="AWS's six fields, as 0 7 ? * MON-FRI *")
-    time_zone: str = Field("UTC", description="of the IANA database, as Europe/Zurich")
+def _instance_type(use: instance_types.Use, default: str) -> Callable[[str], str]:
+    """A validator of instance types; the default's is not looked up, which takes a quarter of a second."""
 
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError(f"{name!r} is no time zone of the IANA database: give one, as Europe/Zurich")
+    def checked(name: str) -> str:
+        if name != default and (problem := instance_types.problem(name, use)):
+            raise ValueError(problem)
         return name
+
+    return checked
+
+
+def _cron(expression: str) -> str:
+    if problem := cron.problem(expression):
+        raise ValueError(problem)
+    return expression
+
+
+def _time_zone(name: str) -> str:
+    # The database of a machine also has files that are not zones of the world: Factory, localtime, posix/….
+    if name != "UTC" and (name not in available_timezones() or not name[0].isupper() or "/" not in name):
+        raise ValueError(f"{name!r} is not a time zone such as Europe/Zurich, or UTC: choose one of the IANA database")
+    return name
+
+
+class _Hours(_Settings):
+    cron: Annotated[str, AfterValidator(_cron)] = Field(description="AWS's six fields, as 0 7 ? * MON-FRI *")
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="of the IANA database")
 
 
 class Stop(_Hours):
@@ -62,13 +87,13 @@ class Stop(_Hours):
 
 
 class Notebook(_Settings):
-    instance_type: str = Field("ml.t3.medium", pattern=r"^ml\.")
+    instance_type: Annotated[str, AfterValidator(_instance_type("notebook", "ml.t3.medium"))] = "ml.t3.medium"
     volume_size_gib: int = Field(20, ge=5, le=16384)
     idle_stop_min: int = Field(60, ge=5, le=1440, description="stopped after this long without a running kernel")
 
 
 class Ec2Training(_Settings):
-    instance_type: str = Field("m5.xlarge", pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")
+    instance_type: Annotated[str, AfterValidator(_instance_type("ec2", "m5.xlarge"))] = "m5.xlarge"
     volume_size_gib: int = Field(80, ge=30, le=16384, description="torch with its CUDA libraries alone takes 6 GiB")
     spot: bool = Field(True, description="an interruption resumes on a new instance, from the last checkpoint")
     max_run_h: int = Field(12, ge=1, le=168, description="a run that takes longer is ended as failed")
@@ -91,10 +116,8 @@ class Serverless(_Settings):
 class Endpoint(_Settings):
     """The fixed and the autoscaled endpoint, on the same model and instance type; or one that is serverless."""
 
-    instance_type: str = Field("ml.m5.large", pattern=r"^ml\.")
-    scaling_registered_for: str = Field(
-        "ml.m5.large", pattern=r"^(ml\..+|none)$", description="instance_type again; or none, and nothing scales"
-    )
+    instance_type: Annotated[str, AfterValidator(_instance_type("endpoint", "ml.m5.large"))] = "ml.m5.large"
+    scaling_registered_for: str = Field("ml.m5.large", description="instance_type again; or none, and nothing scales")
     serverless: Serverless | None = Field(None, description="in place of instances")
     fixed: bool = Field(False, description="whether the fixed endpoint is deployed beside the autoscaled one")
     fixed_instances: int = Field(2, ge=1)
@@ -104,9 +127,6 @@ class Endpoint(_Settings):
     requests_per_s: float = Field(199, gt=0, description="what one instance computes, measured: make bench-serving")
     scaling_safety: float = Field(0.7, gt=0, le=1, description="the share of it that target tracking keeps in use")
     invocations_per_instance_per_min: int | None = Field(None, ge=1, description="that share as a number of your own")
-    concurrent_requests_per_instance: float | None = Field(
-        None, gt=0, description="a second policy, on a ten-second metric that accelerated instances have"
-    )
     scale_out_cooldown_s: int = Field(60, ge=0)
     scale_in_cooldown_s: int = Field(300, ge=0)
     model_threads: int | None = Field(None, ge=1, description="of each instance; none takes one more than cores")
@@ -137,10 +157,10 @@ class Endpoint(_Settings):
                     f"instance_hours {hours.cron}: max_instances ({hours.max_instances}) is under min_instances "
                     f"({hours.min_instances}): raise it"
                 )
-        if self.concurrent_requests_per_instance and not self.accelerated:
+        if self.scales and not self.serverless and instance_types.burstable(self.instance_type):
             errors.append(
-                f"concurrent_requests_per_instance: {self.instance_type} has no ten-second metric; leave it out, or "
-                f"choose an accelerated family ({', '.join(ACCELERATED)})"
+                f"instance_type {self.instance_type}: SageMaker does not scale burstable instances; choose another "
+                "family, or set scaling_registered_for none"
             )
         alarm_s = METRIC_DELAY_S + self.alarm_period_s * self.alarm_datapoints
         if self.bake_time_s < alarm_s:
@@ -169,15 +189,8 @@ class Endpoint(_Settings):
             "canary_percent": (self.canary_percent, "has no instances to take a share of: leave it out"),
             "fixed": (self.fixed, "takes its model as an archive, without network isolation: set false"),
             "instance_hours": (self.instance_hours, "has no instances: leave them out"),
-            "concurrent_requests_per_instance": (
-                self.concurrent_requests_per_instance,
-                "has no instances: leave it out",
-            ),
         }
-        errors = [f"{name}: serverless {why}" for name, (value, why) in excluded.items() if value]
-        if self.accelerated:
-            errors.append(f"instance_type {self.instance_type}: serverless has no accelerators; leave one of them out")
-        return errors
+        return [f"{name}: serverless {why}" for name, (value, why) in excluded.items() if value]
 
     def _another_type(self) -> list[str]:
         """SageMaker refuses to change the type of a variant that is registered as a scalable target."""
@@ -202,11 +215,6 @@ class Endpoint(_Settings):
         return self.scaling_registered_for != "none"
 
     @property
-    def accelerated(self) -> bool:
-        """Whether the instances have a GPU or an accelerator of AWS's."""
-        return self.instance_type.removeprefix("ml.").startswith(ACCELERATED)
-
-    @property
     def target_per_min(self) -> int:
         """The invocations per instance and minute that target tracking keeps."""
         return self.invocations_per_instance_per_min or round(self.requests_per_s * self.scaling_safety * 60)
@@ -215,19 +223,24 @@ class Endpoint(_Settings):
 class ProvisionedHours(_Hours):
     """From a moment on, for example office hours, at least so much concurrency is kept ready."""
 
-    provisioned_min: int = Field(ge=0)
+    # Not 0: Lambda then has no provisioned concurrency to update, and a deploy outside the hours fails (aws-cdk#29992).
+    provisioned_min: int = Field(ge=1)
 
 
 class Function(_Settings):
     memory_mib: int = Field(512, ge=128, le=10240)
     timeout_s: int = Field(29, ge=1, le=900)
-    reserved_concurrency: int = Field(10, ge=1, description="AWS keeps 100 of the account's quota unreserved")
+    reserved_concurrency: int | None = Field(
+        10, ge=1, description="AWS keeps 100 of the account's quota unreserved; null reserves nothing, for new accounts"
+    )
     provisioned_min: int | None = Field(None, ge=1, description="none starts environments when they are asked for")
     provisioned_max: int | None = Field(None, ge=1)
     provisioned_hours: tuple[ProvisionedHours, ...] = Field((), description="when the minimum changes")
     snap_start: bool = Field(False, description="starts from a snapshot; excludes provisioned concurrency")
     provisioned_utilization: float = Field(0.7, ge=0.1, le=0.9, description="what target tracking keeps in use")
-    max_image_bytes: int = Field(5_000_000, ge=1, le=6_000_000, description="SageMaker's payload limit is 6 MB")
+    max_image_bytes: int = Field(
+        5_000_000, ge=1, le=BODY_BYTES, description="of an image by address; a body of the URL holds 4.4 MB of it"
+    )
     fetch: Literal["https", "https and http", "off"] = Field("https", description="of pictures at a caller's URL")
     fetch_hosts: tuple[str, ...] = Field((), description="the hosts that it may name; none allows all public ones")
     page: bool = Field(False, description="whether GET / answers with a page for people")
@@ -243,7 +256,7 @@ class Function(_Settings):
             errors.append("provisioned_min and provisioned_max go together: give both, or neither")
         if low and high and high < low:
             errors.append(f"provisioned_max ({high}) is under provisioned_min ({low}): raise it")
-        if high and high > self.reserved_concurrency:
+        if high and self.reserved_concurrency and high > self.reserved_concurrency:
             errors.append(
                 f"provisioned_max ({high}) is over reserved_concurrency "
                 f"({self.reserved_concurrency}): Lambda refuses that; raise reserved_concurrency"
@@ -276,7 +289,9 @@ class Operations(_Settings):
 
     notify: tuple[str, ...] = Field((), description="e-mail addresses that are told; each confirms once, by a link")
     runbooks: str = Field("docs/runbooks.md", min_length=1, description="what links begin with: the page's address")
-    budget_usd_month: float = Field(150, gt=0, description="warnings at 80 and 100 % of it, and when more is forecast")
+    budget_usd_month: float = Field(
+        150, gt=0, le=1e9, allow_inf_nan=False, description="warnings at 80 and 100 % of it, and when more is forecast"
+    )
     max_url_error_percent: float = Field(5, gt=0, le=100, description="of the URL's answers that are 5xx")
     max_url_latency_ms: int = Field(5000, ge=1, description="p90 of the URL's answers")
     max_refused_percent: float = Field(50, gt=0, le=100, description="of the endpoint's answers that are 4xx")
@@ -296,9 +311,9 @@ class Operations(_Settings):
 class Stage(_Settings):
     """One deployment of the whole: every name starts with `Kennel-<name>`, every value has its unit in its name."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$")
+    name: str
     region: str
-    account: str | None = Field(None, pattern=r"^\d{12}$", description="none deploys to the credentials' account")
+    account: str | None = Field(None, description="none deploys to the credentials' account")
     retain_data: bool = Field(True, description="keep key and buckets when the stack is destroyed")
     log_retention_days: int = 30
     model_packages_days: int = Field(90, ge=1, description="superseded versions of model packages are kept this long")
@@ -311,6 +326,23 @@ class Stage(_Settings):
     endpoint: Endpoint = Endpoint()
     function: Function = Function()
     operations: Operations = Operations()
+
+    @field_validator("name")
+    @classmethod
+    def _short_name(cls, name: str) -> str:
+        # SageMaker allows a tuner's name 32 characters: kennel-STAGE- and a time take 28 with a stage of 5.
+        if not re.fullmatch(r"[a-z][a-z0-9]{1,11}", name):
+            raise ValueError(
+                f"{name!r} is not a stage's name: 2 to 12 lower-case letters and digits, beginning with a letter"
+            )
+        return name
+
+    @field_validator("account")
+    @classmethod
+    def _account_id(cls, account: str | None) -> str | None:
+        if account is not None and not re.fullmatch(r"\d{12}", account):
+            raise ValueError(f"{account!r} is not an account's id: give its 12 digits without hyphens, as a string")
+        return account
 
     @field_validator("region")
     @classmethod
@@ -327,7 +359,7 @@ class Stage(_Settings):
     @classmethod
     def _known_retention(cls, days: int) -> int:
         if days not in RETENTION_DAYS:
-            raise ValueError(f"CloudWatch Logs keeps {', '.join(map(str, sorted(RETENTION_DAYS)))} days: choose one")
+            raise ValueError(f"CloudWatch Logs keeps {', '.join(map(str, RETENTION_DAYS))} days: choose one")
         return days
 
     @model_validator(mode="after")
@@ -341,6 +373,15 @@ class Stage(_Settings):
             raise ValueError(
                 f"endpoint: {self.endpoint.fewest_instances} instance is in one zone, a stage with retain_data must "
                 "outlive one (SageMaker.4): take at least 2 instances, or retain_data false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_into_a_request(self) -> Self:
+        if self.endpoint.serverless and self.function.max_image_bytes > SERVERLESS_BODY_BYTES:
+            raise ValueError(
+                f"function.max_image_bytes ({self.function.max_image_bytes}): a serverless endpoint takes 4 MB; set "
+                f"{SERVERLESS_BODY_BYTES} or less"
             )
         return self
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.instance_types import local_storage
 from kennel import packages
 from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Deployment
 from kennel.errors import KennelError
@@ -111,19 +112,29 @@ def start(deployment: Deployment, request: Request) -> str:
             instance_type=request.instance_type,
             instance_count=request.instances,
             volume_size_in_gb=VOLUME_GIB,
-            volume_kms_key_id=key,
+            **volume_key(request.instance_type, key),
         ),
         stopping_condition=StoppingCondition(max_runtime_in_seconds=request.max_run_s, **waits),
         enable_managed_spot_training=request.spot,
         enable_network_isolation=True,
         enable_inter_container_traffic_encryption=True,
-        # Not as Tag: the SDK has two classes of that name, and takes the one that it does not export.
-        tags=[
-            {"key": "kennel:stage", "value": deployment.stage},
-            {"key": "kennel:dataset", "value": request.dataset},
-        ],
+        tags=tags(deployment, request.dataset),
     )
     return name
+
+
+def volume_key(instance_type: str, key: str) -> dict[str, str]:
+    """The key of a job's volume, except where the hardware encrypts local disks.
+
+    "You can't request a VolumeKmsKeyId when using an instance type with local storage" (API reference, ResourceConfig).
+    """
+    return {} if local_storage(instance_type) else {"volume_kms_key_id": key}
+
+
+def tags(deployment: Deployment, dataset: str) -> Any:
+    """The tags of a job: the budget counts by the stage's."""
+    # Not as Tag: the SDK has two classes of that name, and takes the one that it does not export.
+    return [{"key": "kennel:stage", "value": deployment.stage}, {"key": "kennel:dataset", "value": dataset}]
 
 
 def channel(name: str, uri: str) -> Any:

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from infra import instance_types
 from kennel.console import console
 from kennel.data_cli import push_folder
 from kennel.deployment import Deployment
@@ -57,6 +58,7 @@ def train(
         raise KennelError("With --on ec2 the instance is that of cdk.json: change instance_type or spot there.")
     if instances > 1 and given.get("mode") != "finetune":
         raise KennelError("Several instances pay for --mode finetune only: a head is trained in seconds.")
+    _usable(instance_type)
     deployment = Deployment(stage)
     name = _pushed(deployment, dataset)
     chosen = {} if defaults else _best(deployment, name, given)
@@ -94,6 +96,7 @@ def tune(
         raise KennelError(f"--engine takes job or sagemaker, not {engine}.")
     if "mode" in given:
         raise KennelError("The search is over the head: leave mode out, then kennel train --mode finetune.")
+    _usable(instance_type)
     deployment = Deployment(stage)
     name = _pushed(deployment, dataset)
     kind = instance_type or jobs.Request.instance_type
@@ -126,6 +129,11 @@ def tune(
     if tuning.keep(deployment, name, cache, found) is not found:
         console.print("An earlier search found better settings: they stay.")
     console.print(f"Next: kennel train {name}")
+
+
+def _usable(instance_type: str | None) -> None:
+    if instance_type and (problem := instance_types.problem(instance_type, "training")):
+        raise KennelError(f"--instance-type: {problem}.")
 
 
 def report(

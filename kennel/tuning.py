@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from kennel import jobs
@@ -33,6 +34,7 @@ class Search:
 class Cache:
     """A feature cache in the bucket: its prefix, and what it is of."""
 
+    dataset: str
     prefix: str
     backbone: str
     fingerprint: str
@@ -53,7 +55,15 @@ def cache(deployment: Deployment, dataset: str, backbone: str) -> Cache | None:
     if found is None:
         return None
     manifest = json.loads(_get(deployment, found))
-    return Cache(found.removesuffix("manifest.json"), manifest["backbone"], manifest["fingerprint"])
+    return Cache(dataset, found.removesuffix("manifest.json"), manifest["backbone"], manifest["fingerprint"])
+
+
+def new_name(deployment: Deployment) -> str:
+    """A name for a tuner that starts now, of at most SageMaker's 32 characters.
+
+    Roles, alarms, logs and `kennel destroy` know a stage's jobs by the beginning of the name.
+    """
+    return f"kennel-{deployment.stage}-{datetime.now(UTC):%y%m%d%H%M%S}"
 
 
 def start(
@@ -71,8 +81,7 @@ def start(
     from sagemaker.core.resources import HyperParameterTuningJob
 
     bucket, key = deployment.output("Data", "ModelBucket"), deployment.output("Data", "KeyArn")
-    # SageMaker allows 32 characters.
-    name = jobs.new_name(deployment)[-32:].lstrip("-")
+    name = new_name(deployment)
     HyperParameterTuningJob.create(
         session=deployment.session,
         region=deployment.region,
@@ -114,12 +123,14 @@ def start(
                 instance_type=instance_type,
                 instance_count=1,
                 volume_size_in_gb=jobs.VOLUME_GIB,
-                volume_kms_key_id=key,
+                **jobs.volume_key(instance_type, key),
             ),
             stopping_condition=shapes.StoppingCondition(max_runtime_in_seconds=3600),
             enable_network_isolation=True,
             enable_inter_container_traffic_encryption=True,
         ),
+        # SageMaker gives them to each trial's job, too.
+        tags=jobs.tags(deployment, features.dataset),
     )
     return name
 

@@ -12,7 +12,7 @@ from infra.config import Stage
 from infra.constructs.endpoint import Endpoint
 from infra.constructs.policies import allow, allow_objects
 from infra.constructs.retention import log_group
-from infra.constructs.rules import acknowledge
+from infra.constructs.rules import UNRESERVED, acknowledge
 from infra.constructs.storage import INBOX_PREFIX, Storage
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda"
@@ -76,6 +76,8 @@ class ClassifierFunction(Construct):
             "CKV_AWS_117": "it calls AWS and public hosts; a private network needs a NAT gateway, which costs at rest",
             "CKV_AWS_173": "the environment has names and limits, nothing secret",
         }
+        if settings.reserved_concurrency is None:
+            reasons |= UNRESERVED
         if settings.snap_start:
             publishes = "Annotation::@aws-cdk/aws-lambda:snapStartRequirePublish"
             reasons[publishes] = "the alias is on a published version"

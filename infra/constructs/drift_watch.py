@@ -12,7 +12,7 @@ from constructs import Construct
 from infra.config import VARIANT, Stage
 from infra.constructs.policies import allow, allow_listing, allow_objects
 from infra.constructs.retention import log_group
-from infra.constructs.rules import acknowledge
+from infra.constructs.rules import UNRESERVED, acknowledge
 from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, Storage
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda" / "drift"
@@ -39,6 +39,7 @@ class DriftWatch(Construct):
             StringEquals={"cloudwatch:namespace": stage.metrics},
         )
 
+        reserves = stage.function.reserved_concurrency is not None
         function = lambda_.Function(
             self,
             "Function",
@@ -50,7 +51,7 @@ class DriftWatch(Construct):
             role=self.role.without_policy_updates(),
             memory_size=256,
             timeout=Duration.minutes(5),
-            reserved_concurrent_executions=1,
+            reserved_concurrent_executions=1 if reserves else None,
             log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
             environment={
@@ -66,6 +67,7 @@ class DriftWatch(Construct):
                 "CKV_AWS_116": "the next hour asks again: there are no failed calls to keep",
                 "CKV_AWS_117": "it calls AWS alone; a private network needs a NAT gateway, which costs at rest",
                 "CKV_AWS_173": "the environment has names, nothing secret",
+                **({} if reserves else UNRESERVED),
             },
         )
         events.Rule(

@@ -12,10 +12,7 @@ from infra.constructs.alarm_topic import AlarmTopic
 from infra.constructs.alarms import Alarms, Message, Severity
 from infra.constructs.model import Model
 from infra.constructs.storage import CAPTURES_PREFIX, Storage
-
-# Families with instance storage refuse a KMS key of ours: their disks are encrypted by the hardware.
-INSTANCE_STORE = ("c5d", "c6id", "g4dn", "g5", "g6", "inf", "m5d", "m6id", "p3dn", "p4d", "p5", "r5d", "trn")
-
+from infra.instance_types import local_storage
 
 # Where SageMaker counts an endpoint's answers, and what its instances use.
 INVOCATIONS = "AWS/SageMaker"
@@ -54,13 +51,14 @@ class Endpoint(Construct):
         self._settings = settings = stage.endpoint
         alarms = self._rollback_alarms(stage)
 
-        family = settings.instance_type.split(".")[1]
+        # "You can't request a VolumeKmsKeyId" for them (API reference, ResourceConfig): the hardware encrypts.
+        keyless = settings.serverless or local_storage(settings.instance_type)
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
             production_variants=[self._variant(model, instances)],
             # Without instances there is no disk.
-            kms_key_id=None if settings.serverless or family.startswith(INSTANCE_STORE) else storage.key.key_arn,
+            kms_key_id=None if keyless else storage.key.key_arn,
             data_capture_config=self._capture(storage) if settings.capture_percent else None,
         )
         self.resource = sagemaker.CfnEndpoint(

@@ -7,10 +7,6 @@ from infra.config import VARIANT
 from infra.config import Endpoint as EndpointSettings
 from infra.constructs.endpoint import Endpoint
 
-# AWS's names: a metric of one minute, and one of ten seconds. With both, the policy that wants more instances wins.
-INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
-CONCURRENCY = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
-
 
 class EndpointScaling(Construct):
     """A scalable target on the endpoint's variant, its hours, and target tracking on what each instance has to do."""
@@ -41,25 +37,17 @@ class EndpointScaling(Construct):
         )
         target.node.add_dependency(endpoint.resource)
 
-        self._track(target, f"{endpoint.name}-invocations", INVOCATIONS, settings.target_per_min, settings)
-        if settings.concurrent_requests_per_instance:
-            wanted = settings.concurrent_requests_per_instance
-            self._track(target, f"{endpoint.name}-concurrency", CONCURRENCY, wanted, settings)
-
-    def _track(
-        self, target: scaling.CfnScalableTarget, name: str, metric: str, value: float, settings: EndpointSettings
-    ) -> None:
         scaling.CfnScalingPolicy(
             self,
-            "Invocations" if metric == INVOCATIONS else "Concurrency",
-            policy_name=name,
+            "Invocations",
+            policy_name=f"{endpoint.name}-invocations",
             policy_type="TargetTrackingScaling",
             scaling_target_id=target.ref,
             target_tracking_scaling_policy_configuration=scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(
                 predefined_metric_specification=scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
-                    predefined_metric_type=metric
+                    predefined_metric_type="SageMakerVariantInvocationsPerInstance"
                 ),
-                target_value=value,
+                target_value=settings.target_per_min,
                 scale_out_cooldown=settings.scale_out_cooldown_s,
                 scale_in_cooldown=settings.scale_in_cooldown_s,
             ),

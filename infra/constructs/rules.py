@@ -20,3 +20,7 @@ def acknowledge(construct: Construct, reasons: dict[str, str]) -> None:
         resource.add_metadata("checkov", {"skip": skipped})
     others = [(rule, why) for rule, why in reasons.items() if not rule.startswith(CHECKOV)]
     Validations.of(construct).acknowledge(*(Acknowledgment(id=rule, reason=why) for rule, why in others))
+
+
+# Of a function where the stage sets no reserved concurrency.
+UNRESERVED = {"CKV_AWS_115": "the stage reserves nothing: a new account's quota leaves nothing to reserve"}

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from infra.config import SERVERLESS_BODY_BYTES, Serverless
 from infra.config import Endpoint as EndpointSettings
 from infra.config import Function as FunctionSettings
-from infra.config import Serverless
 from kennel.capacity import aggregate, exact
 from kennel.capacity.prices import Prices
 from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
@@ -197,7 +197,7 @@ def endpoint_options(
         scale_in_cooldown_s=settings.scale_in_cooldown_s,
     )
     # Where queueing begins: a request for each worker, by the share that is safe.
-    at_once = settings.concurrent_requests_per_instance or instance.workers * settings.scaling_safety
+    at_once = instance.workers * settings.scaling_safety
     measured = {"requests_per_s": instance.requests_per_s}
     options = [fixed(1, "one instance")]
     options += [fixed(peak, "for the peak")] if peak > 1 else []
@@ -211,9 +211,8 @@ def endpoint_options(
         by_concurrency = replace(
             by_minute, target=at_once, concurrent=True, period_s=CONCURRENT_PERIOD_S, delay_s=CONCURRENT_DELAY_S
         )
-        note = "" if settings.accelerated else "only accelerated instances have this metric"
         options.append(
-            scaled("by concurrency", by_concurrency, {**measured, "concurrent_requests_per_instance": at_once}, note)
+            scaled("by concurrency", by_concurrency, measured, "only accelerated instances have this metric")
         )
     serverless = settings.serverless or Serverless(max_concurrency=SERVERLESS_LIMIT)
     environments = Environments(
@@ -223,10 +222,13 @@ def endpoint_options(
     )
     # What the stage has of it goes: infra/config.py says why.
     without = {"scaling_registered_for": "none", "capture_percent": 0, "fixed": False}
+    smaller = {"max_image_bytes": SERVERLESS_BODY_BYTES}
     options.append(
         Option(
             f"serverless, {serverless.memory_mib / 1024:g} GB{', as the stage is' if settings.serverless else ''}",
-            {"endpoint": {"serverless": serverless.model_dump(), **without}} if fewest == 1 else None,
+            {"endpoint": {"serverless": serverless.model_dump(), **without}, "function": smaller}
+            if fewest == 1
+            else None,
             # Each environment is an instance of one worker that is there when it is asked for.
             Endpoint(replace(instance, workers=SERVERLESS_LIMIT, queue=None), 1),
             environments,
@@ -251,11 +253,10 @@ def function_options(base: Row, settings: FunctionSettings, assumptions: Assumpt
         chosen = {"function": {**reserved, **wanted}}
         return replace(base.option, name=name, settings=chosen, function=function, snap_start=snap_start, note="")
 
-    unreserved = option("on demand, nothing reserved", replace(cold, limit=ACCOUNT_LIMIT))
     return [
-        replace(unreserved, settings=None, note="the stage always reserves"),
+        option("on demand, nothing reserved", replace(cold, limit=ACCOUNT_LIMIT), reserved_concurrency=None),
         option(
-            f"as the stage is: {settings.reserved_concurrency} reserved",
+            f"as the stage is: {settings.reserved_concurrency or 'nothing'} reserved",
             as_now,
             snap_start=settings.snap_start,
             reserved_concurrency=settings.reserved_concurrency,
@@ -280,7 +281,7 @@ def _environments(settings: FunctionSettings, assumptions: Assumptions) -> Envir
     return Environments(
         assumptions.function_own_s,
         assumptions.snap_start_s if settings.snap_start else assumptions.function_cold_start_s,
-        settings.reserved_concurrency,
+        settings.reserved_concurrency or ACCOUNT_LIMIT,
         settings.provisioned_min or 0,
         settings.provisioned_max or 0,
         settings.provisioned_utilization,

@@ -45,7 +45,9 @@ def settings(plan: Plan) -> dict[str, Any] | None:
     """What to write into the stage, none if nothing met the goal."""
     if plan.chosen is None or plan.chosen.option.settings is None:
         return None
-    return {**plan.chosen.option.settings, "function": {"reserved_concurrency": enough_concurrency(plan.chosen)}}
+    wanted = plan.chosen.option.settings
+    reserved = {"reserved_concurrency": enough_concurrency(plan.chosen)}
+    return {**wanted, "function": {**wanted.get("function", {}), **reserved}}
 
 
 def advice(plan: Plan) -> str:

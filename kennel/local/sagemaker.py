@@ -9,6 +9,7 @@ from typing import Any
 
 from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterTuningJob, sagemaker_backends
 
+from infra.instance_types import local_storage
 from kennel.local.endpoints import Endpoints, Rollout
 from kennel.local.faults import Fault
 from kennel.local.fleets import FleetSettings, Throttled, Unavailable
@@ -50,6 +51,7 @@ class SageMaker:
         name = parameters["TrainingJobName"]
         if name in _backend().training_jobs:
             raise Fault(400, "ResourceInUse", f"Training job names must be unique: {name} exists")
+        check_resources(parameters["ResourceConfig"])
         answer = record()
         job: FakeTrainingJob = _backend().training_jobs[name]
         # moto adds a metric definition and a metric of its own.
@@ -66,6 +68,7 @@ class SageMaker:
 
     def create_tuning_job(self, parameters: Parameters, record: Record) -> Parameters:
         """Starts the trials on threads."""
+        check_resources(parameters["TrainingJobDefinition"]["ResourceConfig"])
         answer = record()
         self._tuner.start(self._tuning(parameters["HyperParameterTuningJobName"]), parameters)
         return answer
@@ -191,6 +194,17 @@ class SageMaker:
         if job is None:
             raise Fault(400, "ValidationException", f"Requested resource not found: training job {name}")
         return job
+
+
+def check_resources(config: Parameters) -> None:
+    """Raises Fault for resources of a job that SageMaker refuses (API reference, ResourceConfig)."""
+    instance_type = config["InstanceType"]
+    if config.get("VolumeKmsKeyId") and local_storage(instance_type):
+        raise Fault(
+            400,
+            "ValidationException",
+            f"VolumeKmsKeyId is not supported for the instance type {instance_type}, which has local storage",
+        )
 
 
 def _refuse_another_type(endpoint: FakeEndpoint, before: FleetSettings, after: FleetSettings) -> None:

@@ -96,7 +96,8 @@ class Tuner:
             "ObjectiveStatus": "Pending",
         }
         self._trials[name].append(summary)
-        job = self._start_job(summary["TrainingJobName"], parameters["TrainingJobDefinition"], tuned)
+        definition = {**parameters["TrainingJobDefinition"], "Tags": parameters.get("Tags", [])}
+        job = self._start_job(summary["TrainingJobName"], definition, tuned)
         summary |= {"TrainingJobStatus": job.training_job_status, "TrainingEndTime": _now()}
         objective = config["HyperParameterTuningJobObjective"]["MetricName"]
         values = [metric["Value"] for metric in job.final_metric_data_list if metric["MetricName"] == objective]
@@ -128,7 +129,7 @@ class Tuner:
             output_data_config=parameters["OutputDataConfig"],
             resource_config=parameters["ResourceConfig"],
             stopping_condition=parameters["StoppingCondition"],
-            tags=[],
+            tags=parameters["Tags"],
             enable_network_isolation=parameters.get("EnableNetworkIsolation", False),
             enable_inter_container_traffic_encryption=parameters.get("EnableInterContainerTrafficEncryption", False),
             enable_managed_spot_training=parameters.get("EnableManagedSpotTraining", False),

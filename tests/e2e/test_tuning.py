@@ -47,6 +47,8 @@ def test_sagemaker_trials_read_cached_features(deployed: Environment, dataset: s
     trial = sagemaker.describe_training_job(TrainingJobName=f"{name}-001")
     assert {channel["ChannelName"] for channel in trial["InputDataConfig"]} == {"features", "code"}
     assert trial["EnableNetworkIsolation"]
+    tags = sagemaker.list_tags(ResourceArn=trial["TrainingJobArn"])["Tags"]
+    assert {"Key": "kennel:stage", "Value": "dev"} in tags
     best = tuning["BestTrainingJob"]
     values = [
         float(item["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])

@@ -4,6 +4,7 @@ In brackets: the control of AWS Security Hub that asks for it, or the rule of AW
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from helpers import REPOSITORY
 from helpers.pages import anchors
 from infra.config import METRIC_DELAY_S
-from infra.constructs.endpoint import INSTANCE_STORE
+from infra.instance_types import local_storage
 
 RUNBOOKS = REPOSITORY / "docs" / "runbooks.md"
 
@@ -31,7 +32,7 @@ NO_RESOURCE_LEVEL = {
     "xray:PutTraceSegments",
 }
 # Of the one stage of the matrix that asks for pictures in its captures.
-ASKED_FOR_PICTURES = "ml.g5.xlarge"
+ASKED_FOR_PICTURES = "ml.m5d.xlarge"
 # Written by CDK for its own custom resources.
 CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
 
@@ -192,9 +193,8 @@ def endpoints_are_encrypted_with_the_stages_key(templates: Templates) -> Iterato
     for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
         # Serverless, it has no disks.
         types = [variant["InstanceType"] for variant in config["ProductionVariants"] if "InstanceType" in variant]
-        families = {instance_type.split(".")[1] for instance_type in types}
         # Disks that are part of the instance have a key of the hardware, and SageMaker refuses another.
-        if "KmsKeyId" not in config and not all(family.startswith(INSTANCE_STORE) for family in families):
+        if "KmsKeyId" not in config and not all(local_storage(instance_type) for instance_type in types):
             yield f"{name} has volumes of another key (sagemaker-endpoint-configuration-kms-key-configured)"
         if "KmsKeyId" not in config.get("DataCaptureConfig", {"KmsKeyId": "none is captured"}):
             yield f"{name} captures under another key"
@@ -327,9 +327,9 @@ def logs_are_not_kept_for_ever(templates: Templates) -> Iterator[str]:
 
 def provisioned_fits_into_reserved_concurrency(templates: Templates) -> Iterator[str]:
     of_api = resources({"Api": templates["Api"]}, "AWS::Lambda::Function")
-    reserved = [f["ReservedConcurrentExecutions"] for _, f in of_api]
+    reserved = [f["ReservedConcurrentExecutions"] for _, f in of_api if "ReservedConcurrentExecutions" in f]
     for name, target in resources(templates, "AWS::ApplicationAutoScaling::ScalableTarget"):
-        if target["ServiceNamespace"] == "lambda" and target["MaxCapacity"] > min(reserved):
+        if target["ServiceNamespace"] == "lambda" and target["MaxCapacity"] > min(reserved, default=math.inf):
             yield f"{name} may provision more than is reserved"
 
 

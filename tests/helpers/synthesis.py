@@ -24,17 +24,18 @@ MATRIX: dict[str, dict[str, Any]] = {
         **CONTEXT["stages"]["dev"],
         "function": {"url_auth": "NONE", "public_url_reason": "a demo without data"},
     },
-    "gpu": {
+    "office": {
         **CONTEXT["stages"]["dev"],
+        "log_retention_days": 400,
         "endpoint": {
-            "instance_type": "ml.g5.xlarge",
-            "scaling_registered_for": "ml.g5.xlarge",
+            # With local disks, which take no key.
+            "instance_type": "ml.m5d.xlarge",
+            "scaling_registered_for": "ml.m5d.xlarge",
             "capture_pictures": True,
             "fixed": True,
             "fixed_instances": 1,
             "min_instances": 1,
             "model_threads": 2,
-            "concurrent_requests_per_instance": 4,
             "instance_hours": [
                 {"cron": "0 7 ? * MON-FRI *", "time_zone": "Europe/Zurich", "min_instances": 2, "max_instances": 4},
                 {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "min_instances": 1, "max_instances": 2},
@@ -44,6 +45,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     "serverless": {
         **CONTEXT["stages"]["dev"],
         "endpoint": {"serverless": {"memory_mib": 3072}, "scaling_registered_for": "none", "capture_percent": 0},
+        "function": {**CONTEXT["stages"]["dev"]["function"], "max_image_bytes": 4_000_000},
     },
     "unscaled": {
         **CONTEXT["stages"]["dev"],
@@ -60,12 +62,18 @@ MATRIX: dict[str, dict[str, Any]] = {
             "fetch_hosts": ["images.example.com"],
             "provisioned_hours": [
                 {"cron": "0 7 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 2},
-                {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 0},
+                {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 1},
             ],
         },
     },
     "snapstart": {**CONTEXT["stages"]["dev"], "function": {"snap_start": True}},
-    "ondemand": {**CONTEXT["stages"]["dev"], "region": "eu-central-1", "ec2": {"spot": False}},
+    # A new account has no concurrency to reserve.
+    "ondemand": {
+        **CONTEXT["stages"]["dev"],
+        "region": "eu-central-1",
+        "ec2": {"spot": False},
+        "function": {"reserved_concurrency": None},
+    },
 }
 
 Templates = dict[str, dict[str, Any]]

@@ -117,7 +117,7 @@ def test_prod_endpoints_share_one_model(matrix: dict[str, Templates]) -> None:
 def test_instance_store_endpoint_has_no_kms_key(
     matrix: dict[str, Templates],
 ) -> None:
-    configs = [properties for _, properties in resources(matrix["gpu"], "AWS::SageMaker::EndpointConfig")]
+    configs = [properties for _, properties in resources(matrix["office"], "AWS::SageMaker::EndpointConfig")]
     assert all("KmsKeyId" not in config for config in configs)
     assert all("KmsKeyId" in c for _, c in resources(matrix["dev"], "AWS::SageMaker::EndpointConfig"))
 
@@ -125,7 +125,7 @@ def test_instance_store_endpoint_has_no_kms_key(
 def test_model_threads_are_set_only_if_configured(
     matrix: dict[str, Templates],
 ) -> None:
-    ((_, given),) = resources(matrix["gpu"], "AWS::SageMaker::Model")
+    ((_, given),) = resources(matrix["office"], "AWS::SageMaker::Model")
     ((_, left_out),) = resources(matrix["dev"], "AWS::SageMaker::Model")
     assert given["PrimaryContainer"]["Environment"]["KENNEL_MODEL_THREADS"] == "2"
     assert "KENNEL_MODEL_THREADS" not in left_out["PrimaryContainer"]["Environment"]
@@ -139,20 +139,15 @@ def test_target_tracking_uses_invocations(matrix: dict[str, Templates]) -> None:
     assert policies == {"SageMakerVariantInvocationsPerInstance", "LambdaProvisionedConcurrencyUtilization"}
 
 
-def test_gpu_endpoint_has_both_policies_and_schedule(
-    matrix: dict[str, Templates],
-) -> None:
-    tracked = {
-        p["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]: p[
-            "TargetTrackingScalingPolicyConfiguration"
-        ]["TargetValue"]
-        for _, p in resources({"Serving": matrix["gpu"]["Serving"]}, "AWS::ApplicationAutoScaling::ScalingPolicy")
-    }
-    assert tracked == {
-        "SageMakerVariantInvocationsPerInstance": 8358,
-        "SageMakerVariantConcurrentRequestsPerModelHighResolution": 4,
-    }
-    ((_, target),) = resources({"Serving": matrix["gpu"]["Serving"]}, "AWS::ApplicationAutoScaling::ScalableTarget")
+def test_nothing_is_reserved_where_account_has_nothing_to_reserve(matrix: dict[str, Templates]) -> None:
+    functions = [f for _, f in resources(matrix["ondemand"], "AWS::Lambda::Function")]
+    assert functions
+    assert not any("ReservedConcurrentExecutions" in function for function in functions)
+    assert any("ReservedConcurrentExecutions" in f for _, f in resources(matrix["dev"], "AWS::Lambda::Function"))
+
+
+def test_instance_hours_become_scheduled_actions(matrix: dict[str, Templates]) -> None:
+    ((_, target),) = resources({"Serving": matrix["office"]["Serving"]}, "AWS::ApplicationAutoScaling::ScalableTarget")
     assert [
         (action["Schedule"], action["Timezone"], action["ScalableTargetAction"])
         for action in target["ScheduledActions"]
@@ -184,7 +179,7 @@ def test_provisioned_minimum_follows_schedule(matrix: dict[str, Templates]) -> N
     targets = [properties for _, properties in resources(matrix["page"], "AWS::ApplicationAutoScaling::ScalableTarget")]
     ((morning, evening),) = [target["ScheduledActions"] for target in targets if "ScheduledActions" in target]
     assert (morning["Schedule"], morning["Timezone"]) == ("cron(0 7 ? * MON-FRI *)", "Europe/Zurich")
-    assert [action["ScalableTargetAction"]["MinCapacity"] for action in (morning, evening)] == [2, 0]
+    assert [action["ScalableTargetAction"]["MinCapacity"] for action in (morning, evening)] == [2, 1]
 
 
 def test_snap_start_drops_provisioning_and_alarm(

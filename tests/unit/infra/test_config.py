@@ -41,7 +41,26 @@ def test_dev_stage_has_expected_instances() -> None:
             {"endpoint": {"instance_hours": [{"cron": "0 7 ? * * *", "min_instances": 3, "max_instances": 2}]}},
             "raise it",
         ),
-        ({"endpoint": {"concurrent_requests_per_instance": 4}}, "accelerated family"),
+        ({"endpoint": {"concurrent_requests_per_instance": 4}}, "no such setting"),
+        ({"endpoint": {"instance_type": "ml.c7g.large"}}, "has Graviton processors"),
+        ({"endpoint": {"instance_type": "ml.r6gd.large"}}, "has Graviton processors"),
+        ({"endpoint": {"instance_type": "ml.g5.xlarge"}}, "has an accelerator"),
+        ({"endpoint": {"instance_type": "ml.inf2.xlarge"}}, "has an accelerator"),
+        ({"endpoint": {"instance_type": "ml.m5"}}, "AWS has no instance type 'ml.m5'"),
+        ({"endpoint": {"instance_type": "ml.m5.lrge"}}, "did you mean ml.m5.large"),
+        ({"endpoint": {"instance_type": "ml.m5.large "}}, "AWS has no instance type"),
+        ({"endpoint": {"instance_type": "ml.M5.large"}}, "AWS has no instance type"),
+        ({"endpoint": {"instance_type": "m5.large"}}, "AWS has no instance type"),
+        (
+            {"endpoint": {"instance_type": "ml.t2.medium", "scaling_registered_for": "ml.t2.medium"}},
+            "does not scale burstable",
+        ),
+        ({"notebook": {"instance_type": "ml.nonsense"}}, "for a SageMaker notebook instance"),
+        ({"ec2": {"instance_type": "m5.nonsense"}}, "AWS has no instance type 'm5.nonsense' for EC2"),
+        ({"ec2": {"instance_type": "m7g.large"}}, "has Graviton processors"),
+        ({"ec2": {"instance_type": "g5g.xlarge"}}, "a GPU and Graviton"),
+        ({"ec2": {"instance_type": "g5.xlarge"}}, "has an accelerator"),
+        ({"ec2": {"instance_type": "mac1.metal"}}, "has macOS"),
         ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "In three deploys"),
         ({"endpoint": {"scaling_registered_for": "ml.c5.xlarge"}}, "In three deploys"),
         ({"endpoint": {"capture_percent": 0, "capture_pictures": True}}, "set capture_percent"),
@@ -61,10 +80,14 @@ def test_dev_stage_has_expected_instances() -> None:
             "exclude each other",
         ),
         ({"function": {"provisioned_hours": [{"cron": "0 7 ? * MON-FRI *", "provisioned_min": 1}]}}, "provisioned_max"),
-        ({"function": {"provisioned_hours": [{"cron": "7 o'clock", "provisioned_min": 1}]}}, "match pattern"),
+        ({"function": {"provisioned_hours": [{"cron": "7 o'clock", "provisioned_min": 1}]}}, "six fields"),
+        (
+            {"function": {"provisioned_hours": [{"cron": "0 7 ? * * *", "provisioned_min": 0}]}},
+            "greater than or equal to 1",
+        ),
         (
             {"function": {"provisioned_hours": [{"cron": "0 7 ? * * *", "time_zone": "CH", "provisioned_min": 1}]}},
-            "no time zone",
+            "is not a time zone",
         ),
         ({"function": {"fetch": "off", "fetch_hosts": ["a.example.com"]}}, "leave one of them out"),
         ({"function": {"fetch_hosts": ["https://a.example.com/"]}}, "give host names alone"),
@@ -76,18 +99,20 @@ def test_dev_stage_has_expected_instances() -> None:
         ),
         ({"function": {"url_auth": "NONE"}}, "public_url_reason"),
         ({"stop": {"cron": "0 20 ? * * *"}}, "is there for others"),
-        ({"stop": {"cron": "20:00"}, "retain_data": False}, "match pattern"),
+        ({"stop": {"cron": "20:00"}, "retain_data": False}, "six fields"),
         ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
         ({"region": "mars-north-1"}, "choose another region"),
         ({"region": "eu-central-2"}, "no function URLs in 'eu-central-2'"),
         ({"log_retention_days": 15}, "choose one"),
-        ({"account": "12"}, "match pattern"),
+        ({"account": "1234-5678-9012"}, "12 digits without hyphens"),
         ({"endpoint": {"instances": 3}}, "no such setting"),
         ({"operations": {"notify": ["oncall", "a@b.example", "x@"]}}, "'oncall', 'x@': no e-mail address"),
         ({"operations": {"notify": "a@b.example"}}, "Input should be a list"),
         ({"operations": []}, "Input should be an object"),
         ({"operations": {"max_url_latency_ms": 29_000}}, "no answer ever takes longer"),
         ({"operations": {"budget_usd_month": 0}}, "greater than 0"),
+        ({"operations": {"budget_usd_month": float("inf")}}, "finite number"),
+        ({"operations": {"budget_usd_month": 1e300}}, "less than or equal to"),
     ],
 )
 def test_undeployable_setting_suggests_fix(settings: dict[str, Any], remedy: str) -> None:
@@ -107,17 +132,38 @@ HOURS = {"cron": "0 7 ? * * *", "min_instances": 2, "max_instances": 3}
         ({"canary_percent": 50}, "has no instances to take a share of"),
         ({"fixed": True}, "without network isolation: set false"),
         ({"instance_hours": [HOURS]}, "has no instances"),
-        ({"instance_type": "ml.g5.xlarge", "concurrent_requests_per_instance": 4}, "has no instances"),
-        ({"instance_type": "ml.g5.xlarge"}, "no accelerators"),
         ({"serverless": {"memory_mib": 5000}}, "1024, 2048"),
         ({"serverless": {"max_concurrency": 201}}, "less than or equal to 200"),
     ],
 )
 def test_invalid_serverless_setting_suggests_fix(settings: dict[str, Any], remedy: str) -> None:
-    stage = {"region": "us-east-1", "retain_data": False}
+    stage = {"region": "us-east-1", "retain_data": False, "function": {"max_image_bytes": 4_000_000}}
     assert parse_stage("try", {**stage, "endpoint": SERVERLESS}).endpoint.serverless
     with pytest.raises(ConfigurationError, match=remedy):
         parse_stage("try", {**stage, "endpoint": {**SERVERLESS, **settings}})
+
+
+def test_serverless_takes_smaller_images() -> None:
+    with pytest.raises(ConfigurationError, match="a serverless endpoint takes 4 MB; set 4000000 or less"):
+        parse_stage("try", {"region": "us-east-1", "retain_data": False, "endpoint": SERVERLESS})
+
+
+@pytest.mark.parametrize("name", ["stage-2", "Staging", "production-eu", "x"])
+def test_stage_name_is_explained(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="2 to 12 lower-case letters and digits"):
+        parse_stage(name, {"region": "us-east-1"})
+
+
+@pytest.mark.parametrize("days", [5, 60, 120, 150, 400, 545, 1096, 1827, 3288])
+def test_each_retention_of_cloudwatch_is_accepted(days: int) -> None:
+    assert parse_stage("dev", {"region": "us-east-1", "log_retention_days": days}).log_retention_days == days
+
+
+@pytest.mark.parametrize("zone", ["Factory", "localtime", "posixrules", "posix/Europe/Zurich", "CET", "Europe/Nowhere"])
+def test_time_zone_that_aws_lacks_is_rejected(zone: str) -> None:
+    hours = {"cron": "0 20 ? * * *", "time_zone": zone}
+    with pytest.raises(ConfigurationError, match="is not a time zone such as Europe/Zurich"):
+        parse_stage("dev", {"region": "us-east-1", "retain_data": False, "stop": hours})
 
 
 def test_serverless_is_rejected_if_data_is_retained() -> None:
