@@ -173,7 +173,7 @@ status: setup-operate ## Whether the stage runs what was deployed
 .PHONY: delivery
 delivery: setup-operate ## Once per account, by an administrator: what GitHub's workflows may do   REPOSITORY=owner/name
 	@test -n "$$REPOSITORY" || { echo "Name the repository: make delivery REPOSITORY=owner/name" >&2; exit 1; }
-	@cdk deploy -c repository="$$REPOSITORY" Kennel-Delivery
+	@kennel delivery "$$REPOSITORY"
 
 .PHONY: destroy
 destroy: setup-operate ## Remove the stage, after asking; a stage with retain_data keeps its key and its buckets

@@ -3,7 +3,6 @@
 An administrator deploys it with their own credentials (`make delivery`): what it lets in cannot change it.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,18 +11,14 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct, Node
 
 from infra.config import ConfigurationError
-from infra.constructs.github_role import AUDIENCE, ISSUER, GitHubRole
+from infra.constructs.github_role import GitHubRole
 from infra.constructs.policies import allow
+from kennel.delivery import AUDIENCE, ISSUER, STACK, parse
+from kennel.errors import KennelError
 
-NAME = "Kennel-Delivery"
 # Not Kennel-…: roles of that name are what a deploy may change.
 ROLE = "github-kennel-{}"
 BRANCH = "main"
-# CDK's own default, which names the roles that `cdk bootstrap` makes.
-QUALIFIER = "hnb659fds"
-REPOSITORY = re.compile(
-    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})(?P<id>@\d+)?/(?P<name>[A-Za-z0-9._-]{1,100})(?(id)@\d+)"
-)
 # Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's
 # changelog of 2026-04-23, "Immutable subject claims for GitHub Actions OIDC tokens").
 WITHOUT_IDS = (
@@ -35,7 +30,7 @@ WITHOUT_IDS = (
 
 class DeliveryStack(Stack):
     """`repositories` are the forms of the repository's name; `environments` are its own, one for each stage; `regions`
-    are where the stages are.
+    are where the stages are; `provider_arn` is the account's provider for GitHub, None where it has none.
     """
 
     def __init__(
@@ -46,6 +41,7 @@ class DeliveryStack(Stack):
         repositories: Sequence[str],
         environments: Sequence[str],
         regions: Sequence[str],
+        provider_arn: str | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -55,32 +51,35 @@ class DeliveryStack(Stack):
             synthesizer=CliCredentialsStackSynthesizer(),
             **kwargs,
         )
-        provider = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{ISSUER}", client_id_list=[AUDIENCE])
+        if provider_arn is None:
+            provider = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{ISSUER}", client_id_list=[AUDIENCE])
+            provider_arn = provider.attr_arn
 
         diff = GitHubRole(
             self,
             "Diff",
             name=ROLE.format("diff"),
             description="Reads the templates of what is deployed",
-            provider_arn=provider.attr_arn,
+            provider_arn=provider_arn,
             repositories=repositories,
             subjects=["pull_request", f"ref:refs/heads/{BRANCH}"],
         )
         stacks = [_stacks(region) for region in regions]
         allow(diff, ["cloudformation:GetTemplate"], *stacks)
         allow(diff, ["cloudformation:ListStacks"], "*")  # the action has no resource level
-        allow(diff, ["sts:AssumeRole"], *_cdk_roles(regions, "lookup"))
+        qualifier = self.node.get_context("@aws-cdk/core:bootstrapQualifier")
+        allow(diff, ["sts:AssumeRole"], *_cdk_roles(qualifier, regions, "lookup"))
 
         deploy = GitHubRole(
             self,
             "Deploy",
             name=ROLE.format("deploy"),
             description="Deploys by CDK's roles, and calls the URL to see whether it answers",
-            provider_arn=provider.attr_arn,
+            provider_arn=provider_arn,
             repositories=repositories,
             subjects=[f"environment:{environment}" for environment in environments],
         )
-        allow(deploy, ["sts:AssumeRole"], *_cdk_roles(regions, "deploy", "file-publishing", "lookup"))
+        allow(deploy, ["sts:AssumeRole"], *_cdk_roles(qualifier, regions, "deploy", "file-publishing", "lookup"))
         functions = [_functions(region) for region in regions]
         allow(
             deploy,
@@ -99,17 +98,22 @@ def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:
     repository = node.try_get_context("repository")
     if not repository:
         return None
-    found = REPOSITORY.fullmatch(str(repository))
-    if not found:
-        raise ConfigurationError(
-            f"The repository {str(repository)!r} is no OWNER/NAME of GitHub's: make delivery REPOSITORY=OWNER/NAME, "
-            "or OWNER@ID/NAME@ID."
-        )
+    try:
+        found = parse(str(repository))
+    except KennelError as error:
+        raise ConfigurationError(str(error)) from None
     stages = node.try_get_context("stages")
     regions = list(dict.fromkeys(stage["region"] for stage in stages.values()))
     by_name = f"{found['owner']}/{found['name']}"
     repositories = list(dict.fromkeys([str(repository), by_name]))
-    stack = DeliveryStack(scope, NAME, repositories=repositories, environments=list(stages), regions=regions)
+    stack = DeliveryStack(
+        scope,
+        STACK,
+        repositories=repositories,
+        environments=list(stages),
+        regions=regions,
+        provider_arn=node.try_get_context("provider"),
+    )
     if len(repositories) == 1:
         Annotations.of(stack).add_warning_v2("kennel:repository-ids", WITHOUT_IDS.format(by_name))
     return stack
@@ -123,9 +127,9 @@ def _functions(region: str) -> str:
     return f"arn:{Aws.PARTITION}:lambda:{region}:{Aws.ACCOUNT_ID}:function:Kennel-*:live"
 
 
-def _cdk_roles(regions: Sequence[str], *kinds: str) -> list[str]:
+def _cdk_roles(qualifier: str, regions: Sequence[str], *kinds: str) -> list[str]:
     return [
-        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{QUALIFIER}-{kind}-role-{Aws.ACCOUNT_ID}-{region}"
+        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{qualifier}-{kind}-role-{Aws.ACCOUNT_ID}-{region}"
         for region in regions
         for kind in kinds
     ]

@@ -16,6 +16,7 @@ from kennel import (
     review_cli,
     training_cli,
 )
+from kennel.cdk import CDK, cdk
 from kennel.console import console, errors, printable, step
 from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
@@ -24,10 +25,11 @@ from kennel.local.cli import local
 from kennel.options import Stage
 
 if TYPE_CHECKING:
-    from kennel import bootstrapping, calling, demo, predicting, promotion
+    from kennel import bootstrapping, calling, delivery, demo, predicting, promotion
 else:
     bootstrapping = lazily("kennel.bootstrapping")
     calling = lazily("kennel.calling")
+    delivery = lazily("kennel.delivery")
     demo = lazily("kennel.demo")
     predicting = lazily("kennel.predicting")
     promotion = lazily("kennel.promotion")
@@ -64,9 +66,26 @@ def bootstrap(stage: Stage = "dev") -> None:
     target, arguments = bootstrapping.prepare(Deployment(stage))
     console.print(f"Policies of CloudFormation and of the roles' boundary: {', '.join(arguments[1:])}", soft_wrap=True)
     with step("cdk bootstrap") as progress:
-        from kennel.cdk import cdk
-
         cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
+
+
+@app.command("delivery")
+def deliver(
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME, or with GitHub's ids OWNER@ID/NAME@ID.")],
+    stage: Stage = "dev",
+) -> None:
+    """Deploy the roles of GitHub's workflows, once per account, with your own credentials as an administrator.
+
+    The account's identity provider for GitHub is used if there is one, else made.
+    """
+    delivery.parse(repository)
+    deployment = Deployment(stage)
+    command = ["cdk", "deploy", "-c", f"repository={repository}", delivery.STACK]
+    if provider := delivery.provider_of_others(deployment.client("iam"), deployment.client("cloudformation")):
+        console.print(f"The account has a provider for GitHub, which is used: {provider}", soft_wrap=True)
+        command[2:2] = ["-c", f"provider={provider}"]
+    # Its question is for whoever called this.
+    os.execvp(CDK, command)
 
 
 @app.command()

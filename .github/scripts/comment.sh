@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# One comment for each stage of a pull request: written, written anew, or taken away where nothing changes any more.
-# What is deployed is what counts; where nobody may look at it, what the pull request is based on.
-# Wants gh with GH_TOKEN, GITHUB_REPOSITORY, NUMBER (of the pull request) and STAGE.
+# Keeps one comment for each stage of a pull request: created, updated, or deleted once nothing changes any more.
+# The argument is the review: an empty file where nothing changes; a file that is missing is a review that failed.
+# Needs gh with GH_TOKEN, GITHUB_REPOSITORY, NUMBER (of the pull request), STAGE and RUN_URL.
 set -euo pipefail
-folder=$1
+review=$1
 
 marker="<!-- kennel review: $STAGE -->"
 text=$(mktemp)
-for review in "$folder/deployed-$STAGE" "$folder/review-$STAGE/build"; do
-  if [ -f "$review/review-$STAGE.md" ]; then
-    cp "$review/review-$STAGE.md" "$text"
-    break
-  fi
-done
+if [ -f "$review" ]; then
+  cp "$review" "$text"
+else
+  printf '%s\n**Stage %s could not be reviewed.** That is not "nothing changes": see [the run](%s).\n' \
+    "$marker" "$STAGE" "$RUN_URL" > "$text"
+fi
 
 comments="repos/$GITHUB_REPOSITORY/issues/$NUMBER/comments"
 present=$(gh api --paginate "$comments" --jq ".[] | select(.user.type == \"Bot\" and (.body | startswith(\"$marker\"))) | .id" | head -n 1)

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# One issue while what is deployed is not what main says, closed when it is again.
-# Wants gh with GH_TOKEN, GITHUB_REPOSITORY and STAGE.
+# Keeps one issue while what is deployed is not what main declares; it is closed when both agree again.
+# The argument is the review: an empty file where they agree. Without the file the review failed, and nothing is done.
+# Needs gh with GH_TOKEN, GITHUB_REPOSITORY and STAGE.
 set -euo pipefail
 review=$1
+[ -f "$review" ] || { echo "There is no review of $STAGE: nothing is known about its drift." >&2; exit 1; }
 
 title="Drift: $STAGE is not what main says"
 present=$(gh issue list --repo "$GITHUB_REPOSITORY" --state open --search "in:title \"$title\"" --json number --jq '.[0].number // empty')

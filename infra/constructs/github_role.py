@@ -6,8 +6,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-ISSUER = "token.actions.githubusercontent.com"
-AUDIENCE = "sts.amazonaws.com"
+from kennel.delivery import AUDIENCE, ISSUER
 
 
 class GitHubRole(iam.Role):

@@ -10,7 +10,7 @@ import pytest
 from helpers.stage import Environment
 from kennel.local.settings import ACCOUNT, REGION
 
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-kennel-cfn-exec-role-{ACCOUNT}-{REGION}"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/kennel-boundary-{REGION}"
 TRUST = {
     "Version": "2012-10-17",

@@ -13,8 +13,9 @@ from helpers import invariants
 from helpers.simulator import Caller, Request, simulate
 from helpers.synthesis import CONTEXT, FLAGS, MATRIX
 from infra.config import ConfigurationError, parse_stage
-from infra.delivery import NAME, add_delivery
+from infra.delivery import add_delivery
 from infra.stage import add_stacks
+from kennel.delivery import STACK as NAME
 from kennel.review.findings import linted
 from kennel.roles import ACCOUNT, Role, Stacks
 
@@ -24,8 +25,8 @@ ISSUER = "token.actions.githubusercontent.com"
 LIVE = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:Kennel-dev-Api-ClassifierFunction-x:live"
 
 
-def synthesized(folder: Path, repository: str | None) -> dict[str, dict[str, Any]]:
-    context = {**FLAGS, "stages": CONTEXT["stages"], **({"repository": repository} if repository else {})}
+def synthesized(folder: Path, repository: str | None, **more: str) -> dict[str, dict[str, Any]]:
+    context = {**FLAGS, "stages": CONTEXT["stages"], **({"repository": repository} if repository else {}), **more}
     app = App(context=context, outdir=str(folder))
     add_stacks(app, parse_stage("dev", MATRIX["dev"]))
     add_delivery(app, app.node)
@@ -55,6 +56,14 @@ def loose_subjects(template: dict[str, Any]) -> Iterator[str]:
             for subject in subjects:
                 if "*" in subject or not subject.startswith(f"repo:{REPOSITORY}:"):
                     yield f"{name} takes the subject {subject}"
+
+
+def test_provider_of_account_is_used(tmp_path: Path) -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"
+    template = synthesized(tmp_path, REPOSITORY, provider=arn)[NAME]
+    assert list(invariants.resources({"Delivery": template}, "AWS::IAM::OIDCProvider")) == []
+    for _, role in invariants.resources({"Delivery": template}, "AWS::IAM::Role"):
+        assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Federated": arn}
 
 
 def test_roles_trust_only_exact_subjects(template: dict[str, Any], roles: dict[str, Role]) -> None:
@@ -99,7 +108,7 @@ def test_loose_subject_is_detected(template: dict[str, Any], subject: str) -> No
 
 
 def cdk_role(kind: str) -> str:
-    return f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-{kind}-role-{ACCOUNT}-{REGION}"
+    return f"arn:aws:iam::{ACCOUNT}:role/cdk-kennel-{kind}-role-{ACCOUNT}-{REGION}"
 
 
 def stack(name: str) -> str:

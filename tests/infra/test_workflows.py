@@ -1,10 +1,12 @@
 """GitHub's workflows: what linters find in them, what they pin, and that their steps run here as well."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +115,7 @@ def test_pull_request_code_has_no_write_access() -> None:
     assert not any("configure-aws-credentials" in step.get("uses", "") for step in review["steps"])
     for name, job in workflow["jobs"].items():
         if "write" in job["permissions"].values():
-            (checkout,) = (step for step in job["steps"] if "checkout" in step.get("uses", ""))
+            (checkout,) = (step for step in job["steps"] if "checkout@" in step.get("uses", ""))
             assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}", name
 
 
@@ -210,30 +212,89 @@ def told(script: str, argument: str, folder: Path, **environment: str) -> str:
     return (folder / "calls").read_text()
 
 
+def uploaded(step: dict[str, Any], root: Path) -> dict[str, str]:
+    """The files of an artifact: their names are relative to what all of them are in (upload-artifact's README)."""
+    found = [file for pattern in step["with"]["path"].split() for file in root.glob(pattern) if file.is_file()]
+    common = os.path.commonpath([file.parent for file in found]) if found else ""
+    return {str(file.relative_to(common)): file.read_text() for file in found}
+
+
+def downloaded(step: dict[str, Any], artifacts: dict[str, dict[str, str]], root: Path) -> None:
+    """Unpacks artifacts as download-artifact v5 does: one by its name, or the only match, into the folder itself."""
+    inputs = step["with"]
+    wanted = [name for name in artifacts if fnmatch(name, inputs.get("name") or inputs["pattern"])]
+    assert wanted or step.get("continue-on-error"), "the step fails"
+    for name in wanted:
+        folder = root / inputs["path"] / ("" if len(wanted) == 1 else name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in artifacts[name].items():
+            (folder / file).write_text(text)
+
+
+def of_dev(step: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(step).replace("${{ matrix.stage }}", "dev"))
+    return found
+
+
 @pytest.mark.parametrize(
-    ("review", "deployed", "present", "call"),
+    ("review", "present", "call"),
     [
-        ("said", None, "", "--method POST repos/acme/kennel/issues/7/comments"),
-        ("said", None, "41\n", "--method PATCH repos/acme/kennel/issues/comments/41"),
-        ("", None, "41\n", "--method DELETE repos/acme/kennel/issues/comments/41"),
-        ("", None, "", ""),
-        ("said", "said of what is deployed", "41\n", "--method PATCH repos/acme/kennel/issues/comments/41"),
-        ("said", "", "41\n", "--method DELETE repos/acme/kennel/issues/comments/41"),
+        ("said", "", "--method POST repos/acme/kennel/issues/7/comments"),
+        ("said", "41\n", "--method PATCH repos/acme/kennel/issues/comments/41"),
+        ("", "41\n", "--method DELETE repos/acme/kennel/issues/comments/41"),
+        ("", "", ""),
+        (None, "", "--method POST repos/acme/kennel/issues/7/comments"),
+        (None, "41\n", "--method PATCH repos/acme/kennel/issues/comments/41"),
     ],
 )
-def test_single_review_comment_is_kept_in_sync(
-    tmp_path: Path, review: str, deployed: str | None, present: str, call: str
-) -> None:
-    for name, text in (("review-dev/build", review), ("deployed-dev", deployed)):
-        if text is not None:
-            (tmp_path / "reviews" / name).mkdir(parents=True)
-            (tmp_path / "reviews" / name / "review-dev.md").write_text(text)
-    said = told("comment.sh", "reviews", tmp_path, NUMBER="7", STAGE="dev", PRESENT=present)
+def test_review_reaches_single_comment(tmp_path: Path, review: str | None, present: str, call: str) -> None:
+    """From the file that `make review` writes, by way of its artifact; a review that is missing is said to be."""
+    workflow = read(REPOSITORY / ".github" / "workflows" / "diff.yml")["jobs"]
+    uploads = [of_dev(step) for step in workflow["review"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    made, received = tmp_path / "review", tmp_path / "comment"
+    for folder in (made / "build", made / "cdk.out", received):
+        folder.mkdir(parents=True)
+    (made / "cdk.out" / "Kennel-dev-Data.template.json").write_text("{}")
+    if review is not None:
+        (made / "build" / "review-dev.md").write_text(review)
+    artifacts = {step["with"]["name"]: uploaded(step, made) for step in uploads}
+    steps_of_comment = [of_dev(step) for step in workflow["comment"]["steps"]]
+    (download,) = (step for step in steps_of_comment if "download-artifact" in step.get("uses", ""))
+    downloaded(download, {name: files for name, files in artifacts.items() if files}, received)
+    command = steps_of_comment[-1]["run"].replace("$STAGE", "dev").replace('"', "").split()
+    said = told(Path(command[0]).name, command[1], received, NUMBER="7", STAGE="dev", PRESENT=present, RUN_URL="URL/1")
     assert call in said
     if call and "DELETE" not in call:
-        assert said.endswith(deployed or review)
+        assert said.endswith(review or "see [the run](URL/1).\n")
     if not call:
         assert said == ""
+
+
+def test_stages_of_workflows_are_those_of_cdk_json(tmp_path: Path) -> None:
+    for file in WORKFLOWS:
+        for job in read(file)["jobs"].values():
+            matrix = job.get("strategy", {}).get("matrix", {}).get("stage", "fromJSON")
+            assert "fromJSON" in matrix, f"{file.name} lists stages"
+    settings = json.loads((REPOSITORY / "cdk.json").read_text())
+    settings["context"]["stages"]["staging"] = {"region": "eu-central-1"}
+    (tmp_path / "cdk.json").write_text(json.dumps(settings))
+
+    def asked(*arguments: str) -> str:
+        script = [sys.executable, str(REPOSITORY / ".github" / "scripts" / "stages.py"), *arguments]
+        return subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(asked("list")) == ["dev", "prod", "staging"]
+    assert json.loads(asked("list", "--awake")) == ["prod", "staging"]
+    assert asked("outputs", "staging").splitlines() == [
+        "region=eu-central-1",
+        "lookup-role=arn:aws:iam::ACCOUNT:role/cdk-kennel-lookup-role-ACCOUNT-eu-central-1",
+    ]
+
+
+def test_missing_drift_review_does_nothing(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        told("drift.sh", "review-prod.md", tmp_path, STAGE="prod", PRESENT="41")
+    assert (tmp_path / "calls").read_text() == ""
 
 
 @pytest.mark.parametrize(
