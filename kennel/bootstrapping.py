@@ -1,13 +1,58 @@
-"""Preparing an account and region: the policies that hold deploys and roles, then CDK's own bootstrap."""
+"""Preparing an account and region: the policies that hold deploys and roles, then a CDK bootstrap of Kennel's own.
+
+Its qualifier and its toolkit stack are named in cdk.json. CDK's default ones belong to every CDK app of the account:
+with them, the policies of this module would be the only ones that other apps could deploy with.
+"""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from kennel.deployment import Deployment
+from kennel.deployment import Deployment, cdk_json
 from kennel.execution_policy import boundary_name, boundary_policy, execution_policies
 
 # Of a managed policy; the oldest goes for a sixth.
 MAX_VERSIONS = 5
+EXECUTION = "kennel-execution"
+
+
+@dataclass(frozen=True)
+class Target:
+    """An account and region, and the documents of the policies that Kennel needs there, by their ARN."""
+
+    account: str
+    region: str
+    boundary: dict[str, dict[str, Any]]
+    execution: dict[str, dict[str, Any]]
+
+    @property
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """All of them."""
+        return {**self.boundary, **self.execution}
+
+
+def qualifier() -> str:
+    """The part of the names of the bootstrap's roles and bucket that tells ours from those of other CDK apps."""
+    return str(cdk_json()["context"]["@aws-cdk/core:bootstrapQualifier"])
+
+
+def toolkit_stack() -> str:
+    """The name of the bootstrap's stack."""
+    return str(cdk_json()["toolkitStackName"])
+
+
+def target(deployment: Deployment) -> Target:
+    """Where the stage is, by its region and the caller's account."""
+    identity = deployment.client("sts").get_caller_identity()
+    account, partition, region = str(identity["Account"]), identity["Arn"].split(":")[1], deployment.region
+    prefix = f"arn:{partition}:iam::{account}:policy/"
+    documents = execution_policies(partition, region, account)
+    return Target(
+        account,
+        region,
+        {prefix + boundary_name(region): boundary_policy(partition, region, account)},
+        {f"{prefix}{EXECUTION}-{region}-{number}": document for number, document in enumerate(documents, 1)},
+    )
 
 
 def prepare(deployment: Deployment) -> tuple[str, list[str]]:
@@ -15,34 +60,36 @@ def prepare(deployment: Deployment) -> tuple[str, list[str]]:
 
     Without an administrator: CloudFormation deploys with the policies of kennel/execution_policy.py.
     """
-    identity = deployment.client("sts").get_caller_identity()
-    account, partition, region = identity["Account"], identity["Arn"].split(":")[1], deployment.region
-    iam = deployment.client("iam")
-
-    def put(name: str, document: dict[str, Any]) -> str:
-        arn = f"arn:{partition}:iam::{account}:policy/{name}"
-        _put(iam, arn, name, json.dumps(document, separators=(",", ":")))
-        return arn
-
-    put(boundary_name(region), boundary_policy(partition, region, account))
-    documents = execution_policies(partition, region, account)
-    arns = [put(f"kennel-execution-{region}-{number}", document) for number, document in enumerate(documents, 1)]
-    return f"aws://{account}/{region}", ["--cloudformation-execution-policies", ",".join(arns)]
+    place, iam = target(deployment), deployment.client("iam")
+    for arn, document in place.policies.items():
+        _put(iam, arn, document)
+    names = ["--qualifier", qualifier(), "--toolkit-stack-name", toolkit_stack()]
+    policies = ["--cloudformation-execution-policies", ",".join(place.execution)]
+    return f"aws://{place.account}/{place.region}", [*names, *policies]
 
 
-def _put(iam: Any, arn: str, name: str, document: str) -> None:
+def present(iam: Any, arn: str) -> dict[str, Any] | None:
+    """The document of a policy as the account has it, None if it has none."""
     try:
-        present = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
     except iam.exceptions.NoSuchEntityException:
-        iam.create_policy(
-            PolicyName=name, PolicyDocument=document, Description="Made by `make bootstrap` of Kennel: change it there"
-        )
+        return None
+    document: dict[str, Any] = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    return document
+
+
+def _put(iam: Any, arn: str, document: dict[str, Any]) -> None:
+    described, text = present(iam, arn), json.dumps(document, separators=(",", ":"))
+    if described == document:
         return
-    described = iam.get_policy_version(PolicyArn=arn, VersionId=present)["PolicyVersion"]["Document"]
-    if described == json.loads(document):
+    if described is None:
+        name = arn.rpartition("/")[2]
+        iam.create_policy(
+            PolicyName=name, PolicyDocument=text, Description="Made by `make bootstrap` of Kennel: change it there"
+        )
         return
     versions = iam.list_policy_versions(PolicyArn=arn)["Versions"]
     if len(versions) >= MAX_VERSIONS:
         oldest = min((item for item in versions if not item["IsDefaultVersion"]), key=lambda item: item["CreateDate"])
         iam.delete_policy_version(PolicyArn=arn, VersionId=oldest["VersionId"])
-    iam.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=True)
+    iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)

@@ -19,6 +19,12 @@ PACKAGES_PREFIX = "packages/"
 CHECKPOINTS_PREFIX = "checkpoints/"
 
 
+def cdk_json() -> dict[str, Any]:
+    """The settings of the app and of the CDK command line."""
+    settings: dict[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())
+    return settings
+
+
 @dataclass(frozen=True)
 class Deployment:
     """The deployed stage `stage`, on AWS or wherever AWS_ENDPOINT_URL points."""
@@ -28,7 +34,7 @@ class Deployment:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The stage as it stands in cdk.json; raises KennelError for a stage that is not there."""
-        stages: dict[str, dict[str, Any]] = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
+        stages: dict[str, dict[str, Any]] = cdk_json()["context"]["stages"]
         if self.stage not in stages:
             raise KennelError(f"No stage {self.stage!r} in cdk.json (known: {', '.join(stages)}): choose with --stage.")
         return stages[self.stage]

@@ -15,6 +15,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 
 from kennel.local import resources, watching
+from kennel.local.account import CostTags, account
 from kennel.local.faults import Fault
 from kennel.local.sagemaker import SageMaker
 from kennel.local.scaling import Scaling
@@ -34,9 +35,16 @@ def install(sagemaker: SageMaker, scaling: Scaling, endpoint: str) -> None:
         "target_prefixes": ["AnyScaleFrontendService"],
         "credential_scope": "application-autoscaling",
     }
+    router.SERVICE_PATTERNS["servicequotas"] = {
+        "target_prefixes": ["ServiceQuotasV20190624"],
+        "credential_scope": "servicequotas",
+    }
+    router.SERVICE_PATTERNS["ce"] = {"target_prefixes": ["AWSInsightsIndexService"], "credential_scope": "ce"}
     for service, operations in (
         ("sagemaker", sagemaker.operations()),
         ("application-autoscaling", scaling.operations()),
+        ("servicequotas", account.operations()),
+        ("ce", CostTags().operations()),
     ):
         ministack.app.SERVICE_HANDLERS[service] = _service(service, operations)
     _add_resource_types(endpoint)

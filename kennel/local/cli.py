@@ -9,7 +9,7 @@ from kennel.console import console, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.local.settings import NOWHERE, isolate, state_dir
+from kennel.local.settings import ACCOUNT_KINDS, NOWHERE, isolate, state_dir
 from kennel.options import Stage
 
 if TYPE_CHECKING:
@@ -26,14 +26,20 @@ local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this
 
 @local.command()
 def up(
-    port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None, stage: Stage = "dev"
+    port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None,
+    account: Annotated[
+        str, typer.Option(help="established, or new: with a new account's quotas, and none of AWS's own roles.")
+    ] = ACCOUNT_KINDS[0],
+    stage: Stage = "dev",
 ) -> None:
     """Start the embedded AWS in the region of a stage, and leave it running.
 
     Alarms, scaling and rollouts take it a second for a minute of AWS's: KENNEL_LOCAL_SPEED, from 1, as on AWS, to 60.
     """
+    if account not in ACCOUNT_KINDS:
+        raise KennelError(f"--account takes {' or '.join(ACCOUNT_KINDS)}, not {account}.")
     with step("Starting the embedded AWS"):
-        running = control.up(port, region=Deployment(stage).region)
+        running = control.up(port, region=Deployment(stage).region, account=account)
     console.print(f"Up at {running.endpoint}, region {running.region} (log: {os.path.relpath(control.log_file())})")
     console.print('Use it:  eval "$(kennel local env)"')
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from kennel.errors import KennelError
 from kennel.local.ports import LOOPBACK, answers, free_port
 from kennel.local.settings import (
+    ACCOUNT_KINDS,
+    ACCOUNT_VARIABLE,
     DEFAULT_PORT,
     REGION,
     REGION_VARIABLE,
@@ -64,7 +66,9 @@ def shell_environment(running: Running) -> list[str]:
     ]
 
 
-def up(port: int | None = None, *, region: str = REGION, with_parent: bool = False) -> Running:
+def up(
+    port: int | None = None, *, region: str = REGION, account: str = ACCOUNT_KINDS[0], with_parent: bool = False
+) -> Running:
     """Starts the embedded AWS, and returns once it answers. With `with_parent` it ends when this process does.
 
     Raises KennelError if one is up already, if the port is taken, or if the state folder has files of somebody else.
@@ -84,6 +88,7 @@ def up(port: int | None = None, *, region: str = REGION, with_parent: bool = Fal
                 **isolated_environment(f"http://localhost:{port}", region),
                 "KENNEL_LOCAL_DIR": str(folder),
                 REGION_VARIABLE: region,
+                ACCOUNT_VARIABLE: account,
             },
             stdin=subprocess.PIPE if with_parent else subprocess.DEVNULL,
             stdout=log,

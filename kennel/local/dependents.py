@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ministack.services import ec2
+from moto.sagemaker.models import sagemaker_backends
 
+from kennel.local.roles import GROUPS_ROLE, SCALING_ROLES, has_service_role, key_arn, service_role
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
+# The resource itself, whose ARN the caller knows.
+SELF = "self"
 AMIS_PARAMETER = "resolve:ssm:"
 
 
@@ -69,11 +73,50 @@ def _role_of_scaling(properties: Properties) -> list[str]:
     return [str(role)] if role else []
 
 
+def _service_role_of_groups(properties: Properties) -> list[str]:
+    return _missing(service_role(GROUPS_ROLE))
+
+
+def _service_role_of_scaling(properties: Properties) -> list[str]:
+    return _missing(service_role(SCALING_ROLES[properties.get("ServiceNamespace", "sagemaker")]))
+
+
+def _missing(arn: str) -> list[str]:
+    return [] if has_service_role(arn) else [arn]
+
+
+def _key_of_volumes(properties: Properties) -> list[str]:
+    """The key of the endpoint config, which the instances' volumes are encrypted with."""
+    config = sagemaker_backends[ACCOUNT][REGION].endpoint_configs.get(properties["EndpointConfigName"])
+    key = config.kms_key_id if config else None
+    return [key_arn(str(key))] if key else []
+
+
+def _itself_if_tagged(properties: Properties) -> list[str]:
+    return [SELF] if properties.get("Tags") else []
+
+
 GROUP, TARGET = "AWS::AutoScaling::AutoScalingGroup", "AWS::ApplicationAutoScaling::ScalableTarget"
 POLICY = "AWS::ApplicationAutoScaling::ScalingPolicy"
 TRACKING = ("cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm")
 VALIDATED = "Application Auto Scaling, user guide: Permission validation for API calls on target resources"
 LAUNCHED = "EC2 Auto Scaling, user guide: Control Amazon EC2 launch template usage in Auto Scaling groups"
+
+LINKED = "IAM, user guide: Create a service-linked role"
+# Tags are set by a call of their own, which the caller of the first one needs as well.
+TAGGED_ON_CREATE = {
+    "AWS::Logs::LogGroup": "logs:TagResource",
+    "AWS::Lambda::Function": "lambda:TagResource",
+    "AWS::KMS::Key": "kms:TagResource",
+    "AWS::IAM::Role": "iam:TagRole",
+    "AWS::SNS::Topic": "sns:TagResource",
+    "AWS::CloudWatch::Alarm": "cloudwatch:TagResource",
+    "AWS::Events::Rule": "events:TagResource",
+    "AWS::SageMaker::Model": "sagemaker:AddTags",
+    "AWS::SageMaker::EndpointConfig": "sagemaker:AddTags",
+    "AWS::SageMaker::Endpoint": "sagemaker:AddTags",
+    "AWS::SageMaker::NotebookInstance": "sagemaker:AddTags",
+}
 
 RULES = (
     Rule(
@@ -92,6 +135,18 @@ RULES = (
     Rule(TARGET, _each(*TRACKING), _alarms_of_target, VALIDATED),
     Rule(POLICY, _each(*TRACKING), _alarms_of_target, VALIDATED),
     Rule(TARGET, _each("iam:PassRole"), _role_of_scaling, VALIDATED),
+    Rule(GROUP, {"create": ("iam:CreateServiceLinkedRole",)}, _service_role_of_groups, LINKED),
+    Rule(TARGET, {"create": ("iam:CreateServiceLinkedRole",)}, _service_role_of_scaling, LINKED),
+    Rule(
+        "AWS::SageMaker::Endpoint",
+        {"create": ("kms:CreateGrant",)},
+        _key_of_volumes,
+        "SageMaker, API reference, CreateEndpointConfig: KmsKeyId; the caller grants the key to the volumes",
+    ),
+    *(
+        Rule(kind, {"create": (call,)}, _itself_if_tagged, "CloudFormation registry, tagging permissions of the type")
+        for kind, call in TAGGED_ON_CREATE.items()
+    ),
 )
 
 
@@ -101,3 +156,10 @@ def dependent_calls(kind: str, verb: str, properties: Properties) -> Iterator[tu
         if rule.kind == kind:
             for arn in rule.on(properties):
                 yield from ((call, arn) for call in rule.calls.get(verb, ()))
+
+
+def condition_keys(action: str, arn: str) -> dict[str, str]:
+    """The condition keys of a dependent call, by their names in lower case."""
+    if action == "iam:CreateServiceLinkedRole":
+        return {"iam:awsservicename": arn.split("/")[-2]}
+    return {"kms:grantisforawsresource": "true"} if action == "kms:CreateGrant" else {}

@@ -6,13 +6,13 @@ ministack makes resources without asking; the calls that each takes are those of
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core import iam_evaluator
 from ministack.services import iam
 from ministack.services.cloudformation import handlers, stacks
 
 from kennel.execution_policy import TYPES
 from kennel.local.authorization import Record
-from kennel.local.dependents import dependent_calls
+from kennel.local.dependents import SELF, condition_keys, dependent_calls
+from kennel.local.roles import allowed, make_service_role
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
@@ -74,10 +74,12 @@ def _check(record: Record, role: str, kind: str, verb: str, name: str, propertie
         raise Refused(f"{kind}: kennel/execution_policy.py does not say what it takes")
     principal = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + f"/{SESSION}"
     for action, resource, context in _calls(kind, verb, name, properties):
-        allowed = _allowed(role, action, resource, context)
-        record.add(principal, action, resource, context, allowed=allowed)
-        if not allowed:
+        may = allowed(role, action, resource, context)
+        record.add(principal, action, resource, context, allowed=may)
+        if not may:
             raise Refused(f"{role.rpartition('/')[2]} is not authorized to perform {action} on {resource}")
+        if action == "iam:CreateServiceLinkedRole":
+            make_service_role(resource)
 
 
 def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
@@ -96,7 +98,10 @@ def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tupl
     if verb != "delete":
         # CloudFormation reads what it has made: a template refers to its attributes.
         calls += [(action, resource, context) for action in takes.read]
-    calls += [(action, on, context) for action, on in dependent_calls(kind, verb, properties)]
+    calls += [
+        (action, resource if on == SELF else on, {**context, **condition_keys(action, on)})
+        for action, on in dependent_calls(kind, verb, properties)
+    ]
     if kind == "AWS::IAM::Role" and verb != "delete":
         attached = properties.get("ManagedPolicyArns", [])
         calls += [("iam:AttachRolePolicy", resource, {**context, "iam:policyarn": arn}) for arn in attached]
@@ -131,19 +136,3 @@ def _arn(kind: str, name: str, properties: Properties) -> str:
 
 def _first(value: Any) -> str:
     return str((value[0] if isinstance(value, list) else value) or "")
-
-
-def _allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> bool:
-    name = role.rpartition("/")[2]
-    request = iam_evaluator.EvalContext(
-        principal_arn=role,
-        principal_type="AssumedRole",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=resource,
-        region=REGION,
-        service_context=context,
-    )
-    limits = iam_evaluator._permissions_boundary(iam._roles, name, ACCOUNT)
-    policies = iam_evaluator._gather_role_policies(name, ACCOUNT)
-    return bool(iam_evaluator.evaluate(request, policies, *limits).decision == "Allow")

@@ -1,11 +1,20 @@
-"""Credentials that a service holds while it acts in a role: what the role's policies allow, and nothing more."""
+"""Roles that services act in: their credentials, what their policies allow, and the roles that are AWS's own."""
 
 import secrets
+from typing import Any
 
 import boto3
-from ministack.services import sts
+from ministack.core import iam_evaluator
+from ministack.services import iam, sts
 
-from kennel.local.settings import REGION
+from kennel.local.settings import ACCOUNT, REGION
+
+# Service-linked roles: each service makes its own in the name of the first caller who needs it.
+GROUPS_ROLE = "autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+SCALING_ROLES = {
+    namespace: f"{namespace}.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_{suffix}"
+    for namespace, suffix in (("sagemaker", "SageMakerEndpoint"), ("lambda", "LambdaConcurrency"))
+}
 
 
 def service_session(role_arn: str, session_name: str) -> boto3.Session:
@@ -33,3 +42,53 @@ def service_credentials(role_arn: str, session_name: str) -> dict[str, str]:
         },
     )
     return {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+def allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> bool:
+    """Whether a role's policies, within its boundary, allow a call; names of condition keys are in lower case."""
+    name = role.rpartition("/")[2]
+    request = iam_evaluator.EvalContext(
+        principal_arn=role,
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=action,
+        resource_arn=resource,
+        region=REGION,
+        service_context=context,
+    )
+    limits = iam_evaluator._permissions_boundary(iam._roles, name, ACCOUNT)
+    policies = iam_evaluator._gather_role_policies(name, ACCOUNT)
+    return bool(iam_evaluator.evaluate(request, policies, *limits).decision == "Allow")
+
+
+def key_arn(key: str) -> str:
+    """The ARN of a key that a call names by its id."""
+    return key if key.startswith("arn:") else f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}"
+
+
+def service_role(path: str) -> str:
+    """The ARN of a service-linked role."""
+    return f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/{path}"
+
+
+def has_service_role(arn: str) -> bool:
+    """Whether the account has the service-linked role."""
+    return arn.rpartition("/")[2] in iam._roles
+
+
+def make_service_role(arn: str) -> None:
+    """Makes a service-linked role, as its service does."""
+    path, _, name = arn.partition(":role/")[2].rpartition("/")
+    iam._roles[name] = {
+        "RoleName": name,
+        "Arn": arn,
+        "RoleId": f"AROA{secrets.token_hex(8).upper()}",
+        "CreateDate": iam._now(),
+        "Path": f"/{path}/",
+        "AssumeRolePolicyDocument": "{}",
+        "Description": "",
+        "MaxSessionDuration": 3600,
+        "AttachedPolicies": [],
+        "InlinePolicies": {},
+        "Tags": [],
+    }

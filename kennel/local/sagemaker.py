@@ -10,10 +10,12 @@ from typing import Any
 from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterTuningJob, sagemaker_backends
 
 from infra.instance_types import local_storage
+from kennel.local.account import require_instances
 from kennel.local.endpoints import Endpoints, Rollout
 from kennel.local.faults import Fault
 from kennel.local.fleets import FleetSettings, Throttled, Unavailable
 from kennel.local.jobs import Jobs
+from kennel.local.roles import allowed, key_arn
 from kennel.local.scaling import forget, scaled
 from kennel.local.settings import ACCOUNT, REGION
 from kennel.local.tuner import Tuner
@@ -44,6 +46,7 @@ class SageMaker:
             "DeleteEndpoint": self.delete_endpoint,
             "CreateModel": self.create_model,
             "InvokeEndpoint": self.invoke_endpoint,
+            "CreateNotebookInstance": self.create_notebook,
         }
 
     def create_training_job(self, parameters: Parameters, record: Record) -> Parameters:
@@ -51,7 +54,11 @@ class SageMaker:
         name = parameters["TrainingJobName"]
         if name in _backend().training_jobs:
             raise Fault(400, "ResourceInUse", f"Training job names must be unique: {name} exists")
-        check_resources(parameters["ResourceConfig"])
+        config = parameters["ResourceConfig"]
+        check_resources(config)
+        use = "spot training job usage" if parameters.get("EnableManagedSpotTraining") else "training job usage"
+        require_instances(use, config["InstanceType"], int(config.get("InstanceCount", 1)))
+        require_grant(parameters["RoleArn"], config.get("VolumeKmsKeyId"))
         answer = record()
         job: FakeTrainingJob = _backend().training_jobs[name]
         # moto adds a metric definition and a metric of its own.
@@ -91,6 +98,7 @@ class SageMaker:
         if name in _backend().endpoints:
             raise Fault(400, "ValidationException", f'Cannot create already existing endpoint "{name}".')
         settings = self._settings(parameters["EndpointConfigName"])
+        _require(settings, settings.instances)
         answer = record()
         endpoint: FakeEndpoint = _backend().endpoints[name]
         endpoint.endpoint_status = "Creating"
@@ -109,6 +117,8 @@ class SageMaker:
         _refuse_another_type(endpoint, self._settings(endpoint.endpoint_config_name), settings)
         if parameters.get("RetainAllVariantProperties") and endpoint.production_variants:
             settings = settings.resized(endpoint.production_variants[0]["DesiredInstanceCount"])
+        # The new fleet is there beside the old one.
+        _require(settings, settings.instances)
         endpoint.endpoint_status, endpoint.failure_reason = "Updating", None
         self._endpoints.deploy(endpoint, settings, Rollout.of(parameters.get("DeploymentConfig", {})))
         return {"EndpointArn": endpoint.arn}
@@ -118,8 +128,11 @@ class SageMaker:
         endpoint = self._endpoint(parameters["EndpointName"])
         if endpoint.endpoint_status != "InService":
             raise Fault(400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}")
+        wanted = parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
+        present = endpoint.production_variants[0]["DesiredInstanceCount"]
+        _require(self._settings(endpoint.endpoint_config_name), wanted - present)
         endpoint.endpoint_status = "Updating"
-        self._endpoints.resize(endpoint, parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"])
+        self._endpoints.resize(endpoint, wanted)
         return {"EndpointArn": endpoint.arn}
 
     def delete_endpoint(self, parameters: Parameters, record: Record) -> Parameters:
@@ -128,6 +141,12 @@ class SageMaker:
         self._endpoints.remove(parameters["EndpointName"])
         forget(parameters["EndpointName"])
         return answer
+
+    def create_notebook(self, parameters: Parameters, record: Record) -> Parameters:
+        """Records the notebook instance."""
+        require_grant(parameters["RoleArn"], parameters.get("KmsKeyId"))
+        require_instances("notebook instance usage", parameters["InstanceType"], 1)
+        return record()
 
     def create_model(self, parameters: Parameters, record: Record) -> Parameters:
         """Records the model."""
@@ -194,6 +213,23 @@ class SageMaker:
         if job is None:
             raise Fault(400, "ValidationException", f"Requested resource not found: training job {name}")
         return job
+
+
+def require_grant(role: str, key: str | None) -> None:
+    """Raises Fault where a role may not grant the key of its volumes to their instance.
+
+    Developer guide, "SageMaker AI execution roles": kms:CreateGrant in the permissions of CreateTrainingJob and
+    CreateNotebookInstance.
+    """
+    if key and not allowed(role, "kms:CreateGrant", key_arn(key), {"kms:grantisforawsresource": "true"}):
+        raise Fault(
+            400, "ValidationException", f"{role} is not authorized to perform kms:CreateGrant on resource: {key}"
+        )
+
+
+def _require(settings: FleetSettings, count: int) -> None:
+    if settings.instance_type and count > 0:
+        require_instances("endpoint usage", settings.instance_type, count)
 
 
 def check_resources(config: Parameters) -> None:

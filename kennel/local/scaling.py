@@ -15,6 +15,7 @@ from moto.sagemaker.models import FakeEndpoint, sagemaker_backends
 
 from kennel.capacity.tracking import Policy, Tracker
 from kennel.local import alarms
+from kennel.local.account import instance_type_of, require_instances
 from kennel.local.faults import Fault
 from kennel.local.metrics import NAMESPACE, EndpointMetrics
 from kennel.local.settings import ACCOUNT, REGION, speed
@@ -93,6 +94,12 @@ class Scaling:
             decisions = [(self._decide(policy, target, endpoint, before), policy.policy_name) for policy in policies]
             # Of several policies, the one that wants most.
             after, policy_name = max(decisions)
+            if after > before:
+                try:
+                    require_instances("endpoint usage", str(instance_type_of(endpoint)), after - before)
+                except Fault as fault:
+                    self._note(resource, policy_name, before, after, failure=str(fault))
+                    continue
             if after != before:
                 self._note(resource, policy_name, before, after)
                 endpoint.endpoint_status = "Updating"
@@ -120,7 +127,7 @@ class Scaling:
         busy = endpoint.endpoint_status != "InService"
         return tracker.observe(time.monotonic() * speed(), value, instances, busy=busy)
 
-    def _note(self, resource: str, policy_name: str, before: int, after: int) -> None:
+    def _note(self, resource: str, policy_name: str, before: int, after: int, failure: str = "") -> None:
         direction = "High" if after > before else "Low"
         now = datetime.now(UTC).timestamp()
         self._activities.append(
@@ -134,8 +141,8 @@ class Scaling:
                 f"{policy_name}",
                 "StartTime": now,
                 "EndTime": now,
-                "StatusCode": "Successful",
-                "StatusMessage": f"Successfully set desired instance count to {after}.",
+                "StatusCode": "Failed" if failure else "Successful",
+                "StatusMessage": failure or f"Successfully set desired instance count to {after}.",
             }
         )
 

@@ -45,6 +45,7 @@ def _run(port: int, with_parent: bool) -> None:
     from ministack.app import app
 
     from kennel.local import (
+        account,
         alarms,
         authorization,
         bridge,
@@ -73,6 +74,7 @@ def _run(port: int, with_parent: bool) -> None:
     scaling = Scaling(metrics, endpoints.resize)
     bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
     workarounds.apply()
+    account.install()
     alarms.install()
     function_metrics.install()
     log_metrics.install()

@@ -10,6 +10,9 @@ ACCOUNT = "000000000000"
 # An embedded AWS is one region: that of the stage it was started for.
 REGION_VARIABLE = "KENNEL_LOCAL_REGION"
 REGION = os.environ.get(REGION_VARIABLE, "us-east-1")
+# Whether the account is one that has asked for larger quotas, or a new one.
+ACCOUNT_VARIABLE = "KENNEL_LOCAL_ACCOUNT"
+ACCOUNT_KINDS = ("established", "new")
 ACCESS_KEY = "test"
 DEFAULT_PORT = 4566
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")

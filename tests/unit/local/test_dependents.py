@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ministack.services import ec2, iam
+from moto.sagemaker.models import sagemaker_backends
 
-from kennel.execution_policy import execution_policies
+from kennel.execution_policy import boundary_name, execution_policies
 from kennel.local import deploys
 from kennel.local.authorization import Record
 from kennel.local.dependents import RULES, Rule
+from kennel.local.roles import GROUPS_ROLE, SCALING_ROLES
 from kennel.local.settings import ACCOUNT, REGION
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/deployer"
@@ -19,7 +22,24 @@ SCALING_ROLE = (
     "/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
 )
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+TAGS = {"Tags": [{"Key": "kennel:stage", "Value": "dev"}]}
 PROPERTIES: dict[str, dict[str, Any]] = {
+    "AWS::Logs::LogGroup": {"LogGroupName": "/kennel/dev/x"},
+    "AWS::Lambda::Function": {"FunctionName": "Kennel-dev-x", "Role": f"arn:aws:iam::{ACCOUNT}:role/Kennel-dev-x"},
+    "AWS::KMS::Key": {},
+    "AWS::IAM::Role": {
+        "RoleName": "Kennel-dev-x",
+        "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name(REGION)}",
+    },
+    "AWS::SNS::Topic": {"TopicName": "Kennel-dev-alarms"},
+    "AWS::CloudWatch::Alarm": {"AlarmName": "kennel-dev-x"},
+    "AWS::Events::Rule": {"Name": "Kennel-dev-x"},
+    "AWS::SageMaker::Model": {"ExecutionRoleArn": f"arn:aws:iam::{ACCOUNT}:role/Kennel-dev-x"},
+    "AWS::SageMaker::EndpointConfig": {},
+    "AWS::SageMaker::NotebookInstance": {
+        "NotebookInstanceName": "kennel-dev-notebook",
+        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/Kennel-dev-x",
+    },
     "AWS::SageMaker::Endpoint": {"EndpointName": "kennel-dev-scaled", "EndpointConfigName": "ScaledConfig-1"},
     "AWS::AutoScaling::AutoScalingGroup": {
         "AutoScalingGroupName": "Kennel-dev-ec2-training",
@@ -39,7 +59,10 @@ def account() -> Iterator[None]:
     """An account with the role of deploys, and a launch template with a public image."""
     template = {"Versions": [{"LaunchTemplateData": {"ImageId": IMAGE}}]}
     ec2._launch_templates["lt-1"] = template
+    config = SimpleNamespace(kms_key_id=f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1")
+    sagemaker_backends[ACCOUNT][REGION].endpoint_configs["ScaledConfig-1"] = config
     yield
+    del sagemaker_backends[ACCOUNT][REGION].endpoint_configs["ScaledConfig-1"]
     del ec2._launch_templates["lt-1"]
     iam._roles.pop("deployer", None)
 
@@ -52,7 +75,9 @@ def deploy(kind: str, verb: str, record: Record, *, without: str = "") -> None:
             statement["Action"] = [action for action in statement["Action"] if action != without] or ["none:None"]
         policies[str(number)] = json.dumps(document)
     iam._roles["deployer"] = {"RoleName": "deployer", "Arn": ROLE, "AttachedPolicies": [], "InlinePolicies": policies}
-    deploys._check(record, ROLE, kind, verb, "x", PROPERTIES[kind])
+    for role in (GROUPS_ROLE, *SCALING_ROLES.values()):
+        iam._roles.pop(role.rpartition("/")[2], None)
+    deploys._check(record, ROLE, kind, verb, "Kennel-dev-x", {**PROPERTIES[kind], **TAGS})
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.kind.split('::')[2]}-{rule.on.__name__.strip('_')}")
