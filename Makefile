@@ -13,6 +13,8 @@ BASE ?= origin/main
 HEAD ?= HEAD
 FAIL_ON ?=
 REPOSITORY ?=
+FORCE ?=
+FORCED = $(if $(filter-out 0,$(FORCE)),--force)
 
 UV := $(VENV)/bin/uv
 AUDIT := $(VENV)/audit
@@ -22,6 +24,7 @@ OPERATE_READY := $(VENV)/.operate-ready
 ML_READY := $(VENV)/.ml-ready
 DEV_READY := $(VENV)/.dev-ready
 AUDIT_READY := $(AUDIT)/.kennel-ready
+IMAGE_READY := build/serving-image/.kennel-ready
 NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
 export PATH := $(abspath $(VENV))/bin:$(CURDIR)/node_modules/.bin:$(PATH)
@@ -101,7 +104,7 @@ lock: $(UV_READY) ## Pin all that the requirements need, by hash
 	@$(LOCK) requirements.txt requirements-ml.txt requirements-dev.txt --output-file requirements-dev.lock
 	@$(LOCK) requirements.txt requirements-ml.txt -c requirements-dev.lock --output-file requirements-ml.lock
 	@$(LOCK) requirements.txt -c requirements-ml.lock --output-file requirements.lock
-	@for name in setup audit fuzz; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
+	@for name in setup audit fuzz image; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"
 
@@ -144,23 +147,32 @@ review: setup-operate ## What a change does, for its pull request: build/review-
 	  $(if $(FAIL_ON),--fail-on "$$FAIL_ON")
 
 .PHONY: bootstrap
-bootstrap: setup-operate ## Prepare the AWS account and region, once: CDK's own stack under scoped policies
-	@kennel bootstrap
+bootstrap: setup-operate ## Prepare the AWS account and region, once: a CDK bootstrap of Kennel's own   [FORCE=1]
+	@kennel bootstrap $(FORCED)
+
+# What a destroyed stage kept is taken back: --import-existing-resources.
+EXPLAIN = { kennel explain; exit 1; }
+CDK_DEPLOY = cdk deploy --app cdk.out --import-existing-resources
 
 .PHONY: training
-training: setup-operate ## Deploy what training needs: Data and Training
-	@cdk deploy -c stage=$(STAGE) Kennel-$(STAGE)-Data Kennel-$(STAGE)-Training
+training: synth ## Deploy what training needs: Data and Training   [FORCE=1]
+	@kennel preflight training $(FORCED)
+	@$(CDK_DEPLOY) Kennel-$(STAGE)-Data Kennel-$(STAGE)-Training || $(EXPLAIN)
 
 .PHONY: deploy
-deploy: setup-operate ## Deploy the whole stage; a model must be promoted
-	@kennel promote --check
-	@cdk deploy -c stage=$(STAGE) $(or $(STACKS),"Kennel-$(STAGE)-*")
+deploy: synth ## Deploy the whole stage; a model must be promoted   [FORCE=1]
+	@kennel preflight deploy $(FORCED)
+	@$(CDK_DEPLOY) $(or $(STACKS),"Kennel-$(STAGE)-*") || $(EXPLAIN)
 	@$(if $(STACKS),true,kennel status)
 
 .PHONY: release
-release: setup-operate ## Deploy the whole stage without asking, as the workflow does, by CDK's roles alone
-	@cdk deploy -c stage=$(STAGE) --require-approval never --outputs-file $(OUTPUTS) "Kennel-$(STAGE)-*"
+release: synth ## Deploy the whole stage without asking, as the workflow does, by CDK's roles alone
+	@$(CDK_DEPLOY) --require-approval never --outputs-file $(OUTPUTS) "Kennel-$(STAGE)-*"
 OUTPUTS = build/outputs-$(STAGE).json
+
+.PHONY: rehearsal
+rehearsal: setup-operate ## A stage's whole life on an account that may be thrown away, with a report; asks first
+	@kennel rehearse
 
 .PHONY: smoke
 smoke: setup-operate ## Call the URL of the last release once, with a picture that is drawn
@@ -184,7 +196,7 @@ destroy: setup-operate ## Remove the stage, after asking; a stage with retain_da
 .PHONY: setup-operate setup-ml setup wheels
 setup-operate: $(OPERATE_READY) $(NODE_READY) $(WHEELS_READY)
 setup-ml: setup-operate $(ML_READY)
-setup: setup-ml $(DEV_READY) $(AUDIT_READY)
+setup: setup-ml $(DEV_READY) $(AUDIT_READY) $(IMAGE_READY)
 wheels: $(WHEELS_READY)
 
 $(UV_READY): requirements-setup.lock
@@ -211,6 +223,10 @@ $(AUDIT_READY): requirements-audit.lock | $(UV_READY)
 	@echo "Set-up: checkov and the audit (about 200 MB, once)"
 	@$(UV) venv --quiet --clear --python $(VENV)/bin/python $(AUDIT) \
 	  && $(UV) pip install --python $(AUDIT) --require-hashes -r $< && touch $@
+
+$(IMAGE_READY): requirements-image.lock | $(UV_READY)
+	@rm -rf build/serving-image
+	@$(UV) pip install --quiet --python $(VENV) --require-hashes --target build/serving-image -r $< && touch $@
 
 $(NODE_READY): package.json package-lock.json | $(OPERATE_READY)
 	@echo "Set-up: the CDK command line"

@@ -9,8 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ray import serve
 
@@ -22,6 +24,7 @@ CHECK_EVERY_S = 5.0
 RESTART_DELAY_S = 1.0
 # A server that has answered and then is unhealthy for so long does not come back by itself.
 UNHEALTHY_S = 60.0
+CONTAINER_LOG = Path("/proc/1/fd/1")
 
 
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0}, health_check_period_s=10)
@@ -35,7 +38,8 @@ class ServerKeeper:
     def _start(self) -> None:
         # The pipe closes with this process, even if Ray kills it: the server then ends too.
         command = [sys.executable, str(PACKAGE / "server.py"), "--with-parent"]
-        self._server = subprocess.Popen(command, cwd=PACKAGE, stdin=subprocess.PIPE)
+        with _container_log() as log:
+            self._server = subprocess.Popen(command, cwd=PACKAGE, stdin=subprocess.PIPE, stdout=log, stderr=log)
         # When the server last was healthy; nothing while it starts, which takes as long as it takes.
         self._healthy_at: float | None = None
 
@@ -64,6 +68,23 @@ class ServerKeeper:
         """Ray's health check; Ray replaces this object, and with it the server, when it raises."""
         if self._keeping.done():
             raise RuntimeError("server.py is no longer watched")
+
+
+@contextmanager
+def _container_log() -> Generator[IO[bytes] | None]:
+    """The output of the container's first process, which CloudWatch gets as it is.
+
+    What goes by way of Ray has a coloured prefix, in which CloudWatch finds neither metrics (the embedded metric format
+    wants JSON by itself) nor fields. Where that output is closed to this process, Ray's it is.
+    """
+    try:
+        with CONTAINER_LOG.open("wb") as log:
+            yield log
+    except OSError as error:
+        print(
+            f"kennel: {CONTAINER_LOG} cannot be written ({error}): CloudWatch gets no metrics of the server", flush=True
+        )
+        yield None
 
 
 def _healthy() -> bool:

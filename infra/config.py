@@ -4,6 +4,7 @@ What AWS would refuse at deploy is refused here, at synth: every error at once, 
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -35,6 +36,8 @@ EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # What JSON calls what Python calls otherwise.
 FORMS = {"tuple_type": "Input should be a list", "model_type": "Input should be an object with settings"}
 
+# The variable by which the CDK command line hands its context to the app (aws-cdk-lib/cx-api).
+CONTEXT_ENV = "CDK_CONTEXT_JSON"
 # Of every endpoint: alarms and scaling name it, so that it is constant.
 VARIANT = "primary"
 # CloudWatch delivers SageMaker's one-minute metrics up to this much later.
@@ -419,6 +422,13 @@ class Stage(_Settings):
         return f"Kennel-{self.name}"
 
     @property
+    def endpoint_names(self) -> dict[str, str]:
+        """The names of the endpoints by their kind: Scaled or Serverless, and Fixed."""
+        # SageMaker turns no endpoint with instances into a serverless one: it is another, with another name.
+        kinds = ["Serverless" if self.endpoint.serverless else "Scaled", *(["Fixed"] if self.endpoint.fixed else [])]
+        return {kind: f"{self.prefix}-{kind}".lower() for kind in kinds}
+
+    @property
     def model_parameter(self) -> str:
         """The SSM parameter that `kennel promote` writes and the Serving stack reads."""
         return f"/kennel/{self.name}/model"
@@ -444,13 +454,19 @@ def load_stage(node: "Node") -> Stage:
 
     Raises ConfigurationError with every error of the stage.
     """
-    name, stages = node.try_get_context("stage"), node.try_get_context("stages")
+    name, stages = node.try_get_context("stage"), _stages(node)
     if not isinstance(stages, dict) or name not in stages:
         known = ", ".join(stages) if isinstance(stages, dict) else "none"
         raise ConfigurationError(
             f"No stage {name!r} in cdk.json (known: {known}). Choose one: make STAGE=NAME, or cdk -c stage=NAME."
         )
     return parse_stage(name, stages[name])
+
+
+def _stages(node: "Node") -> Any:
+    """The context value `stages`, as the CDK command line hands it over: jsii drops the keys that are null."""
+    handed_over = json.loads(os.environ.get(CONTEXT_ENV, "{}"))
+    return handed_over.get("stages") or node.try_get_context("stages")
 
 
 def parse_stage(name: str, settings: dict[str, Any]) -> Stage:

@@ -22,10 +22,9 @@ class ServingStack(Stack):
         model = Model(self, "Model", stage=stage, storage=storage)
 
         def endpoint(kind: str, instances: int) -> Endpoint:
-            name = f"{stage.prefix.lower()}-{kind.lower()}"
+            name = stage.endpoint_names[kind]
             return Endpoint(self, kind, name=name, instances=instances, model=model, storage=storage, stage=stage)
 
-        # SageMaker turns no endpoint with instances into a serverless one: it is another, with another name.
         self.endpoint = endpoint("Serverless" if settings.serverless else "Scaled", settings.min_instances)
         if not settings.serverless:
             alarm_without_instance(self, Alarms(stage, AlarmTopic.by_name(self, stage)), self.endpoint)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from kennel import (
     capacity_cli,
     data_cli,
     operating_cli,
+    rehearsal_cli,
     review_cli,
     training_cli,
 )
@@ -22,16 +24,17 @@ from kennel.deployment import REPOSITORY, Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.local.cli import local
-from kennel.options import Stage
+from kennel.options import Force, Stage
 
 if TYPE_CHECKING:
-    from kennel import bootstrapping, calling, delivery, demo, predicting, promotion
+    from kennel import bootstrapping, calling, delivery, demo, predicting, preflight, promotion
 else:
     bootstrapping = lazily("kennel.bootstrapping")
     calling = lazily("kennel.calling")
     delivery = lazily("kennel.delivery")
     demo = lazily("kennel.demo")
     predicting = lazily("kennel.predicting")
+    preflight = lazily("kennel.preflight")
     promotion = lazily("kennel.promotion")
 
 BOOTSTRAP_LOG = REPOSITORY / "build" / "bootstrap.log"
@@ -57,14 +60,41 @@ app.command()(operating_cli.status)
 app.command()(operating_cli.logs)
 app.command()(operating_cli.smoke)
 app.command()(operating_cli.destroy)
+app.command("preflight")(operating_cli.check_first)
+app.command()(operating_cli.explain)
+app.command()(rehearsal_cli.rehearse)
 app.add_typer(local, name="local")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"kennel {version('kennel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
 @app.command()
-def bootstrap(stage: Stage = "dev") -> None:
-    """Prepare the stage's account and region, once: CDK's own stack, which may deploy Kennel and nothing else."""
-    target, arguments = bootstrapping.prepare(Deployment(stage))
-    console.print(f"Policies of CloudFormation and of the roles' boundary: {', '.join(arguments[1:])}", soft_wrap=True)
+def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
+    """Prepare the stage's account and region, once: a bootstrap that may deploy Kennel and nothing else.
+
+    It has a stack and a qualifier of its own (cdk.json): the bootstrap of the account's other CDK apps stays as it is.
+    """
+    deployment = Deployment(stage)
+    place = bootstrapping.target(deployment)
+    console.print(
+        f"In account {place.account}, region {place.region}, beside what other CDK apps use: the stack "
+        f"{bootstrapping.toolkit_stack()} (a bucket for code, roles that deploy), and the policies "
+        f"{', '.join(arn.rpartition('/')[2] for arn in place.policies)}.",
+        soft_wrap=True,
+    )
+    operating_cli.require(preflight.Preflight(deployment).bootstrap(), force=force)
+    target, arguments = bootstrapping.prepare(deployment)
     with step("cdk bootstrap") as progress:
         cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
 
@@ -100,14 +130,9 @@ def promote(
     if sum([bool(run), previous, check]) > 1:
         raise KennelError("Give a run, --previous or --check: one of them.")
     if check:
-        uri = promotion.promoted(deployment)
-        if uri is None:
-            raise KennelError(
-                f"No model is promoted for stage {stage}, so Serving and Api cannot be deployed: "
-                f"run `make training STAGE={stage}`, "
-                f"then `kennel train FOLDER --promote --stage {stage}`, then try again."
-            )
-        console.print(f"Promoted: {uri}", soft_wrap=True)
+        if problem := promotion.problem(deployment):
+            raise KennelError(": ".join(problem))
+        console.print(f"Promoted: {promotion.promoted(deployment)}", soft_wrap=True)
         return
     chosen = promotion.promote_previous(deployment) if previous else promotion.promote(deployment, run)
     training_cli.promoted(deployment, *chosen)

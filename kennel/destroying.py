@@ -87,16 +87,15 @@ def inventory(deployment: Deployment) -> Inventory:
         f"/aws/sagemaker/Endpoints/kennel-{deployment.stage}-",
     )
     groups = [
-        group["logGroupName"]
+        name
         for prefix in prefixes
         for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
-        for group in page["logGroups"]
+        for name in _own(page["logGroups"], "logGroupName", prefix)
     ]
     pages = deployment.client("ssm").get_paginator("get_parameters_by_path")
+    path = f"/kennel/{deployment.stage}/"
     parameters = [
-        parameter["Name"]
-        for page in pages.paginate(Path=f"/kennel/{deployment.stage}/", Recursive=True)
-        for parameter in page["Parameters"]
+        name for page in pages.paginate(Path=path, Recursive=True) for name in _own(page["Parameters"], "Name", path)
     ]
     return Inventory(
         stacks,
@@ -119,7 +118,7 @@ def destroy(deployment: Deployment, found: Inventory, say: Say) -> None:
         for resource in resources:
             if resource.kind == BUCKET and not resource.kept:
                 # The stack's own way to empty them may be gone, or never have come.
-                _empty(deployment.client("s3"), resource.name, say)
+                empty(deployment.client("s3"), resource.name, say)
         _delete(client, name, say)
     if found.retains:
         return
@@ -127,6 +126,11 @@ def destroy(deployment: Deployment, found: Inventory, say: Say) -> None:
         deployment.client("ssm").delete_parameter(Name=name)
     for name in found.log_groups:
         deployment.client("logs").delete_log_group(logGroupName=name)
+
+
+def _own(items: list[dict[str, Any]], key: str, prefix: str) -> list[str]:
+    """The names that begin with `prefix`: the service's filters look for it anywhere, or are not kept at all."""
+    return [str(item[key]) for item in items if str(item[key]).startswith(prefix)]
 
 
 def _state(client: Any, name: str) -> str | None:
@@ -151,29 +155,29 @@ def _resources(client: Any, name: str) -> Iterator[Resource]:
 def _stop_jobs(deployment: Deployment, say: Say) -> None:
     """A job would go on, be paid for, and write into buckets that are on their way."""
     client = deployment.client("sagemaker")
-    named = {"NameContains": f"kennel-{deployment.stage}-", "StatusEquals": "InProgress"}
+    prefix = f"kennel-{deployment.stage}-"
+    named = {"NameContains": prefix, "StatusEquals": "InProgress"}
     for page in client.get_paginator("list_hyper_parameter_tuning_jobs").paginate(**named):
-        for job in page["HyperParameterTuningJobSummaries"]:
-            say(f"stopping {job['HyperParameterTuningJobName']}")
-            client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=job["HyperParameterTuningJobName"])
+        for name in _own(page["HyperParameterTuningJobSummaries"], "HyperParameterTuningJobName", prefix):
+            say(f"stopping {name}")
+            client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
     for page in client.get_paginator("list_training_jobs").paginate(**named):
-        for job in page["TrainingJobSummaries"]:
-            say(f"stopping {job['TrainingJobName']}")
-            client.stop_training_job(TrainingJobName=job["TrainingJobName"])
+        for name in _own(page["TrainingJobSummaries"], "TrainingJobName", prefix):
+            say(f"stopping {name}")
+            client.stop_training_job(TrainingJobName=name)
 
 
 def _remove_of_notebooks(deployment: Deployment, say: Say) -> None:
     """Endpoints that somebody made in the notebook cost by the hour, and no stack has them."""
     client = deployment.client("sagemaker")
-    named = {"NameContains": f"kennel-{deployment.stage}-notebook-"}
+    prefix = f"kennel-{deployment.stage}-notebook-"
     for noun, operation in (
         ("Endpoint", "list_endpoints"),
         ("EndpointConfig", "list_endpoint_configs"),
         ("Model", "list_models"),
     ):
-        for page in client.get_paginator(operation).paginate(**named):
-            for item in page[f"{noun}s"]:
-                name = item[f"{noun}Name"]
+        for page in client.get_paginator(operation).paginate(NameContains=prefix):
+            for name in _own(page[f"{noun}s"], f"{noun}Name", prefix):
                 say(f"removing {name}")
                 delete = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}[noun]
                 getattr(client, f"delete_{delete}")(**{f"{noun}Name": name})
@@ -191,7 +195,8 @@ def _detach(client: Any, arn: str, say: Say) -> None:
             getattr(client, f"detach_{kind.lower()}_policy")(**{f"{kind}Name": entity[f"{kind}Name"]}, PolicyArn=arn)
 
 
-def _empty(client: Any, bucket: str, say: Say) -> None:
+def empty(client: Any, bucket: str, say: Say) -> None:
+    """Deletes every version of every object of a bucket, if there is the bucket."""
     removed = 0
     try:
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, MaxKeys=MOST_OBJECTS):

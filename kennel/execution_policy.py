@@ -145,7 +145,7 @@ TYPES = {
     ),
     "AWS::Logs::LogGroup": Type(
         "arn:{p}:logs:{r}:log-group:",
-        ("/kennel/*",),
+        ("/kennel/*", "/aws/sagemaker/Endpoints/kennel-*"),
         _calls("logs", "CreateLogGroup PutRetentionPolicy TagResource"),
         _calls("logs", "DeleteLogGroup"),
         _calls("logs", "DeleteRetentionPolicy PutRetentionPolicy UntagResource"),

@@ -16,14 +16,17 @@ from kennel.console import console, printable, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.options import Stage
+from kennel.options import Force, Stage
 
 if TYPE_CHECKING:
-    from kennel import calling, destroying, smoking
+    from kennel import calling, destroying, failures, jobs, preflight, smoking
     from kennel import status as health
 else:
     calling = lazily("kennel.calling")
     destroying = lazily("kennel.destroying")
+    failures = lazily("kennel.failures")
+    jobs = lazily("kennel.jobs")
+    preflight = lazily("kennel.preflight")
     smoking = lazily("kennel.smoking")
     health = lazily("kennel.status")
 
@@ -115,6 +118,58 @@ def destroy(
         raise KennelError(f"Still there: {', '.join([*left.stacks, *left.parameters, *left.log_groups])}. Try again.")
     for name in found.kept:
         console.print(f"Kept: {name}", soft_wrap=True, markup=False)
+
+
+def explain(stage: Stage = "dev") -> None:
+    """Say why the stage's last deploys failed: the first cause, not what was cancelled for it, and what is left behind.
+
+    For a call that was refused: the call, the resource, the role, and the statement that would allow it.
+    """
+    found = failures.explain(Deployment(stage))
+    if not found.failures:
+        console.print(f"No stack of {stage} has failed.")
+        return
+    for failure in found.failures:
+        console.print(failures.text(failure), soft_wrap=True, markup=False)
+    for left in found.left:
+        console.print(f"Left behind: {left}", soft_wrap=True, markup=False)
+
+
+def check_first(
+    action: Annotated[str, typer.Argument(help="bootstrap, training, deploy, train or ec2.")] = "deploy",
+    assembly: Annotated[Path, typer.Option(help="The templates whose names are looked up.")] = Path("cdk.out"),
+    force: Force = False,
+    stage: Stage = "dev",
+) -> None:
+    """Look whether AWS will do it, before anything is made or paid for: account, bootstrap, quotas, names, model.
+
+    Everything is looked at by calls that only read, and all obstacles are shown at once with what removes them.
+    """
+    checks = preflight.Preflight(Deployment(stage), assembly)
+    actions = {
+        "bootstrap": checks.bootstrap,
+        "training": checks.training,
+        "deploy": checks.deploy,
+        "train": lambda: checks.job(preflight.Job(jobs.Request.instance_type)),
+        "ec2": checks.ec2,
+    }
+    if action not in actions:
+        raise KennelError(f"There is no preflight of {action}: give {', '.join(actions)}.")
+    found = actions[action]()
+    require(found, force=force)
+    if not found:
+        console.print(f"Nothing is in the way of {action}.")
+
+
+def require(found: "list[preflight.Finding]", *, force: bool) -> None:
+    """Shows the findings; raises KennelError if one blocks, unless `force`."""
+
+    def say(finding: "preflight.Finding") -> None:
+        style = "red" if finding.blocks else "yellow"
+        console.print(f"[{style}]{'✗' if finding.blocks else '!'}[/{style}] {escape(finding.what)}.", soft_wrap=True)
+        console.print(f"  → {escape(finding.remedy)}", soft_wrap=True)
+
+    preflight.require(found, say, force=force)
 
 
 def _show(found: destroying.Inventory) -> None:

@@ -7,6 +7,7 @@ import typer
 from kennel.errors import KennelError
 
 Stage = Annotated[str, typer.Option("--stage", "-s", envvar="STAGE", help="The stage of cdk.json.")]
+Force = Annotated[bool, typer.Option("--force", help="Go on although something is in the way.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A setting of the training, as in training/settings.py."),

@@ -20,6 +20,26 @@ def promoted(deployment: Deployment) -> str | None:
     return str(answer["Parameter"]["Value"])
 
 
+def problem(deployment: Deployment) -> tuple[str, str] | None:
+    """Why the promoted package cannot be deployed, and the remedy; None if it can."""
+    stage, uri = deployment.stage, promoted(deployment)
+    again = f"kennel train FOLDER --promote --stage {stage}"
+    if uri is None:
+        remedy = f"run `make training STAGE={stage}`, then `{again}`"
+        return f"No model is promoted for stage {stage}, so Serving and Api cannot be deployed", remedy
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    present = deployment.output("Data", "ModelBucket")
+    if bucket != present:
+        # A stage that keeps its data was destroyed and deployed again: its buckets are new.
+        return (
+            f"The promoted model {uri} is in another bucket than the stage's, {present}, whose roles cannot read it",
+            f"copy it: aws s3 cp --recursive {uri} s3://{present}/{key}, then kennel promote; or {again}",
+        )
+    if not deployment.client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents"):
+        return f"The promoted model {uri} is not there any more", f"kennel promote another one, or {again}"
+    return None
+
+
 def promote(deployment: Deployment, job: str | None) -> tuple[str, dict[str, Any]]:
     """Promotes the package of a training job or EC2 run, or the newest; returns its address and its model.json.
 

@@ -8,20 +8,22 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from infra import instance_types
+from kennel import operating_cli
 from kennel.console import console
 from kennel.data_cli import push_folder
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.options import Settings, Stage, pairs
+from kennel.options import Force, Settings, Stage, pairs
 
 if TYPE_CHECKING:
-    from kennel import data, ec2, jobs, packages, promotion, tuning
+    from kennel import data, ec2, jobs, packages, preflight, promotion, tuning
 else:
     data = lazily("kennel.data")
     ec2 = lazily("kennel.ec2")
     jobs = lazily("kennel.jobs")
     packages = lazily("kennel.packages")
+    preflight = lazily("kennel.preflight")
     promotion = lazily("kennel.promotion")
     tuning = lazily("kennel.tuning")
 
@@ -45,6 +47,7 @@ def train(
     settings: Settings = None,
     defaults: Annotated[bool, typer.Option("--defaults", help="Not the best settings of the search.")] = False,
     promote_it: Promote = False,
+    force: Force = False,
     stage: Stage = "dev",
 ) -> None:
     """Train on a dataset, on SageMaker or EC2, and follow it to its end.
@@ -60,12 +63,15 @@ def train(
         raise KennelError("Several instances pay for --mode finetune only: a head is trained in seconds.")
     _usable(instance_type)
     deployment = Deployment(stage)
+    checks, kind = preflight.Preflight(deployment), instance_type or jobs.Request.instance_type
+    job = preflight.Job(kind, instances, spot)
+    operating_cli.require(checks.ec2() if on == "ec2" else checks.job(job), force=force)
     name = _pushed(deployment, dataset)
     chosen = {} if defaults else _best(deployment, name, given)
     request = jobs.Request(
         name,
         hyperparameters={**chosen, **given},
-        instance_type=instance_type or jobs.Request.instance_type,
+        instance_type=kind,
         instances=instances,
         spot=spot,
     )
@@ -83,6 +89,7 @@ def tune(
     instance_type: InstanceType = None,
     settings: Settings = None,
     promote_it: Promote = False,
+    force: Force = False,
     stage: Stage = "dev",
 ) -> None:
     """Search for the best settings of the head on a dataset; `kennel train` uses them from then on.
@@ -98,8 +105,10 @@ def tune(
         raise KennelError("The search is over the head: leave mode out, then kennel train --mode finetune.")
     _usable(instance_type)
     deployment = Deployment(stage)
-    name = _pushed(deployment, dataset)
     kind = instance_type or jobs.Request.instance_type
+    job = preflight.Job(kind, 1 if engine == "job" else parallel)
+    operating_cli.require(preflight.Preflight(deployment).job(job), force=force)
+    name = _pushed(deployment, dataset)
     backbone = given.get("backbone", DEFAULT_BACKBONE)
     if engine == "job":
         request = jobs.Request(name, "hpo", {**given, "trials": str(trials)}, kind)

@@ -38,6 +38,12 @@ def hosts() -> tuple[list[str], str]:
     return sorted(resources["hosts"]), resources["current_host"]
 
 
+def interface() -> str | None:
+    """The network interface by which the job's hosts reach each other; None without a job."""
+    file = ROOT / "input" / "config" / "resourceconfig.json"
+    return str(json.loads(file.read_text())["network_interface_name"]) if file.is_file() else None
+
+
 def arguments() -> list[str]:
     """The command line, after the hyperparameters of the job (so that the command line wins)."""
     file = ROOT / "input" / "config" / "hyperparameters.json"

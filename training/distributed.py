@@ -95,6 +95,10 @@ def launch(script: str, processes_per_host: int | None) -> None:
     per_host = processes_per_host or max(1, torch.cuda.device_count())
     if "RANK" in os.environ or len(hosts) * per_host == 1:
         return
+    # Without it they bind to what the host's name resolves to: on SageMaker that may be loopback, where nobody else is.
+    if interface := contract.interface():
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
     # Each process its share of the cores, as torchrun would otherwise give it one.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable() // per_host)))
     command = [

@@ -20,13 +20,20 @@ INSTANCES = "/aws/sagemaker/Endpoints"
 
 
 def endpoint_metric(
-    namespace: str, name: str, statistic: str, *, endpoint: str, period_s: int = 60
+    namespace: str, name: str, statistic: str, *, endpoint: str, config: str = "", period_s: int = 60
 ) -> cloudwatch.Metric:
-    """A metric of the endpoint's variant; latencies in microseconds, uses of instances in percent."""
+    """A metric of the endpoint's variant; latencies in microseconds, uses of instances in percent.
+
+    With the name of an endpoint config, it is of the fleet of that config alone.
+    """
     return cloudwatch.Metric(
         namespace=namespace,
         metric_name=name,
-        dimensions_map={"EndpointName": endpoint, "VariantName": VARIANT},
+        dimensions_map={
+            "EndpointName": endpoint,
+            "VariantName": VARIANT,
+            **({"EndpointConfigName": config} if config else {}),
+        },
         statistic=statistic,
         period=Duration.seconds(period_s),
     )
@@ -49,8 +56,6 @@ class Endpoint(Construct):
         super().__init__(scope, construct_id)
         self.name = name
         self._settings = settings = stage.endpoint
-        alarms = self._rollback_alarms(stage)
-
         # "You can't request a VolumeKmsKeyId" for them (API reference, ResourceConfig): the hardware encrypts.
         keyless = settings.serverless or local_storage(settings.instance_type)
         config = sagemaker.CfnEndpointConfig(
@@ -61,6 +66,7 @@ class Endpoint(Construct):
             kms_key_id=None if keyless else storage.key.key_arn,
             data_capture_config=self._capture(storage) if settings.capture_percent else None,
         )
+        alarms = self._rollback_alarms(stage, config.attr_endpoint_config_name)
         self.resource = sagemaker.CfnEndpoint(
             self,
             "Endpoint",
@@ -129,17 +135,24 @@ class Endpoint(Construct):
             else None,
         )
 
-    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
-        return endpoint_metric(INVOCATIONS, name, statistic, endpoint=self.name, period_s=self._settings.alarm_period_s)
+    def _rollback_alarms(self, stage: Stage, config: str) -> list[cloudwatch.Alarm]:
+        """Alarms on the fleet of `config`, which an update brings.
 
-    def _rollback_alarms(self, stage: Stage) -> list[cloudwatch.Alarm]:
+        On the endpoint as a whole they would fire for the errors of a fleet that the update is there to replace
+        (SageMaker's developer guide, "Auto-Rollback Configuration and Monitoring").
+        """
+
+        def metric(name: str, statistic: str) -> cloudwatch.Metric:
+            period_s = self._settings.alarm_period_s
+            return endpoint_metric(INVOCATIONS, name, statistic, endpoint=self.name, config=config, period_s=period_s)
+
         alarms, periods = Alarms(stage, AlarmTopic.by_name(self, stage)), self._settings.alarm_datapoints
         slug = self.name.removeprefix(f"{stage.prefix.lower()}-")
         limits = {
             # Each invocation counts as 1 if it was answered 5xx, else as 0: the average is the share.
-            "errors": (self._metric("Invocation5XXErrors", "Average"), self._settings.max_error_percent / 100),
+            "errors": (metric("Invocation5XXErrors", "Average"), self._settings.max_error_percent / 100),
             # ModelLatency is in microseconds.
-            "latency": (self._metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000),
+            "latency": (metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000),
         }
         return [
             alarms.on(
@@ -151,9 +164,9 @@ class Endpoint(Construct):
                     runbook="rolled-back",
                     construct_id=f"{kind.capitalize()}Alarm",
                 ),
-                metric,
+                watched,
                 over=over,
                 periods=(periods, periods),
             )
-            for kind, (metric, over) in limits.items()
+            for kind, (watched, over) in limits.items()
         ]

@@ -110,7 +110,7 @@ class Notebook(Construct):
             root_access="Disabled",
             # Package index and the SageMaker API; a private subnet would need interface endpoints, which cost at rest.
             direct_internet_access="Enabled",
-            platform_identifier="notebook-al2-v3",
+            platform_identifier="notebook-al2023-v1",
             instance_metadata_service_configuration=sagemaker.CfnNotebookInstance.InstanceMetadataServiceConfigurationProperty(
                 minimum_instance_metadata_service_version="2"
             ),

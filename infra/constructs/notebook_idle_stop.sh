@@ -34,5 +34,27 @@ if time.time() - max(last_activity()) > IDLE_STOP_S:
     subprocess.run(["aws", "sagemaker", "stop-notebook-instance", "--notebook-instance-name", name], check=True)
 PYTHON
 
-python=$(command -v python3)
-echo "*/5 * * * * root $python /usr/local/bin/kennel-idle-stop 2>&1 | logger -t kennel-idle-stop" > /etc/cron.d/kennel-idle-stop
+# Amazon Linux 2023 has no cron (its user guide, "Deprecated in AL2023").
+cat > /etc/systemd/system/kennel-idle-stop.service <<UNIT
+[Unit]
+Description=Stop the notebook instance when nobody uses it
+
+[Service]
+Type=oneshot
+ExecStart=$(command -v python3) /usr/local/bin/kennel-idle-stop
+UNIT
+
+cat > /etc/systemd/system/kennel-idle-stop.timer <<UNIT
+[Unit]
+Description=Look every five minutes whether the notebook instance is used
+
+[Timer]
+OnBootSec=5min
+OnUnitActiveSec=5min
+
+[Install]
+WantedBy=timers.target
+UNIT
+
+systemctl daemon-reload
+systemctl enable --now kennel-idle-stop.timer

@@ -33,8 +33,10 @@ RETENTION = {
 }
 
 
-def log_group(scope: Construct, construct_id: str, *, stage: Stage, part: str) -> logs.LogGroup:
-    """The log group `/kennel/STAGE/PART`, which a stage that keeps its data keeps, too.
+def log_group(
+    scope: Construct, construct_id: str, *, stage: Stage, part: str = "", name: str | None = None
+) -> logs.LogGroup:
+    """The log group `/kennel/STAGE/PART`, or `name`, which a stage that keeps its data keeps, too.
 
     But for a deploy that failed: what it had made would be in the way of the next one (CloudFormation's user guide,
     "DeletionPolicy attribute", RetainExceptOnCreate).
@@ -42,7 +44,7 @@ def log_group(scope: Construct, construct_id: str, *, stage: Stage, part: str) -
     group = logs.LogGroup(
         scope,
         construct_id,
-        log_group_name=f"/kennel/{stage.name}/{part}",
+        log_group_name=name or f"/kennel/{stage.name}/{part}",
         retention=RETENTION[stage.log_retention_days],
         removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if stage.retain_data else RemovalPolicy.DESTROY,
     )

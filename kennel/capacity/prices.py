@@ -14,6 +14,9 @@ TABLE = Path(__file__).parent / "prices.json"
 API_REGION = "us-east-1"
 # What the price list calls the use of an instance of SageMaker.
 COMPONENTS = {"hosting": "Hosting", "training": "Training", "notebook": "Notebook"}
+# What an endpoint logs for an answer: five events of AWS's adapter, of httpx and uvicorn in it, and of our server, with
+# the 26 bytes that CloudWatch adds to each; measured with the real container.
+LOG_BYTES = 574
 USAGES = (*COMPONENTS, "ec2")
 
 
@@ -33,8 +36,14 @@ class Prices:
     storage_usd_gb_month: dict[str, float]
     # What is billed by its being there.
     fixed_usd_month: dict[str, float]
+    # Of CloudWatch's logs, what is written.
+    log_usd_gb: float
     network_usd_h: dict[str, float]
     cloudfront_usd: dict[str, float]
+
+    def log_usd(self, answers: float) -> float:
+        """USD of what an endpoint logs for so many answers."""
+        return answers * LOG_BYTES / 1e9 * self.log_usd_gb
 
     def instance(self, instance_type: str, usage: str = "hosting") -> float:
         """USD an hour of an instance for `usage`: hosting, training, notebook or ec2.

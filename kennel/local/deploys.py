@@ -77,7 +77,10 @@ def _check(record: Record, role: str, kind: str, verb: str, name: str, propertie
         may = allowed(role, action, resource, context)
         record.add(principal, action, resource, context, allowed=may)
         if not may:
-            raise Refused(f"{role.rpartition('/')[2]} is not authorized to perform {action} on {resource}")
+            raise Refused(
+                f"User: {principal} is not authorized to perform: {action} on resource: {resource} because no "
+                f"identity-based policy allows the {action} action"
+            )
         if action == "iam:CreateServiceLinkedRole":
             make_service_role(resource)
 

@@ -131,7 +131,8 @@ class Endpoints:
             status, content_type, answer = fleet.invoke(headers, body)
         finally:
             took = time.monotonic() - sent
-            self._metrics.add(Invocation(name, fleet.settings.variant, route.instances, status, took, sent - begun))
+            variant, config = fleet.settings.variant, fleet.settings.config_name
+            self._metrics.add(Invocation(name, variant, config, route.instances, status, took, sent - begun))
         if status < 400:
             self._capture.add(name, fleet.settings, headers.get("content-type", ""), body, content_type, answer)
         variant = {"x-Amzn-Invoked-Production-Variant": fleet.settings.variant}

@@ -25,6 +25,8 @@ from kennel.local.transfer import download, download_archive
 START_TIMEOUT_S = 300
 INVOCATION_TIMEOUT_S = 60
 POLL_S = 0.2
+# Docker's own time between SIGTERM and SIGKILL is 10 s; what SageMaker's is, AWS does not say.
+GRACE_S = 10.0
 RESTART_DELAY_S = 1.0
 # An instance gets no requests after so many health checks in a row without success: one may be late on a busy machine.
 MISSES = 3
@@ -83,6 +85,8 @@ class _Instance:
     port: int
     process: subprocess.Popen[bytes]
     ready: bool = False
+    # Requests that it has not answered yet.
+    under_way: int = 0
 
 
 class Fleet:
@@ -99,6 +103,7 @@ class Fleet:
         self._service_endpoint = service_endpoint
         self._instances: list[_Instance] = []
         self._closed = False
+        self._lock = threading.Lock()
         self._turn: Iterator[int] = itertools.count()
         most = settings.max_concurrency
         self._places = threading.BoundedSemaphore(most) if most else None
@@ -123,8 +128,7 @@ class Fleet:
             self._grow()
         finally:
             surplus, self._instances = self._instances[instances:], self._instances[:instances]
-            for instance in surplus:
-                self._processes.stop(instance.process)
+            self._end(surplus)
 
     def uses(self) -> list[dict[str, float]]:
         """What each instance that is ready uses, in percent: of the processors, 100 for each, of memory and disk."""
@@ -156,6 +160,8 @@ class Fleet:
             if key in ("content-type", "accept") or key.startswith("x-amzn-sagemaker-")
         }
         url = f"http://127.0.0.1:{instance.port}/invocations"
+        with self._lock:
+            instance.under_way += 1
         try:
             answer = _http.request("POST", url, body=body, headers=passed, timeout=INVOCATION_TIMEOUT_S)
         except urllib3.exceptions.HTTPError as error:
@@ -163,14 +169,28 @@ class Fleet:
             raise Unavailable(
                 f"Endpoint {self.name}: an instance broke the connection ({type(error).__name__})"
             ) from None
+        finally:
+            with self._lock:
+                instance.under_way -= 1
         return answer.status, answer.headers.get("Content-Type", "application/octet-stream"), answer.data
 
     def close(self) -> None:
         """Stops every instance."""
         self._closed = True
-        for instance in self._instances:
-            self._processes.stop(instance.process)
+        instances, self._instances = self._instances, []
+        self._end(instances)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, instances: list[_Instance]) -> None:
+        """Ends instances that get no requests any more, as SageMaker does with this container.
+
+        Its first process ignores SIGTERM (tests/e2e/test_container.py): it answers on until SIGKILL, GRACE_S later.
+        """
+        deadline = time.monotonic() + GRACE_S
+        while any(instance.under_way for instance in instances) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        for instance in instances:
+            self._processes.stop(instance.process, term=False)
 
     def _grow(self) -> None:
         """Starts the instances that are missing, and waits until each is ready."""

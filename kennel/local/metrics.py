@@ -16,10 +16,11 @@ LATE_S = 60
 
 @dataclass(frozen=True)
 class Invocation:
-    """One request: by whom it was answered, among how many instances, how, and in how many seconds."""
+    """One request: by the fleet of which config it was answered, among how many instances, how, in how many seconds."""
 
     endpoint: str
     variant: str
+    config: str
     instances: int
     status: int
     model_s: float
@@ -31,11 +32,11 @@ class EndpointMetrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[tuple[int, str, str], dict[str, Counter[float]]] = {}
+        self._counts: dict[tuple[int, str, str, str], dict[str, Counter[float]]] = {}
 
     def add(self, invocation: Invocation) -> None:
         """Counts one invocation in the second that it ended in."""
-        key = (int(time.time()), invocation.endpoint, invocation.variant)
+        key = (int(time.time()), invocation.endpoint, invocation.variant, invocation.config)
         with self._lock:
             counts = self._counts.setdefault(key, defaultdict(Counter))
             counts["Invocations"][1.0] += 1
@@ -51,13 +52,15 @@ class EndpointMetrics:
         now = int(time.time())
         with self._lock:
             over = {key: self._counts.pop(key) for key in list(self._counts) if key[0] < now}
-        for (second, endpoint, variant), counts in over.items():
-            dimensions = {"EndpointName": endpoint, "VariantName": variant}
+        for (second, endpoint, variant, config), counts in over.items():
+            of_variant = {"EndpointName": endpoint, "VariantName": variant}
             for name, values in counts.items():
                 unit = "Microseconds" if name.endswith("Latency") else "None"
-                cloudwatch._store_datum(
-                    NAMESPACE, name, dimensions, second, unit, None, list(values), list(values.values()), None
-                )
+                # Of the variant, and of the fleet by itself.
+                for dimensions in (of_variant, {**of_variant, "EndpointConfigName": config}):
+                    cloudwatch._store_datum(
+                        NAMESPACE, name, dimensions, second, unit, None, list(values), list(values.values()), None
+                    )
 
 
 def publish_uses(endpoint: str, variant: str, instances: list[dict[str, float]]) -> None:

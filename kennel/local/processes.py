@@ -46,11 +46,12 @@ class Processes:
         self._tell(f"+{process.pid}")
         return process
 
-    def stop(self, process: subprocess.Popen[Any], grace_s: float = GRACE_S) -> None:
-        """Ends the group of `process`: SIGTERM, and SIGKILL for what is left after `grace_s` seconds."""
-        _signal_group(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
+    def stop(self, process: subprocess.Popen[Any], grace_s: float = GRACE_S, *, term: bool = True) -> None:
+        """Ends the group of `process`: SIGTERM, unless not `term`, and SIGKILL for what is left after `grace_s`."""
+        if term:
+            _signal_group(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
         with self._lock:

@@ -1,13 +1,17 @@
-"""AWS's Ray Serve container on this machine: what it sets and starts, in its order, without Docker, network or pip.
+"""AWS's Ray Serve container on this machine: what it sets and starts, in its order, without Docker and pip.
 
-python -m kennel.local.serving_container PACKAGE              as the container does, with Ray, on its fixed ports
+python -m kennel.local.serving_container PACKAGE              as the container does, with Ray, on its fixed ports, in
+    namespaces of its own: its first process is AWS's shell script, which ignores SIGTERM; the network has loopback
+    alone, the model is read-only. Enter it with nsenter.
 python -m kennel.local.serving_container PACKAGE --without-ray --port 8080
     the adapter and the model server alone, on any port: how the endpoints of the embedded AWS run, where several
     containers share one machine
+tests/e2e/test_container.py holds the two together.
 """
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +20,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from kennel.local.ports import LOOPBACK, answers, free_port
+from kennel.deployment import REPOSITORY
+from kennel.local.ports import LOOPBACK, free_port
 
-RAY_PORT, SERVE_PORT, ADAPTER_PORT = 6379, 8000, 8080
-# As long as the container waits for Ray Serve before it starts the adapter in any case.
-SERVE_TIMEOUT_S = 60.0
+ADAPTER_PORT = 8080
+ENTRYPOINT = Path(__file__).with_name("container_entrypoint.sh")
+# The image's versions of what server and adapter use (requirements-image.txt), as `make setup` installs them.
+IMAGE = REPOSITORY / "build" / "serving-image"
 POLL_S = 0.2
 GRACE_S = 30.0
 
@@ -36,27 +42,44 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=ADAPTER_PORT, help="where the adapter listens")
     parser.add_argument("--without-ray", action="store_true")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _end)
+    package = arguments.package.resolve()
     try:
-        run(arguments.package.resolve(), arguments.port, with_ray=not arguments.without_ray)
+        check(package)
     except PackageError as error:
         sys.exit(str(error))
+    if arguments.without_ray:
+        signal.signal(signal.SIGTERM, _end)
+        run(package, arguments.port)
+    command = isolated(package)
+    os.execvpe(command[0], command, container_environment())
 
 
-def run(package: Path, port: int, *, with_ray: bool) -> NoReturn:
-    """Starts the container's processes, in its order; raises SystemExit when one of them ends."""
-    check(package)
+def isolated(package: Path) -> list[str]:
+    """The command that runs the container in namespaces, which all end with its first process."""
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        raise SystemExit("The container needs Linux with unshare (util-linux) and ip (iproute2).")
+    # Who is not root becomes root of a namespace.
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    namespaces = ["--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc"]
+    return ["unshare", *user, *namespaces, "bash", str(ENTRYPOINT), str(package)]
+
+
+def container_environment() -> dict[str, str]:
+    """What the processes of the container have set."""
+    here = f"{IMAGE}{os.pathsep}{REPOSITORY}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": here, "PYTHONUNBUFFERED": "1"}
+
+
+def run(package: Path, port: int) -> NoReturn:
+    """Runs server and adapter alone; raises SystemExit when one of them ends."""
     running: list[subprocess.Popen[bytes]] = []
-    environment = {**os.environ, "PYTHONPATH": python_path(package), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "PYTHONPATH": python_path(package)}
     try:
-        if with_ray:
-            running.append(_start_ray(package, environment))
-            backend = environment.get("RAYSERVE_BACKEND_URL", f"http://{LOOPBACK}:{SERVE_PORT}")
-        else:
-            free = free_port()
-            running.append(_start([sys.executable, "server.py", "--port", str(free)], package, environment))
-            backend = f"http://{LOOPBACK}:{free}"
+        free = free_port()
+        running.append(_start([sys.executable, "server.py", "--port", str(free)], package, environment))
         adapter = [sys.executable, "-m", "kennel.local.adapter", "--port", str(port)]
+        backend = f"http://{LOOPBACK}:{free}"
         running.append(_start(adapter, Path.cwd(), {**environment, "RAYSERVE_BACKEND_URL": backend}))
         while all(process.poll() is None for process in running):
             time.sleep(POLL_S)
@@ -67,8 +90,6 @@ def run(package: Path, port: int, *, with_ray: bool) -> NoReturn:
             process.terminate()
         for process in running:
             _wait(process)
-        if with_ray:
-            subprocess.run(["ray", "stop", "--force"], env=environment, capture_output=True, check=False)
 
 
 def check(package: Path) -> None:
@@ -82,27 +103,6 @@ def check(package: Path) -> None:
 def python_path(package: Path) -> str:
     """The container's PYTHONPATH, were `package` its /opt/ml/model."""
     return os.pathsep.join((str(package), str(package / "code")))
-
-
-def _start_ray(package: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    head = [
-        "ray",
-        "start",
-        "--head",
-        f"--port={RAY_PORT}",
-        "--include-dashboard=False",
-        f"--node-ip-address={LOOPBACK}",
-    ]
-    subprocess.run(head, env=environment, check=True, stdout=subprocess.DEVNULL)
-    start = ["serve", "start", f"--http-host={LOOPBACK}", f"--http-port={SERVE_PORT}"]
-    subprocess.run(start, env=environment, check=True)
-    serve = _start(["serve", "run", str(package / "config.yaml")], package, environment)
-    deadline = time.monotonic() + SERVE_TIMEOUT_S
-    while serve.poll() is None and not answers(f"http://{LOOPBACK}:{SERVE_PORT}/-/healthz"):
-        if time.monotonic() > deadline:
-            break  # the container then starts its adapter all the same, whose /ping says what is wrong
-        time.sleep(POLL_S)
-    return serve
 
 
 def _start(command: list[str], folder: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -140,11 +140,21 @@ class _Stack:
                 yield "traces", MILLION * TRACED * usd["trace"]
         if kind == "AWS::CloudFront::Distribution":
             yield "CloudFront", MILLION * prices.cloudfront_usd["request"]
+        if kind == "AWS::SageMaker::Endpoint" and self._is_called(properties):
+            yield "log of the endpoint", prices.log_usd(MILLION)
         if kind == "AWS::SageMaker::EndpointConfig":
             for variant in properties.get("ProductionVariants", []):
                 if serverless := variant.get("ServerlessConfig"):
                     gb_s = MILLION * REQUEST_S * float(serverless["MemorySizeInMB"]) / 1024
                     yield "serverless endpoint", gb_s * prices.serverless_usd_gb_s
+
+    def _is_called(self, properties: dict[str, Any]) -> bool:
+        """Whether the requests are this endpoint's: of several, those of the one that scales."""
+        if len(list(self._of("AWS::SageMaker::Endpoint"))) == 1:
+            return True
+        prefix = f"endpoint/{properties.get('EndpointName')}/"
+        targets = self._of("AWS::ApplicationAutoScaling::ScalableTarget")
+        return any(str(target.get("ResourceId", "")).startswith(prefix) for target in targets)
 
     def _endpoint(self, properties: dict[str, Any], name: str) -> Iterator[tuple[str, float]]:
         config = self._referred(properties.get("EndpointConfigName"))

@@ -279,6 +279,17 @@ def rollback_alarms_watch_the_endpoint_itself(templates: Templates) -> Iterator[
             yield f"{name} watches {dimensions}"
 
 
+def rollback_alarms_watch_the_new_fleet_alone(templates: Templates) -> Iterator[str]:
+    alarms = dict(resources(templates, "AWS::CloudWatch::Alarm"))
+    for name, endpoint in resources(templates, "AWS::SageMaker::Endpoint"):
+        rollback = endpoint["DeploymentConfig"]["AutoRollbackConfiguration"]
+        for item in rollback["Alarms"]:
+            alarm = alarms[item["AlarmName"]["Ref"]]
+            watched = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+            if watched.get("EndpointConfigName") != endpoint["EndpointConfigName"]:
+                yield f"{name} is rolled back for the errors of the fleet that an update replaces"
+
+
 def scaling_waits_for_its_endpoint(templates: Templates) -> Iterator[str]:
     endpoints = {name for name, _ in resources(templates, "AWS::SageMaker::Endpoint")}
     for name, resource in templates["Serving"]["Resources"].items():

@@ -29,7 +29,7 @@ from kennel.deployment import Deployment
 from kennel.local import control
 from kennel.local.control import Running
 from kennel.local.ports import free_port
-from kennel.local.settings import REGION, isolate, isolated_environment, state_dir
+from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_environment, state_dir
 
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
 QUICK_POLLS = Path(__file__).with_name("quick_polls.cjs")
@@ -89,7 +89,7 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        environment = isolated_environment(self.server.endpoint)
+        environment = isolated_environment(self.server.endpoint, self.server.region)
         return {
             **environment,
             "PATH": f"{TOOLS}{os.pathsep}{environment['PATH']}",
@@ -123,7 +123,7 @@ class Environment:
         return boto3.client(
             service,
             endpoint_url=self.server.endpoint,
-            region_name=REGION,
+            region_name=self.server.region,
             aws_access_key_id="test",
             aws_secret_access_key="test",
             config=config,
@@ -243,13 +243,13 @@ def project_copy(folder: Path, **changes: dict[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def embedded_aws(folder: Path) -> Iterator[Running]:
+def embedded_aws(folder: Path, *, account: str = ACCOUNT_KINDS[0], region: str = REGION) -> Iterator[Running]:
     """An empty embedded AWS with its state in `folder`, which this process's environment points to meanwhile."""
     saved = dict(os.environ)
     os.environ["KENNEL_LOCAL_DIR"] = str(folder)
     try:
         # Never the default port, which two test processes would both find free; and not for longer than this process.
-        server = control.up(free_port(), with_parent=True)
+        server = control.up(free_port(), region=region, account=account, with_parent=True)
         isolate(server.endpoint, server.region)
         yield server
     finally:

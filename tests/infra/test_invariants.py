@@ -30,6 +30,11 @@ def _target_without_dependency(templates: Templates) -> None:
         resource.pop("DependsOn", None)
 
 
+def _config_dimension(templates: Templates) -> dict[str, Any]:
+    dimensions = first({"Serving": templates["Serving"]}, "AWS::CloudWatch::Alarm")["Dimensions"]
+    return next(item for item in dimensions if item["Name"] == "EndpointConfigName")
+
+
 def _endpoint(templates: Templates) -> dict[str, Any]:
     policy: dict[str, Any] = first(templates, "AWS::SageMaker::Endpoint")["DeploymentConfig"]["BlueGreenUpdatePolicy"]
     return policy
@@ -92,6 +97,9 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     "rollback_alarms_watch_the_endpoint_itself": lambda t: first(t, "AWS::CloudWatch::Alarm").update(
         Dimensions=[{"Name": "VariantName", "Value": "AllTraffic"}]
     ),
+    "rollback_alarms_watch_the_new_fleet_alone": lambda t: first({"Serving": t["Serving"]}, "AWS::CloudWatch::Alarm")[
+        "Dimensions"
+    ].remove(_config_dimension(t)),
     "scaling_waits_for_its_endpoint": _target_without_dependency,
     "nothing_reaches_the_training_instance": lambda t: first(t, "AWS::EC2::SecurityGroup").update(
         SecurityGroupIngress=[{"CidrIp": "0.0.0.0/0", "FromPort": 22}]

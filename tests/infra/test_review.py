@@ -730,8 +730,9 @@ def test_cost_difference_is_exact_to_the_cent(base: Path, tmp_path: Path, edit: 
 
 def test_request_cost_includes_compute_and_traces(base: Path, tmp_path: Path) -> None:
     found, _ = reviewed(base, tmp_path, more_memory)
-    # 0.20 a million; 40 ms of 0.5 GiB at 0.0000077778, since one is provisioned; 5 % traced at 5 a million.
-    assert found.million_before == pytest.approx(0.20 + 0.155556 + 0.25, abs=0.005)
+    # 0.20 a million; 40 ms of 0.5 GiB at 0.0000077778, since one is provisioned; 5 % traced at 5 a million; 574 bytes
+    # of the endpoint's log at 0.50 a GB.
+    assert found.million_before == pytest.approx(0.20 + 0.155556 + 0.25 + 0.287, abs=0.005)
     assert found.million_after - found.million_before == pytest.approx(0.155556, abs=0.0005)
 
 

@@ -89,7 +89,7 @@ def test_only_dev_stops_in_the_evening(matrix: dict[str, Templates]) -> None:
 def test_kept_log_groups_do_not_block_a_second_deploy(matrix: dict[str, Templates]) -> None:
     everything = [item for template in matrix["prod"].values() for item in template["Resources"].values()]
     groups = [item for item in everything if item["Type"] == "AWS::Logs::LogGroup"]
-    assert len(groups) == 4
+    assert len(groups) == 6
     assert {item["DeletionPolicy"] for item in groups} == {"RetainExceptOnCreate"}
     assert {item["UpdateReplacePolicy"] for item in groups} == {"Retain"}
 
@@ -144,6 +144,18 @@ def test_nothing_is_reserved_where_account_has_nothing_to_reserve(matrix: dict[s
     assert functions
     assert not any("ReservedConcurrentExecutions" in function for function in functions)
     assert any("ReservedConcurrentExecutions" in f for _, f in resources(matrix["dev"], "AWS::Lambda::Function"))
+
+
+def test_null_in_cdk_json_reaches_the_template(tmp_path: Path) -> None:
+    context = json.loads((REPOSITORY / "cdk.json").read_text())["context"]
+    context["stages"]["dev"]["function"] = {"reserved_concurrency": None}
+    environment = {**os.environ, "CDK_OUTDIR": str(tmp_path), "CDK_CONTEXT_JSON": json.dumps(context)}
+    subprocess.run([sys.executable, "app.py"], cwd=REPOSITORY, env=environment, check=True)
+    template = json.loads((tmp_path / "Kennel-dev-Api.template.json").read_text())
+    (function,) = (
+        item["Properties"] for item in template["Resources"].values() if item["Type"] == "AWS::Lambda::Function"
+    )
+    assert "ReservedConcurrentExecutions" not in function
 
 
 def test_instance_hours_become_scheduled_actions(matrix: dict[str, Templates]) -> None:

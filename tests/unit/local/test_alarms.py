@@ -100,7 +100,7 @@ def test_recent_datapoint_is_not_yet_visible(store: Any) -> None:
 def test_endpoint_metrics_scale_to_a_minute(store: Any) -> None:
     metrics = EndpointMetrics()
     for _ in range(10):
-        metrics.add(Invocation("dogs", "primary", 4, 200, 0.02, 0.001))
+        metrics.add(Invocation("dogs", "primary", "one", 4, 200, 0.02, 0.001))
     now = time.time() + 1
     while int(time.time()) < int(now):
         time.sleep(0.05)

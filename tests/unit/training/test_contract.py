@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,24 @@ def test_hosts_are_in_rank_order(contract: ModuleType, tmp_path: Path) -> None:
     resources = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2"}
     (tmp_path / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
     assert contract.hosts() == (["algo-1", "algo-2"], "algo-2")
+
+
+def test_hosts_talk_by_the_interface_of_the_job(
+    contract: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = importlib.import_module("distributed")
+    assert contract.interface() is None
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    resources = {"hosts": ["algo-1", "algo-2"], "current_host": "algo-1", "network_interface_name": "eth0"}
+    (tmp_path / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
+    monkeypatch.delenv("RANK", raising=False)
+    for library in ("GLOO", "NCCL"):
+        monkeypatch.delenv(f"{library}_SOCKET_IFNAME", raising=False)
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(os, "execv", lambda *command: seen.update(os.environ))
+    monkeypatch.setattr(distributed, "contract", contract)
+    distributed.launch("train.py", 1)
+    assert (seen["GLOO_SOCKET_IFNAME"], seen["NCCL_SOCKET_IFNAME"]) == ("eth0", "eth0")
 
 
 def test_checkpoint_folder_is_found(contract: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
