@@ -17,6 +17,10 @@ else:
     prices = lazily("kennel.capacity.prices")
 
 
+# For linting templates of an app that says no region.
+DEFAULT_REGION = "us-east-1"
+
+
 def review(
     base: Annotated[
         str,
@@ -27,12 +31,15 @@ def review(
         Path | None, typer.Option(help="The comment goes into this file, empty if nothing changes.")
     ] = None,
     fail_on: Annotated[
-        str, typer.Option("--fail-on", help="What makes it fail: destroy, replace, widen, with commas between.")
+        str, typer.Option("--fail-on", help="What makes it fail: destroy, replace, widen, block, with commas between.")
     ] = "",
     labels: Annotated[
         str,
         typer.Option("--labels", envvar="KENNEL_LABELS", help="The pull request's: accept-destroy lets destroy pass."),
     ] = "",
+    every_stack: Annotated[
+        bool, typer.Option("--every-stack", help="Of two folders, all stacks: for assemblies of any CDK app.")
+    ] = False,
     stage: Stage = "dev",
 ) -> None:
     """Say in one Markdown comment what a change does: losses, access, exposure, cost, files. Silent if it does nothing.
@@ -54,12 +61,14 @@ def review(
             f"`make synth STAGE={stage}`, then `kennel review {base} cdk.out --stage {stage}`.",
             soft_wrap=True,
         )
-    region = Deployment(stage).region
-    with step(f"{base} against {head}", shown=output is not None) as progress, assemblies.side(base, stage) as one:
+    of = None if every_stack else stage
+    with step(f"{base} against {head}", shown=output is not None) as progress, assemblies.side(base, of) as one:
         progress(f"{len(one.templates)} templates")
-        with assemblies.side(head, stage) as other:
-            found = reviewing.review(one, other, stage, region, prices.load())
-            text = redaction.redacted(comment.comment(found), found.names)
+        with assemblies.side(head, of) as other:
+            title = "this app" if every_stack else stage
+            known = [*other.regions.values(), DEFAULT_REGION] if every_stack else [Deployment(stage).region]
+            found = reviewing.review(one, other, title, known[0], prices.load())
+            text = redaction.redacted(comment.comment(found), found.names, found.own)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text)

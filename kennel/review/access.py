@@ -87,7 +87,24 @@ def changes_of(difference: StackDifference, base: Template, head: Template) -> l
         AccessChange(difference.stack, False, f"{_holder(item, names)} loses the policy {_policy(item)}")
         for item in difference.managed_removed
     ]
-    return list(dict.fromkeys(found))
+    return _without_renames(list(dict.fromkeys(found)))
+
+
+def _without_renames(found: list[AccessChange]) -> list[AccessChange]:
+    """Without what comes and goes in the same words: a right on something that only got another logical id."""
+    pairs = (("may now", "may no longer"), ("is no longer refused", "is now refused"))
+    said: dict[bool, set[str]] = {True: set(), False: set()}
+
+    def neutral(item: AccessChange) -> str:
+        sentence = item.sentence
+        for widens, narrows in pairs:
+            sentence = sentence.replace(widens if item.widens else narrows, "…", 1)
+        return sentence
+
+    for item in found:
+        said[item.widens].add(neutral(item))
+    both = said[True] & said[False]
+    return [item for item in found if neutral(item) not in both]
 
 
 def _holder(item: dict[str, Any], names: dict[str, str]) -> str:

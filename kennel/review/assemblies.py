@@ -57,17 +57,25 @@ class Side:
     folder: Path | None = None
     # Of each stack, as far as it is known.
     regions: dict[str, str] = field(default_factory=dict)
+    # In which the stacks are, as far as that is known.
+    accounts: frozenset[str] = frozenset()
 
 
 @contextmanager
-def side(given: str, stage: str) -> Generator[Side]:
+def side(given: str, stage: str | None) -> Generator[Side]:
     """The side that `given` names: a folder of templates, `deployed`, or a revision of this repository.
+
+    Without a stage it is a folder, with all of its stacks, of any app.
 
     Raises KennelError for what is none of them, or cannot be synthesized. A revision's files are there until the end.
     """
     if not given:
         raise KennelError(f"Give a folder, a revision of this repository, or `{DEPLOYED}`: a side is empty.")
-    if given == DEPLOYED:
+    if stage is None:
+        if not Path(given).is_dir():
+            raise KennelError(f"{given!r} is not a folder: give the assemblies of both sides.")
+        yield read(Path(given), given)
+    elif given == DEPLOYED:
         yield _deployed(Deployment(stage))
     elif Path(given).is_dir():
         found = read(Path(given), given)
@@ -100,7 +108,8 @@ def read(folder: Path, name: str) -> Side:
         if wrong := _malformed(templates[stack]):
             raise KennelError(f"{file} is no template of CloudFormation's: {wrong}.")
         assets[stack] = _assets(folder, stack)
-    return Side(name, templates, assets, folder, _regions(folder))
+    regions, accounts = _environments(folder)
+    return Side(name, templates, assets, folder, regions, accounts)
 
 
 def normalised(text: str) -> Template:
@@ -125,19 +134,21 @@ def _malformed(template: Any) -> str:
     return ""
 
 
-def _regions(folder: Path) -> dict[str, str]:
+def _environments(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
+    """The regions by stack, and the accounts, that an assembly names."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        return {}
+        return {}, frozenset()
     try:
         environments = {
-            name: artifact["environment"].rpartition("/")[2]
+            name: artifact["environment"].removeprefix("aws://").partition("/")
             for name, artifact in json.loads(manifest.read_text()).get("artifacts", {}).items()
             if artifact["type"] == "aws:cloudformation:stack"
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KennelError(f"{manifest} is no manifest of CDK's: synthesize anew.") from None
-    return {name: region for name, region in environments.items() if region != "unknown-region"}
+    regions = {name: region for name, (_, _, region) in environments.items() if region != "unknown-region"}
+    return regions, frozenset(account for account, _, _ in environments.values() if account.isdigit())
 
 
 def _assets(folder: Path, stack: str) -> list[Asset]:
@@ -168,7 +179,9 @@ def _deployed(deployment: Deployment) -> Side:
             text = body if isinstance(body, str) else json.dumps(body)
             templates[name] = normalised(text)
             assets[name] = [Asset("", hash_) for hash_ in dict.fromkeys(ASSET_HASH.findall(text))]
-    return Side(f"deployed {deployment.stage}", templates, assets, regions=dict.fromkeys(templates, deployment.region))
+    account = str(deployment.client("sts").get_caller_identity()["Account"])
+    regions = dict.fromkeys(templates, deployment.region)
+    return Side(f"deployed {deployment.stage}", templates, assets, regions=regions, accounts=frozenset([account]))
 
 
 def _synthesized(revision: str, stage: str, folder: Path) -> Side:

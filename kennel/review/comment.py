@@ -42,7 +42,9 @@ def _lines(review: Review, rows: int) -> Iterator[str]:
     yield ""
     yield f"{_summary(review)}, against {code(review.base)}."
     lost = [change for change in review.changes if change.lost or change.unprotected or change.verb == "let go"]
+    yield from _section("Cannot be deployed as it is", [f"- {sentence}." for sentence in review.blocked])
     yield from _section("Lost or replaced", [*_lost_rows(review.moved, lost, rows)])
+    yield from _section("Other accounts", [f"- **{_short(item.stack)}**: {item.sentence}" for item in review.of_others])
     yield from _section("Access", [*_access(review, rows)])
     yield from _section("On the internet", [*_exposure(review)])
     yield from _section("Cost", [*_cost(review)])
@@ -58,6 +60,8 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 def _summary(review: Review) -> str:
     parts = []
+    if review.blocked:
+        parts.append("**cannot be deployed as it is**")
     if review.moved:
         regions = ", ".join(sorted({plain(after) for _, after in review.moved.values()}))
         parts.append(f"**{len(review.moved)} stacks are others, in {regions}**")
@@ -67,6 +71,8 @@ def _summary(review: Review) -> str:
     for verb in ("changed", "added"):
         if number := sum(_word(change) == verb for change in review.changes):
             parts.append(f"{number} {verb}")
+    if review.of_others:
+        parts.append("**another account may do more**")
     if review.widened:
         parts.append("**access widened**")
     elif review.access:
@@ -136,7 +142,7 @@ def _because(change: Change) -> str:
 
 def _access(review: Review, rows: int) -> Iterator[str]:
     for title, widens in (("Widened", True), ("Narrowed", False)):
-        found = [item for item in review.access if item.widens is widens]
+        found = [item for item in review.access if item.widens is widens and item not in review.of_others]
         if found:
             yield f"**{title}**"
             yield ""
@@ -162,6 +168,11 @@ def _cost(review: Review) -> Iterator[str]:
             f"| **a month at rest** | {review.month_before:,.2f} | {review.month_after:,.2f} "
             f"| **{review.month_after - review.month_before:+,.2f}** |"
         )
+        if review.most_before != review.month_before or review.most_after != review.month_after:
+            yield (
+                f"| a month with the most instances | {review.most_before:,.2f} | {review.most_after:,.2f} "
+                f"| {review.most_after - review.most_before:+,.2f} |"
+            )
         yield (
             f"| **a million requests** | {review.million_before:,.2f} | {review.million_after:,.2f} "
             f"| **{review.million_after - review.million_before:+,.2f}** |"
@@ -171,6 +182,9 @@ def _cost(review: Review) -> Iterator[str]:
             f"Unchanged: {review.month_after:,.2f} USD a month at rest, {review.million_after:,.2f} for a million "
             "requests."
         )
+    for limit in review.over_budget:
+        yield ""
+        yield f"**Over the budget** of {limit:,.2f} USD a month, which would warn every month."
     yield ""
     yield _basis(review.prices)
     if review.unpriced:

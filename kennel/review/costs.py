@@ -61,6 +61,10 @@ class Cost:
     at_rest: dict[str, float]
     per_million: dict[str, float]
     unpriced: tuple[str, ...] = ()
+    # What the most instances of scaling cost a month beyond the fewest.
+    grows_usd: float = 0.0
+    # The limits of the stack's budgets, in USD a month.
+    budgets_usd: tuple[float, ...] = ()
 
     @property
     def month_usd(self) -> float:
@@ -87,7 +91,17 @@ def cost(template: Template, prices: Prices) -> Cost:
                     into[part] = into.get(part, 0.0) + usd
             except KennelError as error:
                 stack.unpriced.append(f"{name}: {error}")
-    return Cost(at_rest, per_million, tuple(dict.fromkeys(stack.unpriced)))
+    unpriced = tuple(dict.fromkeys(stack.unpriced))
+    return Cost(at_rest, per_million, unpriced, stack.grows_usd, tuple(_budgets(template)))
+
+
+def _budgets(template: Template) -> Iterator[float]:
+    for resource in template.get("Resources", {}).values():
+        if resource["Type"] == "AWS::Budgets::Budget":
+            budget = resource.get("Properties", {}).get("Budget", {})
+            amount = budget.get("BudgetLimit", {}).get("Amount")
+            if budget.get("TimeUnit") == "MONTHLY" and isinstance(amount, (int, float)):
+                yield float(amount)
 
 
 class _Stack:
@@ -97,6 +111,7 @@ class _Stack:
         self._resources: dict[str, dict[str, Any]] = template.get("Resources", {})
         self._prices = prices
         self.unpriced: list[str] = []
+        self.grows_usd = 0.0
 
     def at_rest(self, kind: str, properties: dict[str, Any], name: str) -> Iterator[tuple[str, float]]:
         """The parts of a resource that cost by the month."""
@@ -162,11 +177,12 @@ class _Stack:
             if "ServerlessConfig" in variant:
                 continue
             resource_id = f"endpoint/{properties.get('EndpointName')}/variant/{variant['VariantName']}"
-            count = _number(variant, "InitialInstanceCount", 1)
+            count = most = _number(variant, "InitialInstanceCount", 1)
             for target in self._of("AWS::ApplicationAutoScaling::ScalableTarget"):
                 if target.get("ResourceId") == resource_id:
-                    count = _number(target, "MinCapacity", count)
+                    count, most = _number(target, "MinCapacity", count), _number(target, "MaxCapacity", count)
             hourly = self._prices.instance(str(variant["InstanceType"]))
+            self.grows_usd += HOURS * max(most - count, 0) * hourly
             yield f"{name}, {count:g} × {variant['InstanceType']}", HOURS * count * hourly
 
     def _group(self, properties: dict[str, Any], name: str) -> Iterator[tuple[str, float]]:

@@ -25,6 +25,8 @@ PLUGINS = (
 )
 # Anywhere in a longer text, and with hyphens as the console shows them.
 ACCOUNT = re.compile(r"(?<!\d)(?:\d{12}|\d{4}-\d{4}-\d{4})(?!\d)")
+# Whose ids are in templates and are AWS's own.
+AWS_ACCOUNTS = {"763104351884": "containers"}
 # A name of what nobody else is to know; secretsmanager:… is an action.
 SECRET_NAME = re.compile(
     r"(?i)pass(?:word|wd|phrase)?(?![a-z])|pwd|secret(?!smanager)|token|api[_-]?key|private[_-]?key|access[_-]?key"
@@ -76,11 +78,26 @@ def without_named(text: str) -> str:
     return text if REFERENCE.fullmatch(text) else NAMED_SECRET.sub(rf"\1{REDACTED}", text)
 
 
-def redacted(text: str, known: Container[str] = ()) -> str:
-    """`text` with every account id as <account> and every secret as <redacted>, but names that are `known`."""
+def redacted(text: str, known: Container[str] = (), own: Container[str] | None = None) -> str:
+    """`text` with every account id as <account> and every secret as <redacted>, but names that are `known`.
+
+    Where `own` has the accounts that are the reader's, the id of another one is told by its last digits.
+    """
     with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}):
         lines = [_line(line, known) for line in text.split("\n")]
-    return ACCOUNT.sub("<account>", "\n".join(lines))
+    return ACCOUNT.sub(lambda match: _account(match[0], own), "\n".join(lines))
+
+
+def accounts(text: str) -> set[str]:
+    """The account ids in a text."""
+    return {found.replace("-", "") for found in ACCOUNT.findall(text)}
+
+
+def _account(written: str, own: Container[str] | None) -> str:
+    account = written.replace("-", "")
+    if account in AWS_ACCOUNTS:
+        return f"<AWS's {AWS_ACCOUNTS[account]}>"
+    return "<account>" if own is None or account in own else f"<another account, …{account[-4:]}>"
 
 
 def _line(line: str, known: Container[str]) -> str:

@@ -7,13 +7,15 @@ from kennel.capacity.prices import Prices
 from kennel.review.access import AccessChange, changes_of
 from kennel.review.assemblies import Side
 from kennel.review.assets import AssetChange, asset_changes
+from kennel.review.blockers import blockers
 from kennel.review.costs import Cost, cost
 from kennel.review.differences import Change, Property, compare, names_of, under_new_names
 from kennel.review.exposure import Exposed, exposed, rules
 from kennel.review.findings import Finding, findings, planted
+from kennel.review.redaction import AWS_ACCOUNTS, accounts
 
 # What a review may refuse, and how its label begins that lets it through all the same.
-REFUSALS = ("destroy", "replace", "widen")
+REFUSALS = ("destroy", "replace", "widen", "block")
 LABEL = "accept-"
 DECLARED = ("Conditions", "Mappings", "Outputs", "Parameters")
 
@@ -39,6 +41,10 @@ class Review:
     gone_findings: list[Finding]
     # Regions before and after of stacks that are to be in another.
     moved: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # What CloudFormation or a service would refuse.
+    blocked: list[str] = field(default_factory=list)
+    # The accounts of both sides, as far as they are known.
+    own: frozenset[str] = frozenset()
     # Names of resources by logical id; what else a template declares has its own.
     names: dict[str, str] = field(default_factory=dict)
 
@@ -62,6 +68,28 @@ class Review:
         return sum(item.month_usd for item in self.cost_after.values())
 
     @property
+    def most_before(self) -> float:
+        """USD a month with the most instances that scaling starts."""
+        return self.month_before + sum(item.grows_usd for item in self.cost_before.values())
+
+    @property
+    def most_after(self) -> float:
+        """USD a month with the most instances that scaling starts."""
+        return self.month_after + sum(item.grows_usd for item in self.cost_after.values())
+
+    @property
+    def over_budget(self) -> list[float]:
+        """The budgets, in USD a month, that the stage costs more than at rest."""
+        limits = [limit for item in self.cost_after.values() for limit in item.budgets_usd]
+        return [limit for limit in limits if self.month_after > limit]
+
+    @property
+    def of_others(self) -> list[AccessChange]:
+        """What other accounts may do more."""
+        foreign = (item for item in self.widened if accounts(item.sentence) - self.own - AWS_ACCOUNTS.keys())
+        return list(foreign)
+
+    @property
     def million_before(self) -> float:
         """USD for a million requests."""
         return sum(item.million_usd for item in self.cost_before.values())
@@ -83,6 +111,7 @@ class Review:
             "destroy": any(change.lost and "destroyed" in change.verb for change in self.changes),
             "replace": bool(self.moved) or any(item.lost and "replaced" in item.verb for item in self.changes),
             "widen": bool(self.widened or self.opened),
+            "block": bool(self.blocked),
         }
         accepted = {label.strip().removeprefix(LABEL) for label in labels if label.strip().startswith(LABEL)}
         return [what for what in fail_on if done[what] and what not in accepted]
@@ -131,6 +160,8 @@ def review(base: Side, head: Side, stage: str, region: str, prices: Prices) -> R
             for stack, region in head.regions.items()
             if base.regions.get(stack, region) != region
         },
+        blocked=blockers(base, head),
+        own=base.accounts | head.accounts,
         names=names,
     )
 

@@ -95,7 +95,7 @@ class Environment:
             "PATH": f"{TOOLS}{os.pathsep}{environment['PATH']}",
             "CI": "true",
             "COLUMNS": "200",
-            "NODE_OPTIONS": f"--require={QUICK_POLLS}",
+            "NODE_OPTIONS": f'--require="{QUICK_POLLS}"',
         }
 
     def run(self, *command: str, cwd: Path = REPOSITORY, check: bool = True) -> "subprocess.CompletedProcess[str]":

@@ -478,7 +478,7 @@ CASES = {
     ),
     "another account that is trusted": Case(
         trust_widened,
-        {"Access": ("**Widened**", "<account>", "may now `sts:AssumeRole` on")},
+        {"Other accounts": ("<another account, …", "may now `sts:AssumeRole` on")},
         refused=("widen",),
     ),
     "a refusal less": Case(
