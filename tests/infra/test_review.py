@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from aws_cdk import App
 
+from helpers import REPOSITORY
 from helpers.synthesis import FLAGS, MATRIX
 from infra.config import parse_stage
 from infra.stage import add_stacks
@@ -23,7 +25,7 @@ from kennel.review.reviewing import Review, review
 
 REGION = "us-east-1"
 # In the form of real ones, and nobody's.
-ACCOUNT_ID = "210987654321"
+ACCOUNT_ID, OWN_ACCOUNT = "210987654321", "135791357913"
 ACCESS_KEY = "AKIA" + "Q3EGRJ5T7YHN2WVX"
 SECRET_KEY = "wJalrXUtnFEMIK7MDENGbPxRfiCYzzTESTkeyAb1"
 TOKEN = "ghp_" + "aB3" * 12
@@ -123,7 +125,7 @@ def reviewed(base: Path, folder: Path, edit: Edit) -> tuple[Review, str]:
     editor.write()
     one, other = assemblies.read(base, "base"), assemblies.read(head, "head")
     found = review(one, other, "dev", REGION, prices.load())
-    return found, redaction.redacted(comment.comment(found), found.names)
+    return found, redaction.redacted(comment.comment(found), found.names, found.own)
 
 
 def section(text: str, title: str) -> str:
@@ -683,6 +685,109 @@ def test_comment_has_expected_sections(base: Path, tmp_path: Path, name: str) ->
     assert bool(text) == bool(case.says)
     assert found.refused(("destroy", "replace", "widen"), []) == list(case.refused)
     assert len(text) <= comment.MAX_CHARACTERS
+
+
+def exports_gone(at: Editor) -> None:
+    at.templates["Data"]["Outputs"] = {
+        name: output for name, output in at.templates["Data"]["Outputs"].items() if "Export" not in output
+    }
+
+
+def renamed_alias(at: Editor) -> None:
+    resources = at.templates["Data"]["Resources"]
+    resources["StoreAlias0A1B2C3D"] = resources.pop(at.id_of("Data", "Storage/Key/Alias"))
+
+
+def larger_scaled_instance(at: Editor) -> None:
+    at.properties("Serving", "Scaled/Config")["ProductionVariants"][0]["InstanceType"] = "ml.m5.xlarge"
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        (exports_gone, ("Data no longer exports", "that Kennel-dev-Training imports", "Stack.export_value")),
+        (renamed_alias, ("takes the name `alias/kennel-dev`", "AWS::KMS::Alias already exists", "override_logical_id")),
+        (
+            larger_scaled_instance,
+            ("`endpoint/kennel-dev-scaled/variant/primary` changes from `ml.m5.large` to `ml.m5.xlarge`",),
+        ),
+    ],
+)
+def test_undeployable_change_is_blocked(base: Path, tmp_path: Path, edit: Edit, parts: tuple[str, ...]) -> None:
+    found, text = reviewed(base, tmp_path, edit)
+    for part in parts:
+        assert part in section(text, "Cannot be deployed as it is"), text
+    assert "**cannot be deployed as it is**" in text
+    assert "block" in found.refused(("block",), [])
+    assert found.refused(("block",), ["accept-block"]) == []
+
+
+def test_own_account_is_told_from_another(base: Path, tmp_path: Path) -> None:
+    for folder in ("base", "head"):
+        shutil.copytree(base, tmp_path / folder)
+        manifest = tmp_path / folder / "manifest.json"
+        manifest.write_text(manifest.read_text().replace("aws://unknown-account/", f"aws://{OWN_ACCOUNT}/"))
+    at = Editor(tmp_path / "head")
+    document = at.properties("Data", "Storage/Models/Policy")["PolicyDocument"]
+    for account in (OWN_ACCOUNT, ACCOUNT_ID):
+        principal = {"AWS": f"arn:aws:iam::{account}:root"}
+        statement = {"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject", "Resource": "*"}
+        document["Statement"].append(statement)
+    at.write()
+    one, other = assemblies.read(tmp_path / "base", "base"), assemblies.read(tmp_path / "head", "head")
+    found = review(one, other, "dev", REGION, prices.load())
+    text = redaction.redacted(comment.comment(found), found.names, found.own)
+    others, access = section(text, "Other accounts"), section(text, "Access")
+    assert "<another account, …4321>" in others
+    assert "<account>" not in others
+    assert "<account>" in access
+    assert "another account" not in access
+    assert "**another account may do more**" in text
+    assert ACCOUNT_ID not in text
+    assert OWN_ACCOUNT not in text
+
+
+def test_exceeded_budget_and_most_instances_are_told(base: Path, tmp_path: Path) -> None:
+    def grow(at: Editor) -> None:
+        at.properties("Serving", "Scaling/Target").update(MinCapacity=2, MaxCapacity=12)
+
+    found, text = reviewed(base, tmp_path, grow)
+    assert found.month_after > 150
+    assert "**Over the budget** of 150.00 USD a month" in section(text, "Cost")
+    extra = 10 * 730 * 0.115
+    assert found.most_after - found.month_after == pytest.approx(extra, abs=0.01)
+    assert f"| a month with the most instances | {found.most_before:,.2f} |" in text
+
+
+def test_access_to_renamed_key_is_not_told_twice(base: Path, tmp_path: Path) -> None:
+    def rename(at: Editor) -> None:
+        old = at.id_of("Data", "Storage/Key")
+        text = json.dumps(at.templates).replace(old, "StoreKey0A1B2C3D")
+        at.templates = json.loads(text)
+
+    found, text = reviewed(base, tmp_path, rename)
+    assert section(text, "Lost or replaced")
+    said = [(item.widens, item.sentence.replace("may now", "…").replace("may no longer", "…")) for item in found.access]
+    assert {sentence for widens, sentence in said if widens}.isdisjoint(
+        sentence for widens, sentence in said if not widens
+    )
+
+
+def test_assemblies_of_any_app_are_compared(base: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, size in ((one, 20), (other, 40)):
+        folder.mkdir()
+        table = {"Type": "AWS::RDS::DBInstance", "Properties": {"AllocatedStorage": f"{size}"}}
+        (folder / "Shop.template.json").write_text(json.dumps({"Resources": {"Orders": table, "New": table}}))
+    template = json.loads((other / "Shop.template.json").read_text())
+    template["Resources"]["Cache"] = {"Type": "AWS::ElastiCache::CacheCluster", "Properties": {}}
+    (other / "Shop.template.json").write_text(json.dumps(template))
+    command = [sys.executable, "-m", "kennel", "review", str(one), str(other), "--every-stack"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "changes in this app" in result.stdout
+    assert "`AllocatedStorage`: `20` → `40`" in result.stdout
+    assert "there is no price of AWS::ElastiCache::CacheCluster" in result.stdout
 
 
 def test_accept_label_overrides_refusal(base: Path, tmp_path: Path) -> None:

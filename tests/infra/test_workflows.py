@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,12 +44,13 @@ def actionlint(folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def zizmor(folder: Path) -> "subprocess.CompletedProcess[str]":
-    return linted(folder, [str(ZIZMOR), "--offline", "--no-progress", "--quiet", ".github"])
+    return linted(folder, [str(ZIZMOR), "--offline", "--no-progress", "--quiet", ".github", "action.yml"])
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Path:
     """A folder with the workflows, to be spoilt."""
+    shutil.copy(REPOSITORY / "action.yml", tmp_path / "action.yml")
     for file in WORKFLOWS:
         target = tmp_path / ".github" / "workflows" / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -289,6 +291,28 @@ def test_stages_of_workflows_are_those_of_cdk_json(tmp_path: Path) -> None:
         "region=eu-central-1",
         "lookup-role=arn:aws:iam::ACCOUNT:role/cdk-kennel-lookup-role-ACCOUNT-eu-central-1",
     ]
+
+
+def test_action_reviews_assemblies_of_another_app(tmp_path: Path) -> None:
+    action = read(REPOSITORY / "action.yml")
+    for step in action["runs"]["steps"]:
+        assert "uses" in step or step["shell"] == "bash"
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + 40 * "0"))
+    for name, size in (("before", "20"), ("after", "40")):
+        (tmp_path / name).mkdir()
+        table = {"Type": "AWS::RDS::DBInstance", "Properties": {"AllocatedStorage": size}}
+        (tmp_path / name / "Shop.template.json").write_text(json.dumps({"Resources": {"Orders": table}}))
+    environment = {
+        **os.environ,
+        "GITHUB_ACTION_PATH": str(REPOSITORY),
+        "BASE": "before",
+        "HEAD": "after",
+        "OUTPUT": action["inputs"]["output"]["default"],
+        "FAIL_ON": action["inputs"]["fail-on"]["default"],
+    }
+    command = ["bash", "-euo", "pipefail", "-c", action["runs"]["steps"][-1]["run"]]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert "`AllocatedStorage`: `20` → `40`" in (tmp_path / "kennel-review.md").read_text()
 
 
 def test_missing_drift_review_does_nothing(tmp_path: Path) -> None:
