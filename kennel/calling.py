@@ -14,6 +14,8 @@ from kennel.deployment import Deployment
 from kennel.errors import KennelError
 
 TIMEOUT_S = 40
+# What an event of 6 MB has room for in base64, as lambda/page.py has it.
+MAX_BODY_BYTES = 4_400_000
 CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 
@@ -62,7 +64,13 @@ class Url:
             raise KennelError(f"{self._address} does not answer ({error or type(error).__name__}).") from None
 
     def call(self, body: bytes, content_type: str, *, top_k: int = 5, signed: bool = True) -> Answer:
-        """POSTs a picture. Raises KennelError if nothing answers."""
+        """POSTs a picture. Raises KennelError if nothing answers.
+
+        What is larger than the URL takes is not sent: Lambda would refuse it in words of its own.
+        """
+        if len(body) > MAX_BODY_BYTES:
+            advice = f"the URL takes images of up to {MAX_BODY_BYTES:,} bytes: upload it, and give its s3:// address"
+            return Answer(413, {"detail": f"{len(body):,} bytes; {advice}"})
         target = f"/?{urlencode({'top_k': top_k})}"
         answer = self.send("POST", target, body, {"Content-Type": content_type}, signed=signed)
         try:

@@ -3,11 +3,12 @@
 ministack makes resources without asking; the calls that each takes are those of kennel/execution_policy.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ministack.services import iam
-from ministack.services.cloudformation import handlers, stacks
+from ministack.services import cloudwatch, cloudwatch_logs, iam
+from ministack.services.cloudformation import _stacks as deployed
+from ministack.services.cloudformation import changesets, handlers, stacks
 
 from kennel.execution_policy import TYPES
 from kennel.local.authorization import Record
@@ -16,6 +17,12 @@ from kennel.local.roles import allowed, make_service_role
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
+# The property that names a resource, and the names that there are, of kinds that ministack would write over.
+TAKEN: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
+    "AWS::CloudWatch::Alarm": ("AlarmName", lambda: cloudwatch._alarms.keys()),
+    "AWS::CloudWatch::Dashboard": ("DashboardName", lambda: cloudwatch._dashboards.keys()),
+    "AWS::Logs::LogGroup": ("LogGroupName", lambda: cloudwatch_logs._log_groups.keys()),
+}
 SESSION = "AWSCloudFormation"
 WITH_ROLE = ("CreateStack", "UpdateStack", "CreateChangeSet", "DeleteStack")
 # CDK's note of its own versions.
@@ -38,6 +45,7 @@ def install(record: Record) -> None:
             _check(record, role, kind, verb, name, properties)
 
     def checked_create(kind: str, logical_id: str, properties: Properties, stack: str) -> Any:
+        _refuse_taken_name(kind, properties)
         # CloudFormation's own names begin with the stack's.
         check(stack, kind, "create", f"{stack}-{logical_id}", properties)
         return create(kind, logical_id, properties, stack)
@@ -51,9 +59,50 @@ def install(record: Record) -> None:
         check(stack, kind, "delete", name, properties)
         return delete(kind, name, properties, stack, *rest)
 
+    for module in (handlers, changesets):
+        module._deploy_stack_async = _keeping_exports(module._deploy_stack_async)
     stacks._provision_resource = checked_create
     stacks._update_resource = checked_update
     stacks._delete_resource = checked_delete
+
+
+def _refuse_taken_name(kind: str, properties: Properties) -> None:
+    """CloudFormation creates nothing under a name that exists; ministack writes over some kinds."""
+    if kind not in TAKEN:
+        return
+    key, names = TAKEN[kind]
+    if (name := properties.get(key)) and name in names():
+        raise Refused(f"Resource of type '{kind}' with identifier '{name}' already exists.")
+
+
+def _keeping_exports(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """An update that takes an export away which another stack imports is rolled back, as CloudFormation does."""
+
+    async def deploy(name: str, stack_id: str, template: Properties, *rest: Any, **more: Any) -> Any:
+        update, previous = more.get("is_update"), more.get("previous_stack")
+        reason = _export_in_use(name, template) if update and previous else ""
+        if not reason:
+            return await upstream(name, stack_id, template, *rest, **more)
+        stack = deployed[name]
+        stack.update(previous)
+        for status, why in (("UPDATE_ROLLBACK_IN_PROGRESS", reason), ("UPDATE_ROLLBACK_COMPLETE", "")):
+            stacks._add_event(stack_id, name, name, "AWS::CloudFormation::Stack", status, why, stack_id)
+            stack.update(StackStatus=status, StackStatusReason=reason)
+        return None
+
+    return deploy
+
+
+def _export_in_use(name: str, template: Properties) -> str:
+    outputs = template.get("Outputs", {}).values()
+    kept = {str((output.get("Export") or {}).get("Name")) for output in outputs}
+    gone = [item["ExportName"] for item in deployed[name].get("Outputs", []) if item.get("ExportName")]
+    for export in sorted(set(gone) - kept):
+        for other, stack in deployed.items():
+            in_place = stack.get("StackStatus", "").endswith("_COMPLETE") and "DELETE" not in stack["StackStatus"]
+            if other != name and in_place and export in handlers._imported_export_names(stack, other):
+                return f"Cannot delete export {export} as it is in use by {other}."
+    return ""
 
 
 def _remembering(handler: Callable[..., Any], roles: dict[str, str]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ lack; its credentials are those of its instance profile, from its metadata, and 
 import base64
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,13 +32,14 @@ POLL_S = 0.5
 # AWS gives two minutes between the notice and the end.
 SPOT_NOTICE_S = 120
 
+_PYTHON = shlex.quote(sys.executable)
 PYTHON = f"""#!/bin/bash
 # Amazon Linux's Python, played by the project's. A new environment finds its packages: pip has nothing to fetch.
 set -e
-if [ "$1 $2" != "-m venv" ]; then exec {sys.executable} "$@"; fi
-{sys.executable} -m venv --without-pip "$3"
+if [ "$1 $2" != "-m venv" ]; then exec {_PYTHON} "$@"; fi
+{_PYTHON} -m venv --without-pip "$3"
 for folder in "$3"/lib/python*/site-packages; do
-  {sys.executable} -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > "$folder/image.pth"
+  {_PYTHON} -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' > "$folder/image.pth"
 done
 printf '#!/bin/bash\nexec "${{0%%pip}}python" -m pip "$@"\n' > "$3/bin/pip"
 chmod +x "$3/bin/pip"

@@ -51,6 +51,7 @@ def _run(port: int, with_parent: bool) -> None:
         bridge,
         deploys,
         function_metrics,
+        function_urls,
         log_metrics,
         schedules,
         workarounds,
@@ -77,6 +78,7 @@ def _run(port: int, with_parent: bool) -> None:
     account.install()
     alarms.install()
     function_metrics.install()
+    function_urls.install()
     log_metrics.install()
     schedules.install(endpoint)
     record = authorization.Record(folder)

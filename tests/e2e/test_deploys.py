@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from typing import Any
 
 import boto3
@@ -95,3 +96,78 @@ def test_repeated_bootstrap_changes_nothing(deployed: Environment) -> None:
     output = deployed.run("kennel", "bootstrap").stdout
     assert "kennel-execution" in output
     assert iam.list_policy_versions(PolicyArn=arn)["Versions"] == before
+
+
+def test_name_that_exists_is_refused(deployed: Environment) -> None:
+    deployed.client("logs").create_log_group(logGroupName="/kennel/kept")
+    group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "/kennel/kept"}}
+    try:
+        assert "already exists" in outcome(deployed, "Kennel-try", group)
+    finally:
+        deployed.client("logs").delete_log_group(logGroupName="/kennel/kept")
+
+
+def test_kept_log_group_is_taken_back_by_change_set(deployed: Environment) -> None:
+    """As `make deploy` does after a stage that keeps its logs was destroyed: --import-existing-resources."""
+    client, logs = deployed.client("cloudformation"), deployed.client("logs")
+    logs.create_log_group(logGroupName="/kennel/kept")
+    group = {
+        "Type": "AWS::Logs::LogGroup",
+        "Properties": {"LogGroupName": "/kennel/kept", "RetentionInDays": 30},
+        "DeletionPolicy": "RetainExceptOnCreate",
+    }
+    try:
+        client.create_change_set(
+            StackName="Kennel-try",
+            ChangeSetName="back",
+            ChangeSetType="CREATE",
+            TemplateBody=json.dumps({"Resources": {"It": group}}),
+            RoleARN=ROLE,
+            ImportExistingResources=True,
+        )
+        client.get_waiter("change_set_create_complete").wait(StackName="Kennel-try", ChangeSetName="back")
+        client.execute_change_set(StackName="Kennel-try", ChangeSetName="back")
+        client.get_waiter("stack_create_complete").wait(StackName="Kennel-try", WaiterConfig={"Delay": 1})
+        (resource,) = client.describe_stack_resources(StackName="Kennel-try")["StackResources"]
+        assert resource["PhysicalResourceId"] == "/kennel/kept"
+    finally:
+        client.delete_stack(StackName="Kennel-try")
+        client.get_waiter("stack_delete_complete").wait(StackName="Kennel-try", WaiterConfig={"Delay": 1})
+        logs.delete_log_group(logGroupName="/kennel/kept")
+
+
+def test_export_in_use_is_kept(deployed: Environment) -> None:
+    client = deployed.client("cloudformation")
+    parameter = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "x"}}
+    export = {"Value": "x", "Export": {"Name": "Kennel-try-x"}}
+    importing = {**parameter, "Properties": {"Type": "String", "Value": {"Fn::ImportValue": "Kennel-try-x"}}}
+    templates = {
+        "Kennel-try-one": {"Resources": {"It": parameter}, "Outputs": {"X": export}},
+        "Kennel-try-two": {"Resources": {"It": importing}},
+    }
+    for name, template in templates.items():
+        client.create_stack(StackName=name, TemplateBody=json.dumps(template))
+        client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    try:
+        without = {"Resources": {"It": {**parameter, "Properties": {"Type": "String", "Value": "y"}}}}
+        client.update_stack(StackName="Kennel-try-one", TemplateBody=json.dumps(without))
+        deadline = time.monotonic() + 60
+        while (status := describe(client, "Kennel-try-one")["StackStatus"]) != "UPDATE_ROLLBACK_COMPLETE":
+            assert status.startswith("UPDATE_"), status
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        reasons = [
+            event.get("ResourceStatusReason", "")
+            for event in client.describe_stack_events(StackName="Kennel-try-one")["StackEvents"]
+        ]
+        assert any("Kennel-try-x as it is in use by Kennel-try-two" in reason for reason in reasons)
+        assert describe(client, "Kennel-try-one")["Outputs"][0]["ExportName"] == "Kennel-try-x"
+    finally:
+        for name in reversed(templates):
+            client.delete_stack(StackName=name)
+            client.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+
+
+def describe(client: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
+    return found

@@ -90,11 +90,12 @@ def test_destroy_prod_keeps_only_listed_data(deployed: Environment) -> None:
     described = cloudformation.describe_stack_resources(StackName="Kennel-prod-Data")["StackResources"]
     buckets = {item["PhysicalResourceId"] for item in described if item["ResourceType"] == "AWS::S3::Bucket"}
     keys = [item["PhysicalResourceId"] for item in described if item["ResourceType"] == "AWS::KMS::Key"]
-    assert (len(buckets), len(keys)) == (3, 1)
+    groups = {item["PhysicalResourceId"] for item in described if item["ResourceType"] == "AWS::Logs::LogGroup"}
+    assert (len(buckets), len(keys), len(groups)) == (3, 1, 2)
 
     output = deployed.run("kennel", "destroy", "--stage", "prod", "--yes").stdout
-    assert said_to_be_kept(output) == {*buckets, *keys}
-    assert of_stage(deployed, "prod") == buckets
+    assert said_to_be_kept(output) == {*buckets, *keys, *groups}
+    assert of_stage(deployed, "prod") == {*buckets, *groups}
     for bucket in buckets:
         deployed.client("s3").head_bucket(Bucket=bucket)
     assert deployed.client("kms").describe_key(KeyId=keys[0])["KeyMetadata"]["KeyState"] == "Enabled"
