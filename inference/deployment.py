@@ -64,7 +64,7 @@ class ServerKeeper:
         """Ray's own HTTP path, which the adapter does not use: says where the model is."""
         return f"the model answers on {HEALTH_URL}"
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Ray's health check; Ray replaces this object, and with it the server, when it raises."""
         if self._keeping.done():
             raise RuntimeError("server.py is no longer watched")

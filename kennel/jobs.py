@@ -15,6 +15,8 @@ from kennel.logs import LogTail
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 POLL_S = 1.0
 VOLUME_GIB = 30
+# How long a managed spot job waits for capacity, all interruptions together.
+SPOT_WAIT_S = 6 * 3600
 # Unpacks the asset that arrives in the channel `code`: with network isolation the job can fetch nothing itself.
 ENTRYPOINT = (
     'python -m zipfile -e "/opt/ml/input/data/code/"*.zip "/opt/ml/code"'
@@ -84,7 +86,7 @@ def start(deployment: Deployment, request: Request) -> str:
     models = deployment.output("Data", "ModelBucket")
     key = deployment.output("Data", "KeyArn")
     name = new_name(deployment)
-    waits: dict[str, int] = {"max_wait_time_in_seconds": 2 * request.max_run_s} if request.spot else {}
+    waits: dict[str, int] = {"max_wait_time_in_seconds": request.max_run_s + SPOT_WAIT_S} if request.spot else {}
     TrainingJob.create(
         session=deployment.session,
         region=deployment.region,
@@ -154,7 +156,7 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
     """Says each line of the job's log as it comes, until the job ends. Raises KennelError unless it completed."""
     sagemaker = deployment.client("sagemaker")
     log = LogTail(deployment.client("logs"), LOG_GROUP, f"{name}/")
-    said = 0
+    said, ended = 0, False
     while True:
         job = sagemaker.describe_training_job(TrainingJobName=name)
         # All that happened, not the state of now: an interruption is shorter than the time between two looks.
@@ -164,8 +166,10 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
         said = len(transitions)
         for line in log.lines():
             say(line)
-        if job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"):
+        if ended:
             break
+        # Once more after its end: the last lines, often those of the error, may come late.
+        ended = job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")
         time.sleep(POLL_S)
     if job["TrainingJobStatus"] != "Completed":
         reason = job.get("FailureReason", "it was stopped")

@@ -46,9 +46,10 @@ class LogTail:
                 logGroupName=self._group, logStreamName=stream, startFromHead=True, **more
             )
             lines += [event["message"] for event in answer["events"]]
-            if answer["nextForwardToken"] == token or not answer["events"]:
-                return lines
+            # The same token again is the end; a page without events is not (API reference, GetLogEvents).
             self._tokens[stream] = answer["nextForwardToken"]
+            if answer["nextForwardToken"] == token:
+                return lines
 
 
 @dataclass(frozen=True)

@@ -88,5 +88,7 @@ def _environment(stage: Stage) -> dict[str, str]:
         "RAYSERVE_BACKEND_URL": BACKEND_URL,
         # Ray runs its workers, and what they start, at a low priority (nice 15): behind the adapter, and all else.
         "RAY_worker_niceness": "0",
+        # Without a network, statistics of Ray's use would only time out.
+        "RAY_USAGE_STATS_ENABLED": "0",
         **({"KENNEL_MODEL_THREADS": str(threads)} if threads else {}),
     }

@@ -29,12 +29,16 @@ SETTINGS = {
 }
 
 
+# A serverless endpoint takes 4 MB.
+SMALLER = {"max_image_bytes": 4_000_000}
+
+
 @pytest.fixture(scope="module")
 def serverless(deployed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stage without instances: a project of its own, whose kennel reads the stage in its cdk.json."""
-    project = project_copy(tmp_path_factory.mktemp("serverless") / "project", endpoint=SETTINGS)
+    project = project_copy(tmp_path_factory.mktemp("serverless") / "project", endpoint=SETTINGS, function=SMALLER)
     deployed.run(sys.executable, "-m", "kennel", "promote", RUN, cwd=project)
-    deployed.deploy("Serving", "Api", app=assembly(endpoint=SETTINGS))
+    deployed.deploy("Serving", "Api", app=assembly(endpoint=SETTINGS, function=SMALLER))
     return project
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kennel.errors import KennelError
-from kennel.logs import NAMED, PARTS, Source, source
+from kennel.logs import NAMED, PARTS, LogTail, Source, source
 
 GROUPS = {
     "function": "/kennel/dev/classifier",
@@ -47,3 +47,29 @@ def test_name_of_single_log_is_rejected(part: str) -> None:
 def test_unknown_part_lists_parts() -> None:
     with pytest.raises(KennelError, match="give function, endpoint"):
         source(STAGE, "nonsense", None)
+
+
+class Pages:
+    """Stands for CloudWatch Logs: one stream, whose second page has no events."""
+
+    class exceptions:
+        ResourceNotFoundException = KeyError
+
+    PAGES = (["first"], [], ["last"])
+
+    def get_paginator(self, _: str) -> "Pages":
+        return self
+
+    def paginate(self, **_: str) -> Any:
+        return [{"logStreams": [{"logStreamName": "one"}]}]
+
+    def get_log_events(self, nextToken: str = "0", **_: Any) -> Any:
+        page = int(nextToken)
+        events = [{"message": text} for text in self.PAGES[page]] if page < len(self.PAGES) else []
+        return {"events": events, "nextForwardToken": str(min(page + 1, len(self.PAGES)))}
+
+
+def test_page_without_events_is_not_the_end() -> None:
+    tail = LogTail(Pages(), "group", "o")
+    assert tail.lines() == ["first", "last"]
+    assert tail.lines() == []
