@@ -10,7 +10,7 @@ import pytest
 from helpers import REPOSITORY
 from helpers.images import encode, gradient
 from helpers.pages import PAGES, commands
-from helpers.stage import TINY, Environment
+from helpers.stage import OTHER_VENV, TINY, Environment
 from helpers.workday import check_drift, fail_a_job, until_quiet
 from kennel.local.ports import free_port
 
@@ -210,7 +210,7 @@ def test_documented_command_works_as_written(
     line = filled(f"{how.before} {command} {how.more}", places)
     # Another embedded AWS than the one that everything here runs on; and nobody is there to approve.
     other = {"KENNEL_LOCAL_DIR": str(tmp_path)} if "local up" in command or command == "make down" else {}
-    environment = {"VENV": sys.prefix, "CDK_REQUIRE_APPROVAL": "never", **other}
+    environment = {**OTHER_VENV, "CDK_REQUIRE_APPROVAL": "never", **other}
     settings = [f"{name}={value}" for name, value in environment.items()]
     try:
         result = deployed.run("env", *settings, "MAKEFLAGS=-e", "bash", "-c", line, check=False)
@@ -238,7 +238,8 @@ def test_command_tested_elsewhere_is_found(command: str) -> None:
 
 @pytest.mark.parametrize("command", [command for command, how in SHOWN.items() if how == MEASURED])
 def test_measurement_program_is_available(deployed: Environment, command: str) -> None:
-    recipe = deployed.run(*command.split(), "--dry-run", f"VENV={sys.prefix}", "DATA=folder").stdout
+    venv = [f"{name}={value}" for name, value in OTHER_VENV.items()]
+    recipe = deployed.run(*command.split(), "--dry-run", *venv, "DATA=folder").stdout
     (program,) = re.findall(r"python ((?:bench|tests/fuzz)/\w+\.py)", recipe)
     if program.startswith("bench/"):
         told = deployed.run(sys.executable, program, "--help").stdout

@@ -31,6 +31,8 @@ from kennel.local.control import Running
 from kennel.local.ports import free_port
 from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_environment, state_dir
 
+# For make in the checkout, where it is not its own environment that runs the tests. (make takes no path with a space.)
+OTHER_VENV = {} if Path(sys.prefix) == REPOSITORY / ".venv" else {"VENV": sys.prefix}
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
 QUICK_POLLS = Path(__file__).with_name("quick_polls.cjs")
 # Trains in seconds: an untrained network of three layers.
@@ -234,7 +236,8 @@ def project_copy(folder: Path, **changes: dict[str, Any]) -> Path:
             os.utime(folder / file, (0, 0))
     (folder / "build").mkdir()
     (folder / "build" / "wheels").symlink_to(REPOSITORY / "build" / "wheels")
-    (folder / "node_modules").symlink_to(REPOSITORY / "node_modules")
+    for name, lent in (("node_modules", REPOSITORY / "node_modules"), (".venv", Path(sys.prefix))):
+        (folder / name).symlink_to(lent)
     settings = json.loads((folder / "cdk.json").read_text())
     del settings["build"]
     change(settings["context"]["stages"]["dev"], changes)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from helpers import REPOSITORY
-from helpers.stage import project_copy
+from helpers.stage import OTHER_VENV, project_copy
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
@@ -167,7 +167,7 @@ def repository(folder: Path) -> Path:
     project_copy(folder)
     git(folder, "init", "--quiet", "--initial-branch", "main")
     # The links are no folders, which is what .gitignore names.
-    (folder / ".git" / "info" / "exclude").write_text("node_modules\n")
+    (folder / ".git" / "info" / "exclude").write_text("node_modules\n.venv\n")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "As it is")
     return folder
@@ -181,7 +181,7 @@ def made(clone: Path, command: str, **more: str) -> "subprocess.CompletedProcess
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=clone,
-        env={**environment, "STAGE": "dev", "VENV": sys.prefix, "PYTHONPATH": str(clone), **more},
+        env={**environment, "STAGE": "dev", "PYTHONPATH": str(clone), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -341,8 +341,10 @@ def test_single_drift_issue_is_kept_in_sync(tmp_path: Path, review: str, present
 def test_make_argument_is_not_run_as_shell(tmp_path: Path) -> None:
     planted = tmp_path / "planted"
     name = f'owner/name";touch {planted};"'
-    command = ["make", "delivery", f"VENV={sys.prefix}", f"REPOSITORY={name}"]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    command = ["make", "delivery", f"REPOSITORY={name}"]
+    result = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, **OTHER_VENV}, capture_output=True, text=True, check=False
+    )
     assert result.returncode != 0
     assert "is no OWNER/NAME" in result.stdout + result.stderr
     assert not planted.exists()
