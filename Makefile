@@ -14,6 +14,7 @@ HEAD ?= HEAD
 FAIL_ON ?=
 REPOSITORY ?=
 FORCE ?=
+ARCHIVE ?=
 FORCED = $(if $(filter-out 0,$(FORCE)),--force)
 
 UV := $(VENV)/bin/uv
@@ -29,7 +30,7 @@ NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
 export PATH := $(abspath $(VENV))/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 # What is given by hand reaches the commands as the environment's, not as the shell's own text.
-export STAGE VENV DATA BASE HEAD FAIL_ON REPOSITORY
+export STAGE VENV DATA BASE HEAD FAIL_ON REPOSITORY ARCHIVE
 # Neither ours to show: Node's funding lines, jsii's advice on Node versions.
 export npm_config_fund := false
 export npm_config_audit := false
@@ -107,6 +108,11 @@ lock: $(UV_READY) ## Pin all that the requirements need, by hash
 	@for name in setup audit fuzz image; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"
+
+.PHONY: schemas
+schemas: setup ## Hold CloudFormation's policies to what AWS's registry publishes today   [ARCHIVE=file]
+	@PYTHONPATH=. python tests/helpers/schemas.py build/cloudformation-handlers.json $(if $(ARCHIVE),"$$ARCHIVE")
+	@KENNEL_HANDLERS=build/cloudformation-handlers.json exec pytest -q tests/infra/test_deploy_calls.py
 
 .PHONY: platforms
 platforms: $(UV_READY) ## Show that every pin has a wheel on the platforms that are not tested here

@@ -20,7 +20,9 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def step(name: str, timings: dict[str, float] | None = None, *, shown: bool = True) -> Generator[Callable[[str], None]]:
+def step(
+    name: str, timings: dict[str, float] | None = None, *, shown: bool = True, to: Console = console
+) -> Generator[Callable[[str], None]]:
     """Shows `name` with a running clock, then a tick and the seconds it took; gives a function that says how far it is.
 
     `timings` gets the seconds under `name`. Not `shown`, it leaves standard output to what is printed meanwhile.
@@ -29,20 +31,20 @@ def step(name: str, timings: dict[str, float] | None = None, *, shown: bool = Tr
         yield lambda message: None
         return
     started = said = time.monotonic()
-    with console.status(name) as status:
+    with to.status(name) as status:
 
         def progress(message: str) -> None:
             nonlocal said
             now = time.monotonic()
             line = f"{name} [dim]{now - started:4.0f} s  {escape(message)}[/dim]"
-            if console.is_terminal:
+            if to.is_terminal:
                 status.update(line)
             elif now - said > LOG_EVERY_S:
                 said = now
-                console.print(f"  {line}", soft_wrap=True)
+                to.print(f"  {line}", soft_wrap=True)
 
         yield progress
     seconds = time.monotonic() - started
     if timings is not None:
         timings[name] = round(seconds, 2)
-    console.print(f"[green]✓[/green] {name} [dim]{seconds:.1f} s[/dim]")
+    to.print(f"[green]✓[/green] {name} [dim]{seconds:.1f} s[/dim]")

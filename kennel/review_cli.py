@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kennel.console import errors, step
+from kennel.console import console, errors, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
@@ -62,7 +62,10 @@ def review(
             soft_wrap=True,
         )
     of = None if every_stack else stage
-    with step(f"{base} against {head}", shown=output is not None) as progress, assemblies.side(base, of) as one:
+    with (
+        step(f"{base} against {head}", to=errors if output is None else console) as progress,
+        assemblies.side(base, of) as one,
+    ):
         progress(f"{len(one.templates)} templates")
         with assemblies.side(head, of) as other:
             title = "this app" if every_stack else stage

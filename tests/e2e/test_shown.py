@@ -141,6 +141,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make test": There(".ci/run", "make test"),
     "make lint": There("Makefile", "test: setup"),
     "make platforms": Here("every package has a wheel"),
+    "make schemas": There("tests/unit/infra/test_schemas.py", "main("),
     "make audit": Nowhere("it asks PyPI and npm for advisories, which change without us"),
     # What is pinned stays as long as the requirements allow it.
     "make lock": Here(more="&& git diff --exit-code requirements.lock requirements-audit.lock"),
