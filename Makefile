@@ -36,7 +36,7 @@ export npm_config_fund := false
 export npm_config_audit := false
 export npm_config_update_notifier := false
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
-# uv installs sources: what is compiled when it is first imported is kept, or each process would compile it anew.
+# uv installs sources: they are compiled with what trains and serves, or when they are first imported, and that is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -219,7 +219,7 @@ $(OPERATE_READY): requirements.lock pyproject.toml | $(UV_READY)
 
 $(ML_READY): requirements-ml.lock | $(OPERATE_READY)
 	@echo "Set-up: PyTorch, the runtimes and the embedded AWS (about 9 GB, once)"
-	@$(INSTALL) -r $< && touch $@
+	@$(INSTALL) --compile-bytecode -r $< && touch $@
 
 $(DEV_READY): requirements-dev.lock | $(ML_READY)
 	@echo "Set-up: tests and linters (about 300 MB, once)"
