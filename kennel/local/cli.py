@@ -9,7 +9,7 @@ from kennel.console import console, step
 from kennel.deployment import Deployment
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.local.settings import ACCOUNT_KINDS, NOWHERE, isolate, state_dir
+from kennel.local.settings import ACCOUNT_KINDS, isolate, nowhere, state_dir
 from kennel.options import Stage
 
 if TYPE_CHECKING:
@@ -94,6 +94,6 @@ def env() -> None:
     """
     running = control.status()
     if running is None:
-        print(f"export AWS_ENDPOINT_URL={NOWHERE}; false")
+        print("\n".join(nowhere()))
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
     print("\n".join(control.shell_environment(running)))

@@ -76,6 +76,12 @@ def foreign_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith("AWS_") and name not in ours)
 
 
+def nowhere() -> list[str]:
+    """Lines of shell that fail, and leave an endpoint that no proxy is asked for either."""
+    direct = f"{client_environment(NOWHERE)['no_proxy']},{NOWHERE.rpartition('/')[2]}"
+    return [f"export AWS_ENDPOINT_URL={NOWHERE} NO_PROXY={direct} no_proxy={direct}", "false"]
+
+
 def isolated_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
     """This process's environment pointed to the embedded AWS, without any other AWS variable."""
     foreign = foreign_variables()

@@ -141,6 +141,7 @@ def test_shell_without_embedded_aws_reaches_nothing(folder: Path, monkeypatch: p
     # Other credentials would be used there.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     shell = 'eval "$(kennel local env)"; echo "status $?"; kennel status; kennel local status'
     answer = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False, cwd="/")
     assert answer.stdout == "status 1\n"
