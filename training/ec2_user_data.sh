@@ -103,7 +103,8 @@ python3 -c 'import json; print(json.dumps(json.load(open("run.json"))["hyperpara
 step "install the versions of AWS's training container"
 dnf install -y -q python3.13
 python3.13 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check -r code/training/requirements.txt
+# /tmp is memory on Amazon Linux, and the wheels are gigabytes.
+TMPDIR=$WORK venv/bin/pip install -q --disable-pip-version-check -r code/training/requirements.txt
 
 step "train"
 # Names with a dot are being written.
