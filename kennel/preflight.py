@@ -221,7 +221,7 @@ class Preflight:
         yield Finding(
             f"The stage {what} of Lambda's concurrency; the account has {quota}, of which {left} are free and {least} "
             "must stay unreserved",
-            f"{self._increase('lambda', 'Concurrent executions', wanted + least + quota - left)}; or {without}"
+            f"{self._increase('lambda', 'Concurrent executions', wanted + UNRESERVED + quota - left)}; or {without}"
             "leave provisioned_min and provisioned_max out",
         )
 

@@ -137,6 +137,19 @@ def test_failing_canary_is_rolled_back(deployed: Environment, careful: Path) -> 
     deployed.run("kennel", "promote", "--previous")
 
 
+def test_fix_is_not_rolled_back_for_errors_of_old_fleet(deployed: Environment, careful: Path) -> None:
+    # It gets into service while nobody calls.
+    deployed.run("kennel", "promote", "failing")
+    deployed.deploy("Serving", app=careful)
+    deployed.run("kennel", "promote", "better")
+    with Callers(deployed) as callers:
+        until(lambda: any(seen.status == 500 for seen in callers.seen))
+        deployed.deploy("Serving", app=careful)
+        time.sleep(1)
+    assert deployed.stack_status("Serving") == "UPDATE_COMPLETE"
+    assert {seen.model for seen in callers.seen[-5:]} == {"better-model"}
+
+
 def test_endpoint_can_return_to_previous_config(deployed: Environment, careful: Path) -> None:
     sagemaker = deployed.client("sagemaker")
     before = deployed.endpoint()["EndpointConfigName"]

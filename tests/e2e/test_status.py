@@ -52,7 +52,12 @@ def test_deployed_stage_is_healthy(deployed: Environment) -> None:
 def test_firing_alarm_fails_status(deployed: Environment) -> None:
     cloudwatch = deployed.client("cloudwatch")
     now = datetime.now(UTC)
-    dimensions = [{"Name": "EndpointName", "Value": "kennel-dev-scaled"}, {"Name": "VariantName", "Value": "primary"}]
+    of_fleet = {
+        "EndpointName": "kennel-dev-scaled",
+        "VariantName": "primary",
+        "EndpointConfigName": deployed.endpoint()["EndpointConfigName"],
+    }
+    dimensions = [{"Name": name, "Value": value} for name, value in of_fleet.items()]
     failing = {"MetricName": "Invocation5XXErrors", "Dimensions": dimensions, "Value": 1.0}
     # A minute is a second here: so many minutes of failures, and then none.
     seconds = [now + timedelta(seconds=number) for number in range(FAILING_S)]
