@@ -63,7 +63,9 @@ def review(
         )
     of = None if every_stack else stage
     with (
-        step(f"{base} against {head}", to=errors if output is None else console) as progress,
+        step(
+            f"{base} against {head}", shown=output is not None or errors.is_terminal, to=console if output else errors
+        ) as progress,
         assemblies.side(base, of) as one,
     ):
         progress(f"{len(one.templates)} templates")
