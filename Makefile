@@ -156,8 +156,8 @@ review: setup-operate ## What a change does, for its pull request: build/review-
 bootstrap: setup-operate ## Prepare the AWS account and region, once: a CDK bootstrap of Kennel's own   [FORCE=1]
 	@kennel bootstrap $(FORCED)
 
-# What a destroyed stage kept is taken back: --import-existing-resources.
 EXPLAIN = { kennel explain; exit 1; }
+# What a destroyed stage kept is taken back: --import-existing-resources.
 CDK_DEPLOY = cdk deploy --app cdk.out --import-existing-resources
 
 .PHONY: training

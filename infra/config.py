@@ -333,7 +333,7 @@ class Stage(_Settings):
     @field_validator("name")
     @classmethod
     def _short_name(cls, name: str) -> str:
-        # SageMaker allows a tuner's name 32 characters: kennel-STAGE- and a time take 28 with a stage of 5.
+        # SageMaker allows a tuner's name 32 characters: those of kennel-STAGE- and a time, with a stage of 12.
         if not re.fullmatch(r"[a-z][a-z0-9]{1,11}", name):
             raise ValueError(
                 f"{name!r} is not a stage's name: 2 to 12 lower-case letters and digits, beginning with a letter"

@@ -46,7 +46,7 @@ def problem(name: str, use: Use) -> str | None:
 
 
 def local_storage(name: str) -> bool:
-    """Whether instances of the type have local disks, which are encrypted by the hardware and take no KMS key."""
+    """True for types with local disks, which the hardware encrypts and which take no KMS key."""
     found = _parts(name)
     if not found:
         return False
@@ -55,7 +55,7 @@ def local_storage(name: str) -> bool:
 
 
 def burstable(name: str) -> bool:
-    """Whether an endpoint on the type cannot be scaled automatically."""
+    """True for burstable types, on which SageMaker scales no endpoint automatically."""
     found = _parts(name)
     return bool(found) and found["series"] == BURSTABLE
 

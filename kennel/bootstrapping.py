@@ -26,6 +26,11 @@ class Target:
     execution: dict[str, dict[str, Any]]
 
     @property
+    def assets_bucket(self) -> str:
+        """The name of the bootstrap's bucket, which outlives its stack."""
+        return f"cdk-{qualifier()}-assets-{self.account}-{self.region}"
+
+    @property
     def policies(self) -> dict[str, dict[str, Any]]:
         """All of them."""
         return {**self.boundary, **self.execution}

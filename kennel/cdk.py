@@ -28,7 +28,7 @@ def cdk(
     path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(CDK), *arguments]
-    with log.open("a") as file, _child(command, {**env, "PATH": path, "CI": "true"}, cwd) as process:
+    with log.open("a") as file, child(command, {**env, "PATH": path, "CI": "true"}, cwd) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -42,8 +42,8 @@ def cdk(
 
 
 @contextmanager
-def _child(command: list[str], env: dict[str, str], cwd: Path) -> Generator["subprocess.Popen[str]"]:
-    """A process in a group of its own, which ends with the block whatever happens."""
+def child(command: list[str], env: dict[str, str], cwd: Path) -> Generator["subprocess.Popen[str]"]:
+    """A process in a group of its own, which ends with the block whatever happens; its errors are in its output."""
     process = subprocess.Popen(
         command,
         cwd=cwd,

@@ -53,6 +53,8 @@ class Preflight:
     def __init__(self, deployment: Deployment, assembly: Path | None = None) -> None:
         self._deployment = deployment
         self._assembly = assembly
+        # Quotas by service and name; there are thousands of SageMaker's.
+        self._listed: dict[str, dict[str, dict[str, Any]]] = {}
 
     def bootstrap(self) -> list[Finding]:
         """Before the account and region are prepared."""
@@ -109,6 +111,11 @@ class Preflight:
     def _place(self) -> bootstrapping.Target:
         return bootstrapping.target(self._deployment)
 
+    @cached_property
+    def _trains(self) -> bool:
+        """Whether the stage has its notebook and its network already."""
+        return bool(self._physical_ids(f"Kennel-{self._deployment.stage}-Training"))
+
     def _account(self) -> Iterator[Finding]:
         """The account of the credentials."""
         wanted = self._settings.get("account")
@@ -123,7 +130,7 @@ class Preflight:
         name, ours = bootstrapping.toolkit_stack(), bootstrapping.EXECUTION
         stack = self._stack(name)
         if stack is None:
-            bucket = f"cdk-{bootstrapping.qualifier()}-assets-{self._place.account}-{self._place.region}"
+            bucket = self._place.assets_bucket
             if self._version() is not None:
                 yield Finding(
                     f"Another stack than {name} has a bootstrap with the qualifier {bootstrapping.qualifier()}",
@@ -245,7 +252,7 @@ class Preflight:
 
     def _notebook(self) -> Iterator[Finding]:
         """SageMaker's notebook instances."""
-        if self._physical_ids(f"Kennel-{self._deployment.stage}-Training"):
+        if self._trains:
             return
         settings = Notebook(**self._settings.get("notebook", {}))
         yield from self._enough("sagemaker", f"{settings.instance_type} for notebook instance usage", 1)
@@ -263,13 +270,13 @@ class Preflight:
             return
         found = self._client("ec2").describe_instance_types(InstanceTypes=[settings.instance_type])["InstanceTypes"]
         processors = int(found[0]["VCpuInfo"]["DefaultVCpus"])
-        kinds = {True: "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"}
-        name = kinds.get(settings.spot, "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances")
+        family = "Standard (A, C, D, H, I, M, R, T, Z)"
+        name = f"All {family} Spot Instance Requests" if settings.spot else f"Running On-Demand {family} instances"
         yield from self._enough("ec2", name, processors, f"{settings.instance_type} has {processors} vCPUs")
 
     def _vpcs(self) -> Iterator[Finding]:
         """VPCs in the region."""
-        if self._physical_ids(f"Kennel-{self._deployment.stage}-Training"):
+        if self._trains:
             return
         used = len(self._client("ec2").describe_vpcs()["Vpcs"])
         yield from self._enough("vpc", "VPCs per Region", used + 1, f"There are {used}, and the stage makes one")
@@ -301,10 +308,6 @@ class Preflight:
             pages = self._client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode=service)
             self._listed[service] = {item["QuotaName"]: item for page in pages for item in page["Quotas"]}
         return self._listed[service]
-
-    @cached_property
-    def _listed(self) -> dict[str, dict[str, dict[str, Any]]]:
-        return {}
 
     def _increase(self, service: str, name: str, wanted: float) -> str:
         found = self._quotas(service).get(name)
@@ -377,7 +380,8 @@ class _Named:
     remedy: str
 
 
-def _log_group(client: Any, name: str) -> bool:
+def has_log_group(client: Any, name: str) -> bool:
+    """Whether a log group has exactly this name."""
     found = client.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     return any(group["logGroupName"] == name for group in found)
 
@@ -402,7 +406,10 @@ def _has(physical_ids: set[str], name: str) -> bool:
 
 _NAMED = {
     "AWS::Logs::LogGroup": _Named(
-        "LogGroupName", "logs", _log_group, "aws logs delete-log-group --log-group-name {}, if nobody needs its lines"
+        "LogGroupName",
+        "logs",
+        has_log_group,
+        "aws logs delete-log-group --log-group-name {}, if nobody needs its lines",
     ),
     "AWS::SageMaker::Endpoint": _Named(
         "EndpointName",

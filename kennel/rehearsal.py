@@ -8,8 +8,10 @@ alone, so that no other stage is touched.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,10 +22,11 @@ from typing import Any
 
 from kennel import bootstrapping, failures
 from kennel.capacity import prices
-from kennel.cdk import CDK
+from kennel.cdk import CDK, child
 from kennel.deployment import REPOSITORY, Deployment, cdk_json
 from kennel.destroying import empty
 from kennel.errors import KennelError
+from kennel.preflight import has_log_group
 from kennel.review.redaction import redacted
 
 STAGE = "rehearsal"
@@ -51,6 +54,11 @@ class Step:
     name: str
     command: tuple[str, ...]
     needed: bool = True
+
+    @property
+    def shown(self) -> str:
+        """The command as a user types it."""
+        return " ".join(self.command).replace(f"{sys.executable} -m ", "").replace(str(CDK), "cdk")
 
 
 @dataclass
@@ -128,12 +136,11 @@ def run(project: Path, wanted: list[Step], deadline: float, say: Callable[[str],
     """Runs the steps until one fails that is needed, or the time that the money is enough for is over."""
     failed = ""
     for step in wanted:
-        shown = " ".join(step.command).replace(f"{sys.executable} -m ", "").replace(str(CDK), "cdk")
         if failed or time.monotonic() > deadline:
             failed = failed or "the time was over"
-            yield Outcome(step.name, shown, f"left out: {failed}")
+            yield Outcome(step.name, step.shown, f"left out: {failed}")
             continue
-        outcome = _one(project, step, shown, deadline, say)
+        outcome = _one(project, step, deadline, say)
         if outcome.state != "done":
             outcome.causes = _causes(step)
             failed = f"{step.name} failed" if step.needed else ""
@@ -143,19 +150,18 @@ def run(project: Path, wanted: list[Step], deadline: float, say: Callable[[str],
 def remove(project: Path, say: Callable[[str], None]) -> Outcome:
     """Destroys the stage, whatever became of its deploys."""
     step = Step("destroy", (sys.executable, "-m", "kennel", "destroy", "--yes", "--stage", STAGE))
-    return _one(project, step, f"kennel destroy --yes --stage {STAGE}", time.monotonic() + 3600, say)
+    return _one(project, step, time.monotonic() + 3600, say)
 
 
 def remove_bootstrap(deployment: Deployment) -> Outcome:
     """Deletes the bootstrap and its policies, and the logs of the jobs: what the rehearsal made beside the stage."""
     started, place = time.monotonic(), bootstrapping.target(deployment)
     cloudformation, iam, logs = (deployment.client(name) for name in ("cloudformation", "iam", "logs"))
-    bucket = f"cdk-{bootstrapping.qualifier()}-assets-{place.account}-{place.region}"
-    empty(deployment.client("s3"), bucket, lambda message: None)
+    s3, bucket = deployment.client("s3"), place.assets_bucket
+    empty(s3, bucket, lambda message: None)
     name = bootstrapping.toolkit_stack()
     cloudformation.delete_stack(StackName=name)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 2})
-    s3 = deployment.client("s3")
     with suppress(s3.exceptions.NoSuchBucket):
         s3.delete_bucket(Bucket=bucket)  # the template keeps it
     for arn in place.policies:
@@ -164,13 +170,10 @@ def remove_bootstrap(deployment: Deployment) -> Outcome:
                 iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
         iam.delete_policy(PolicyArn=arn)
     for group in ("/aws/sagemaker/TrainingJobs", "/aws/sagemaker/NotebookInstances"):
-        for page in (
-            logs.get_paginator("describe_log_streams").paginate(
-                logGroupName=group, logStreamNamePrefix=f"kennel-{STAGE}-"
-            )
-            if _has_group(logs, group)
-            else ()
-        ):
+        if not has_log_group(logs, group):
+            continue
+        pages = logs.get_paginator("describe_log_streams")
+        for page in pages.paginate(logGroupName=group, logStreamNamePrefix=f"kennel-{STAGE}-"):
             for stream in page["logStreams"]:
                 logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
     return Outcome("delete the bootstrap", f"{name}, its bucket and policies", "done", time.monotonic() - started)
@@ -216,33 +219,27 @@ def require_empty(deployment: Deployment) -> None:
         )
 
 
-def _one(project: Path, step: Step, shown: str, deadline: float, say: Callable[[str], None]) -> Outcome:
+def _one(project: Path, step: Step, deadline: float, say: Callable[[str], None]) -> Outcome:
     started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(project), "PYTHONUNBUFFERED": "1", "STAGE": STAGE, "COLUMNS": "160"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    with (FOLDER / "rehearsal.log").open("a") as log:
-        log.write(f"\n$ {shown}\n")
-        process = subprocess.Popen(
-            step.command,
-            cwd=project,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    with (FOLDER / "rehearsal.log").open("a") as log, child([*step.command], environment, project) as process:
+        log.write(f"\n$ {step.shown}\n")
         assert process.stdout is not None
+        # Also where it says nothing.
+        timer = threading.Timer(max(deadline - started, 0), os.killpg, (process.pid, signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
         lines = []
         for line in process.stdout:
             log.write(line)
             lines.append(line.rstrip())
             if line.strip():
                 say(line.strip()[:120])
-            if time.monotonic() > deadline:
-                process.kill()
         status = process.wait()
+        timer.cancel()
     state = "done" if status == 0 else f"failed ({status})"
-    return Outcome(step.name, shown, state, round(time.monotonic() - started, 1), "\n".join(lines[-TAIL_LINES:]))
+    return Outcome(step.name, step.shown, state, round(time.monotonic() - started, 1), "\n".join(lines[-TAIL_LINES:]))
 
 
 def _causes(step: Step) -> list[str]:
@@ -259,10 +256,6 @@ def rehearsed() -> Deployment:
     stages = json.loads((FOLDER / "project" / "cdk.json").read_text())["context"]["stages"]
     deployment.__dict__["settings"] = stages[STAGE]
     return deployment
-
-
-def _has_group(logs: Any, name: str) -> bool:
-    return any(item["logGroupName"] == name for item in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"])
 
 
 def _revision() -> str:

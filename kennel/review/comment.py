@@ -141,8 +141,9 @@ def _because(change: Change) -> str:
 
 
 def _access(review: Review, rows: int) -> Iterator[str]:
+    others = review.of_others
     for title, widens in (("Widened", True), ("Narrowed", False)):
-        found = [item for item in review.access if item.widens is widens and item not in review.of_others]
+        found = [item for item in review.access if item.widens is widens and item not in others]
         if found:
             yield f"**{title}**"
             yield ""

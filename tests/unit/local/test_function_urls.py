@@ -2,10 +2,16 @@
 
 import pytest
 
+from helpers import REPOSITORY
 from kennel.calling import MAX_BODY_BYTES
 from kennel.local.function_urls import MAX_EVENT_BYTES, refusal
 
 SIGNED = {"authorization": "AWS4-HMAC-SHA256 …", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+
+
+def test_page_and_command_line_have_one_limit() -> None:
+    page = (REPOSITORY / "lambda" / "page.py").read_text()
+    assert f"MAX_BODY_BYTES = {MAX_BODY_BYTES:_}" in page
 
 
 def test_image_that_kennel_sends_fits_into_event() -> None:
