@@ -68,7 +68,8 @@ def prepare(deployment: Deployment) -> tuple[str, list[str]]:
     place, iam = target(deployment), deployment.client("iam")
     for arn, document in place.policies.items():
         _put(iam, arn, document)
-    names = ["--qualifier", qualifier(), "--toolkit-stack-name", toolkit_stack()]
+    # Without an app it synthesizes nothing, and can run beside another cdk command.
+    names = ["--app", "", "--qualifier", qualifier(), "--toolkit-stack-name", toolkit_stack()]
     policies = ["--cloudformation-execution-policies", ",".join(place.execution)]
     return f"aws://{place.account}/{place.region}", [*names, *policies]
 

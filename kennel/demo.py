@@ -79,12 +79,13 @@ def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, lis
 def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -> dict[str, Any]:
     deployment, env = Deployment(stage), dict(os.environ)
     stacks = f"Kennel-{stage}"
-    deploy = ["deploy", "--require-approval", "never", "--progress", "events", "-c", f"stage={stage}"]
+    deploy = ["deploy", "--require-approval", "never", "--progress", "events"]
     with step("cdk bootstrap", seconds) as progress:
         target, arguments = bootstrapping.prepare(deployment)
         cdk("bootstrap", target, *arguments, env=env, log=CDK_LOG, progress=progress)
     with step("cdk deploy Data, Training", seconds) as progress:
-        cdk(*deploy, f"{stacks}-Data", f"{stacks}-Training", env=env, log=CDK_LOG, progress=progress)
+        names = [f"{stacks}-{name}" for name in ("Data", "Training")]
+        cdk(*deploy, "-c", f"stage={stage}", *names, env=env, log=CDK_LOG, progress=progress)
     with step("Pictures into the dataset bucket", seconds) as progress:
         pushed = data.push(deployment, folder, data.name_of(folder), _every(50, progress))
     with step("Training job", seconds) as progress:
@@ -94,7 +95,8 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
         package_uri, _ = promotion.promote(deployment, finished.name)
     with step("cdk deploy Serving, Api, Operations", seconds) as progress:
         names = [f"{stacks}-{name}" for name in ("Serving", "Api", "Operations")]
-        cdk(*deploy, *names, env=env, log=CDK_LOG, progress=progress)
+        # All stacks were synthesized for the first two.
+        cdk(*deploy, "--app", "cdk.out", *names, env=env, log=CDK_LOG, progress=progress)
     with step(f"{len(held)} signed calls of the URL", seconds) as progress:
         url = calling.Url(deployment, _caller(deployment))
         answers = _call(url, held, progress)

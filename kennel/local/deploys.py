@@ -3,10 +3,13 @@
 ministack makes resources without asking; the calls that each takes are those of kennel/execution_policy.py.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
-from ministack.services import cloudwatch, cloudwatch_logs, iam
+from ministack.services import cloudformation, cloudwatch, cloudwatch_logs, iam
 from ministack.services.cloudformation import _stacks as deployed
 from ministack.services.cloudformation import changesets, handlers, stacks
 
@@ -25,6 +28,8 @@ TAKEN: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
 }
 SESSION = "AWSCloudFormation"
 WITH_ROLE = ("CreateStack", "UpdateStack", "CreateChangeSet", "DeleteStack")
+# Less than the five seconds after which the CDK CLI asks for the state of a stack again.
+PATIENCE_S = 4
 # CDK's note of its own versions.
 NO_CALLS = ("AWS::CDK::Metadata",)
 
@@ -59,11 +64,31 @@ def install(record: Record) -> None:
         check(stack, kind, "delete", name, properties)
         return delete(kind, name, properties, stack, *rest)
 
+    cloudformation.handle_request = _patient(cloudformation.handle_request)
     for module in (handlers, changesets):
         module._deploy_stack_async = _keeping_exports(module._deploy_stack_async)
     stacks._provision_resource = checked_create
     stacks._update_resource = checked_update
     stacks._delete_resource = checked_delete
+
+
+def _patient(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """Describes a stack that is being changed once that has ended, or after PATIENCE_S: most changes take less."""
+
+    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: Properties) -> Any:
+        asked = parse_qs(body.decode(errors="replace"))
+        if asked.get("Action") == ["DescribeStacks"] and "StackName" in asked:
+            until = time.monotonic() + PATIENCE_S
+            while _is_changing(asked["StackName"][0]) and time.monotonic() < until:
+                await asyncio.sleep(0.02)
+        return await upstream(method, path, headers, body, query)
+
+    return handle
+
+
+def _is_changing(name: str) -> bool:
+    status = str(deployed.get(_name(name), {}).get("StackStatus", ""))
+    return status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS"
 
 
 def _refuse_taken_name(kind: str, properties: Properties) -> None:
@@ -105,12 +130,16 @@ def _export_in_use(name: str, template: Properties) -> str:
     return ""
 
 
+def _name(name_or_arn: str) -> str:
+    """Of a stack that is named, or given by its ARN: …:stack/NAME/ID."""
+    return name_or_arn.partition(":stack/")[2].partition("/")[0] or name_or_arn
+
+
 def _remembering(handler: Callable[..., Any], roles: dict[str, str]) -> Callable[..., Any]:
     def handle(params: Properties, *rest: Any) -> Any:
         name, role = (_first(params.get(key)) for key in ("StackName", "RoleARN"))
         if role:
-            # A stack is named, or given by its ARN: …:stack/NAME/ID.
-            roles[name.partition(":stack/")[2].partition("/")[0] or name] = role
+            roles[_name(name)] = role
         return handler(params, *rest)
 
     return handle

@@ -2,13 +2,16 @@
 
 import contextlib
 import json
+import os
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from helpers.stage import Environment
+from helpers.stage import Environment, project_copy
 from kennel.local.settings import ACCOUNT, REGION
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/cdk-kennel-cfn-exec-role-{ACCOUNT}-{REGION}"
@@ -89,11 +92,15 @@ def test_boundary_limits_role_with_full_access(
         iam.delete_role(RoleName="Kennel-bounded")
 
 
-def test_repeated_bootstrap_changes_nothing(deployed: Environment) -> None:
+def test_repeated_bootstrap_changes_nothing(deployed: Environment, tmp_path: Path) -> None:
+    """Beside another cdk command, which reads the project's cloud assembly."""
+    project = project_copy(tmp_path / "project")
+    (project / "cdk.out").mkdir()
+    (project / "cdk.out" / f"read.{os.getpid()}.1.lock").write_text(str(os.getpid()))
     iam = boto3.client("iam")
     arn = f"arn:aws:iam::{ACCOUNT}:policy/kennel-execution-{REGION}-1"
     before = iam.list_policy_versions(PolicyArn=arn)["Versions"]
-    output = deployed.run("kennel", "bootstrap").stdout
+    output = deployed.run(sys.executable, "-m", "kennel", "bootstrap", cwd=project).stdout
     assert "kennel-execution" in output
     assert iam.list_policy_versions(PolicyArn=arn)["Versions"] == before
 

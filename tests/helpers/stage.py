@@ -34,7 +34,6 @@ from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_envir
 # For make in the checkout, where it is not its own environment that runs the tests. (make takes no path with a space.)
 OTHER_VENV = {} if Path(sys.prefix) == REPOSITORY / ".venv" else {"VENV": sys.prefix}
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
-QUICK_POLLS = Path(__file__).with_name("quick_polls.cjs")
 # Trains in seconds: an untrained network of three layers.
 TINY = ("--set", "backbone=tiny_random")
 # The run that the stage's package is said to come from.
@@ -97,7 +96,6 @@ class Environment:
             "PATH": f"{TOOLS}{os.pathsep}{environment['PATH']}",
             "CI": "true",
             "COLUMNS": "200",
-            "NODE_OPTIONS": f'--require="{QUICK_POLLS}"',
         }
 
     def run(self, *command: str, cwd: Path = REPOSITORY, check: bool = True) -> "subprocess.CompletedProcess[str]":
@@ -270,7 +268,7 @@ def deployed_stage(folder: Path) -> Iterator[Environment]:
         stage = Environment(server, made / "images", json.loads((made / "predictions.json").read_text()))
         deployment = Deployment("dev")
         target, arguments = bootstrapping.prepare(deployment)
-        stage.run("cdk", "bootstrap", target, *arguments, "--app", str(assembly()))
+        stage.run("cdk", "bootstrap", target, *arguments)
         stage.deploy("Data", "Training")
         stage.put_package(RUN, made / "model")
         promotion.promote(deployment, RUN)
