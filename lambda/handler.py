@@ -49,6 +49,8 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         response = Problem(500, "An error of ours: report the request_id").response(request_id)
         said["reason"] = repr(error)
     _log(said, response["statusCode"], time.perf_counter() - started)
+    if event.get("requestContext", {}).get("http", {}).get("method") == "HEAD":
+        response |= {"body": "", "isBase64Encoded": False}
     return response
 
 
@@ -60,9 +62,11 @@ def _route(event: dict[str, Any]) -> Answers:
     methods = _ROUTES.get(http["path"])
     if methods is None:
         raise Problem(404, "There is nothing here: POST a picture to /")
-    if http["method"] not in methods:
+    # What watches a page often asks for its head alone.
+    method = "GET" if http["method"] == "HEAD" else http["method"]
+    if method not in methods:
         raise Problem(405, f"This path takes {', '.join(methods)}", headers={"allow": ", ".join(methods)})
-    return methods[http["method"]]
+    return methods[method]
 
 
 def _classify(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The embedded AWS leaves nothing behind, however it or the demo ends, and cannot be mistaken for the real one."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from typing import IO, Any
 import psutil
 import pytest
 
+from helpers import REPOSITORY
 from helpers.stage import project_copy
+from helpers.workday import until
 from kennel.errors import KennelError
 from kennel.local import control, settings
 
@@ -118,6 +121,30 @@ def test_killed_demo_leaves_no_process(folder: Path, project: Path) -> None:
     demo.kill()
     demo.wait()
     assert gone(folder)
+
+
+def test_interrupted_synthesis_prints_no_traceback(project: Path) -> None:
+    synthesis = subprocess.Popen(
+        [REPOSITORY / "node_modules" / ".bin" / "cdk", "synth", "--quiet"],
+        cwd=project,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+    def app_is_up() -> bool:
+        with contextlib.suppress(psutil.Error):  # a child may end meanwhile
+            children = psutil.Process(synthesis.pid).children(recursive=True)
+            return any("jsii" in part for child in children for part in child.cmdline())
+        return False
+
+    until(app_is_up)
+    os.killpg(synthesis.pid, signal.SIGINT)
+    output = synthesis.communicate()[0]
+    assert synthesis.returncode != 0, output
+    assert "Traceback" not in output
 
 
 def test_shell_of_an_operator_reaches_embedded_aws_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

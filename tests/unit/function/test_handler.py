@@ -335,6 +335,13 @@ def test_page_csp_allows_only_same_origin(handler: ModuleType) -> None:
     assert 'Number("1000")' in answer["body"]
 
 
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/health", 200), ("/admin", 404)])
+def test_head_returns_no_body(handler: ModuleType, path: str, status: int) -> None:
+    got, head = (handler.handle(event(method=method, path=path), context()) for method in ("GET", "HEAD"))
+    assert head == {**got, "body": "", "isBase64Encoded": False}
+    assert head["statusCode"] == status
+
+
 def test_disabled_page_returns_405(handler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGE", "off")
     sys.modules.pop("handler")
