@@ -50,6 +50,7 @@ def _run(port: int, with_parent: bool) -> None:
         authorization,
         bridge,
         deploys,
+        ec2_quotas,
         function_metrics,
         function_urls,
         log_metrics,
@@ -84,6 +85,7 @@ def _run(port: int, with_parent: bool) -> None:
     record = authorization.Record(folder)
     authorization.install(record)
     deploys.install(record)
+    ec2_quotas.install()
     notices = Notices(record)
     notices.install()
     Machines(processes, folder / "instances", endpoint).watch()
