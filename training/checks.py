@@ -1,7 +1,6 @@
 """What is wrong with pictures, before they cost training time: one pass over the files, every finding at once."""
 
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
+import image_file
 from images import Pixels, UnreadableImage, UnsupportedImage, opened
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -67,9 +67,9 @@ def inspect(root: Path, split: str, label: str, path: Path) -> Picture:
         small = opened(data, 2 * HASH_SIDE)
     except (UnreadableImage, UnsupportedImage) as error:
         return Picture(path, name, split, label, digest, problem=str(error))
-    with Image.open(io.BytesIO(data)) as image:
-        rotated = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return Picture(path, name, split, label, digest, None, image.format or "", image.size, rotated, _hash(small))
+    file = image_file.read(data)
+    size, rotated = (file.width, file.height), file.orientation != 1
+    return Picture(path, name, split, label, digest, None, file.format, size, rotated, _hash(small))
 
 
 def _hash(pixels: Pixels) -> npt.NDArray[np.uint64] | None:

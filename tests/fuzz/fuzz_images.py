@@ -13,7 +13,7 @@ import atheris
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "inference"), str(REPOSITORY / "tests" / "unit")]
 
-with atheris.instrument_imports(include=["images", "PIL"]):
+with atheris.instrument_imports(include=["image_file", "images", "PIL"]):
     from images import UnreadableImage, UnsupportedImage, decode
 
 from helpers.bad_images import corpus

@@ -1,15 +1,12 @@
 """Decoding: the same pixels for training and serving, and a named refusal for everything that is no picture."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.bad_images import NOT_AN_IMAGE, corpus
+from helpers.bad_images import NOT_AN_IMAGE, corpus, png
 from helpers.images import encode, gradient
-from images import UnreadableImage, UnsupportedImage, _first_scan, decode, normalise, opened
+from images import UnreadableImage, UnsupportedImage, decode, normalise, opened
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -60,7 +57,6 @@ def test_exif_orientation_is_applied(orientation: int, turn: Image.Transpose, ki
     assert np.abs(turned - upright).mean() < 3
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, and goes on
 def test_damaged_exif_is_ignored() -> None:
     assert decode(encode(gradient(), "JPEG", exif=b"Exif\x00\x00MM\x00*" + b"\xff" * 40), 64).shape == (64, 64, 3)
 
@@ -103,13 +99,6 @@ def test_multi_jpeg_file_decodes_first() -> None:
     assert np.array_equal(decode(data, 64), decode(encode(first, "JPEG"), 64))
 
 
-def test_thumbnail_scan_is_not_counted() -> None:
-    thumbnail = encode(gradient(64, 64), "JPEG")
-    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00" + thumbnail
-    assert _first_scan(encode(gradient(), "JPEG", exif=exif))[1] is False
-    assert _first_scan(encode(gradient(), "JPEG", progressive=True))[1] is True
-
-
 def test_text_is_unsupported() -> None:
     with pytest.raises(UnsupportedImage):
         decode(b"not a picture at all", 224)
@@ -127,11 +116,8 @@ def test_truncated_jpeg_is_unreadable(jpeg: bytes, share: float) -> None:
 
 
 def test_decompression_bomb_is_rejected_by_header() -> None:
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    with pytest.raises(UnreadableImage, match="pixels"):
-        decode(start + struct.pack(">I", 1000) + b"IDAT" + bytes(1000), 224)
+    with pytest.raises(UnreadableImage, match="100000 × 100000 pixels"):
+        decode(png(100_000, 100_000), 224)
 
 
 def test_header_without_pixels_is_unreadable() -> None:
