@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
+
+from kennel.local import clients
 
 Properties = dict[str, Any]
 
@@ -147,7 +148,7 @@ class Provisioner:
         return described[row.arn], {row.name: name, "Id": described[row.arn], "Arn": described[row.arn]}
 
     def _client(self) -> Any:
-        return boto3.Session().client(self._row.service, endpoint_url=self._endpoint)  # ty: ignore[no-matching-overload]  # any service
+        return clients.client(self._row.service, self._endpoint)
 
 
 class ScalableTargets:
@@ -183,7 +184,7 @@ class ScalableTargets:
             self._client().deregister_scalable_target(**dict(zip(self.NAMED_BY, physical_id.split("|"), strict=True)))
 
     def _client(self) -> Any:
-        return boto3.client("application-autoscaling", endpoint_url=self._endpoint)
+        return clients.client("application-autoscaling", self._endpoint)
 
 
 class ScalingPolicies(ScalableTargets):
@@ -237,7 +238,7 @@ class OidcProviders:
             self._client().delete_open_id_connect_provider(OpenIDConnectProviderArn=physical_id)
 
     def _client(self) -> Any:
-        return boto3.client("iam", endpoint_url=self._endpoint)
+        return clients.client("iam", self._endpoint)
 
 
 def provisioners(endpoint: str) -> dict[str, Any]:

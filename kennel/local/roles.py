@@ -7,6 +7,7 @@ import boto3
 from ministack.core import iam_evaluator
 from ministack.services import iam, sts
 
+from kennel.local import clients
 from kennel.local.settings import ACCOUNT, REGION
 
 # Service-linked roles: each service makes its own in the name of the first caller who needs it.
@@ -20,7 +21,7 @@ SCALING_ROLES = {
 def service_session(role_arn: str, session_name: str) -> boto3.Session:
     """A session of `role_arn`, as SageMaker makes for a job or an endpoint."""
     credentials = service_credentials(role_arn, session_name)
-    return boto3.Session(
+    return clients.session(
         aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
         aws_session_token=credentials["AWS_SESSION_TOKEN"],

@@ -3,8 +3,7 @@
 import secrets
 from typing import Any
 
-import boto3
-
+from kennel.local import clients
 from kennel.local.resources import Properties, call, gone_already
 from kennel.local.settings import ACCOUNT
 
@@ -35,7 +34,7 @@ class _Named:
         return self.create(logical_id, new, stack_name)
 
     def _client(self) -> Any:
-        return boto3.Session().client(self.service, endpoint_url=self._endpoint)  # ty: ignore[no-matching-overload]  # any service
+        return clients.client(self.service, self._endpoint)
 
 
 class CompositeAlarms(_Named):
