@@ -76,7 +76,7 @@ def main() -> None:
         os.environ["KENNEL_LOCAL_DIR"] = folder
         running = control.up()
         try:
-            isolate(running.endpoint, running.region)
+            isolate(*running.access)
             cold = starts(arguments.starts)
         finally:
             control.down()

@@ -104,7 +104,7 @@ def _jpeg(data: bytes) -> ImageFile:
             raise UnreadableImage(f"the image has a part that no decoder here takes (JPEG marker FF {marker:02X})")
         parts.append(data[start:end])
     if not scans:
-        raise UnreadableImage("the image ends before its first pixel")
+        raise UnreadableImage("the image is damaged: it ends before its first pixel")
     return ImageFile("JPEG", width, height, b"".join(parts), _orientation(exif), scans, in_one_scan)
 
 
@@ -137,18 +137,22 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 def _coded_until(data: bytes, start: int) -> int:
     found = NEXT_MARKER.search(data, start)
     if found is None:
-        raise UnreadableImage("the image ends before its last pixel")
+        raise UnreadableImage("the image is damaged: it ends before its last pixel")
     return found.start()
 
 
 def _cut_short(data: bytes, place: int) -> str:
-    return "the image ends before its last pixel" if place >= len(data) else f"the image is damaged at byte {place}"
+    return (
+        "the image is damaged: it ends before its last pixel"
+        if place >= len(data)
+        else f"the image is damaged at byte {place}"
+    )
 
 
 def _frame(payload: bytes) -> tuple[int, int, int]:
     """Height, width, components."""
     if len(payload) < 6:
-        raise UnreadableImage("the image's header is too short")
+        raise UnreadableImage("the image is damaged: its header is too short")
     bits, height, width, components = struct.unpack_from(">BHHB", payload)
     if bits != 8 or components not in (1, 3, 4) or not height or not width or len(payload) != 6 + 3 * components:
         raise UnreadableImage(f"the image has {components} components of {bits} bits, {width} × {height} pixels")
@@ -177,13 +181,13 @@ def _png(data: bytes) -> ImageFile:
         if kind == b"IEND":
             break
     if not counts[b"IDAT"]:
-        raise UnreadableImage("the image ends before its first pixel")
+        raise UnreadableImage("the image is damaged: it ends before its first pixel")
     return ImageFile("PNG", *size, b"".join(parts), _orientation(exif))
 
 
 def _png_size(header: bytes) -> tuple[int, int]:
     if len(header) != 13 or 0 in struct.unpack_from(">II", header):
-        raise UnreadableImage("the image's header is damaged")
+        raise UnreadableImage("the image is damaged in its header")
     width, height = struct.unpack_from(">II", header)
     return width, height
 
@@ -211,7 +215,7 @@ def _webp(data: bytes) -> ImageFile:
         elif kind not in WEBP_METADATA:
             raise UnreadableImage(f"the image has a part that no decoder here takes (WebP chunk {kind!r})")
     if canvas is None or (b"VP8 " in parts) == (b"VP8L" in parts):
-        raise UnreadableImage("the image ends before its first pixel")
+        raise UnreadableImage("the image is damaged: it ends before its first pixel")
     parts.pop(b"ALPH", None) if b"VP8L" in parts else None
     return ImageFile("WEBP", *canvas, _put_together(parts, canvas), _orientation(exif))
 
@@ -229,21 +233,21 @@ def _put_together(parts: dict[bytes, bytes], canvas: tuple[int, int]) -> bytes:
 def _lossy_size(payload: bytes) -> tuple[int, int]:
     """RFC 6386, 9.1: a key frame's header."""
     if len(payload) < 10 or payload[0] & 1 or payload[3:6] != b"\x9d\x01\x2a":
-        raise UnreadableImage("the image's header is damaged")
+        raise UnreadableImage("the image is damaged in its header")
     width, height = struct.unpack_from("<HH", payload, 6)
     return _sides(width & 0x3FFF, height & 0x3FFF)
 
 
 def _lossless_size(payload: bytes) -> tuple[int, int]:
     if len(payload) < 5 or payload[0] != 0x2F:
-        raise UnreadableImage("the image's header is damaged")
+        raise UnreadableImage("the image is damaged in its header")
     (bits,) = struct.unpack_from("<I", payload, 1)
     return _sides((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
 
 
 def _sides(width: int, height: int) -> tuple[int, int]:
     if not width or not height:
-        raise UnreadableImage("the image's header is damaged")
+        raise UnreadableImage("the image is damaged in its header")
     return width, height
 
 
@@ -256,12 +260,12 @@ def _chunks(data: bytes, place: int, *, png: bool) -> Iterator[tuple[bytes, int,
         if place == len(data) and not png:
             return
         if place + 8 > len(data):
-            raise UnreadableImage("the image ends before its last pixel")
+            raise UnreadableImage("the image is damaged: it ends before its last pixel")
         first, second = data[place : place + 4], data[place + 4 : place + 8]
         kind, size = (second, int.from_bytes(first)) if png else (first, int.from_bytes(second, "little"))
         end = place + 8 + size + (4 if png else 0)
         if end > len(data):
-            raise UnreadableImage("the image ends before its last pixel")
+            raise UnreadableImage("the image is damaged: it ends before its last pixel")
         yield kind, place, place + 8, end
         place = end if png else min(end + size % 2, len(data))
     raise UnreadableImage(f"the image has more than {MAX_PARTS} parts")

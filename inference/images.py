@@ -101,7 +101,7 @@ def _fast(file: ImageFile, shorter_side: int) -> Pixels | None:
     except ValueError as error:
         # Pillow makes up what is missing.
         if "premature end" in str(error):
-            raise UnreadableImage("the image ends before its last pixel") from None
+            raise UnreadableImage("the image is damaged: it ends before its last pixel") from None
         return None
     return pixels
 

@@ -48,7 +48,7 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
     with ExitStack() as stack:
         with step("Embedded AWS up", seconds):
             server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
-        isolate(server.endpoint, server.region)
+        isolate(*server.access)
         report = _on(folder, held, stage, seconds)
         if not keep:
             with step("Everything stopped", seconds):

@@ -77,7 +77,7 @@ def page(
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
-    isolate(running.endpoint, running.region)
+    isolate(*running.access)
     url = calling.Url(Deployment(stage))
     with edge.listen(port) as listening:
         at = listening.getsockname()[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kennel.local.roles import service_credentials
-from kennel.local.settings import client_environment
+from kennel.local.settings import REGION, client_environment
 
 CONTAINER_ROOT = "/opt/ml"
 
@@ -96,8 +96,8 @@ class Container:
         if "CheckpointConfig" in parameters:
             environment["SM_CHECKPOINT_DIR"] = str(self.checkpoints)
         if not parameters.get("EnableNetworkIsolation"):
-            environment |= client_environment(endpoint)
-            environment |= service_credentials(parameters["RoleArn"], f"SageMaker-{parameters['TrainingJobName']}")
+            credentials = service_credentials(parameters["RoleArn"], f"SageMaker-{parameters['TrainingJobName']}")
+            environment |= client_environment(endpoint, REGION, "") | credentials
         return environment
 
     def failure(self, code: int, log: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kennel.errors import KennelError
@@ -36,23 +37,29 @@ MARKER = "kennel-local"
 
 @dataclass(frozen=True)
 class Running:
-    """The embedded AWS that is up: its process, its port and its region."""
+    """The embedded AWS that is up: its process, its port, its region, and the key of its owner."""
 
     pid: int
     port: int
-    region: str = REGION
+    region: str
+    key: str
 
     @property
     def endpoint(self) -> str:
         """What AWS_ENDPOINT_URL is set to."""
         return f"http://localhost:{self.port}"
 
+    @property
+    def access(self) -> tuple[str, str, str]:
+        """What clients need: endpoint, region, key."""
+        return self.endpoint, self.region, self.key
+
 
 def status() -> Running | None:
     """The embedded AWS of this state folder, if it is up."""
     try:
         running = Running(**json.loads(_state_file().read_text()))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
     return running if _answers(running.port) else None
 
@@ -62,7 +69,7 @@ def shell_environment(running: Running) -> list[str]:
     unset = [f"unset {name}" for name in foreign_variables()]
     return [
         *unset,
-        *(f"export {name}={value}" for name, value in client_environment(running.endpoint, running.region).items()),
+        *(f"export {name}={value}" for name, value in client_environment(*running.access).items()),
     ]
 
 
@@ -76,7 +83,7 @@ def up(
     if running := status():
         raise KennelError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
     speed()  # refuses what it cannot be before anything is started
-    port = port or _port()
+    port, key = port or _port(), f"kennel{secrets.token_hex(16)}"
     folder = _empty(state_dir())
 
     command = [sys.executable, "-m", "kennel.local.server", "--port", str(port)]
@@ -85,7 +92,7 @@ def up(
             [*command, "--with-parent"] if with_parent else command,
             cwd=Path(__file__).resolve().parents[2],
             env={
-                **isolated_environment(f"http://localhost:{port}", region),
+                **isolated_environment(f"http://localhost:{port}", region, key),
                 "KENNEL_LOCAL_DIR": str(folder),
                 REGION_VARIABLE: region,
                 ACCOUNT_VARIABLE: account,
@@ -96,7 +103,9 @@ def up(
             start_new_session=True,
         )
     try:
-        _state_file().write_text(json.dumps({"pid": process.pid, "port": port, "region": region}))
+        running = Running(process.pid, port, region, key)
+        _state_file().touch(mode=0o600)
+        _state_file().write_text(json.dumps(asdict(running)))
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -107,14 +116,14 @@ def up(
         process.wait()
         _state_file().unlink(missing_ok=True)
         raise
-    return Running(process.pid, port, region)
+    return running
 
 
 def down() -> bool:
     """Stops the embedded AWS and everything it started; says whether there was one."""
     try:
         running = Running(**json.loads(_state_file().read_text()))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, TypeError):
         return False
     _state_file().unlink(missing_ok=True)
     if not _is_server(running.pid):
@@ -163,7 +172,8 @@ def _empty(folder: Path) -> Path:
             "move them away, or set KENNEL_LOCAL_DIR to another folder."
         )
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    # Images, logs and the key are in it: nobody else is to read them.
+    folder.mkdir(parents=True, mode=0o700)
     (folder / MARKER).write_text("State of Kennel's embedded AWS; deleted when it is started again.\n")
     return folder
 

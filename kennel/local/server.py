@@ -53,6 +53,7 @@ def _run(port: int, with_parent: bool) -> None:
         ec2_quotas,
         function_metrics,
         function_urls,
+        gate,
         log_metrics,
         schedules,
         workarounds,
@@ -75,6 +76,7 @@ def _run(port: int, with_parent: bool) -> None:
     endpoints = Endpoints(processes, folder / "endpoints", endpoint, metrics, capture, alarms.firing)
     scaling = Scaling(metrics, endpoints.resize)
     bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
+    gate.install(os.environ["AWS_ACCESS_KEY_ID"])
     workarounds.apply()
     account.install()
     alarms.install()
@@ -94,13 +96,13 @@ def _run(port: int, with_parent: bool) -> None:
     endpoints.watch()
     Bill(notices).watch()
     try:
-        asyncio.run(_serve(workarounds.loopback_is_secure(app), port, with_parent))
+        asyncio.run(_serve(gate.closed(workarounds.loopback_is_secure(app)), port, with_parent))
     finally:
         processes.stop_all()
 
 
 def _configure(endpoint: str, port: int) -> None:
-    environment = isolated_environment(endpoint) | {
+    environment = isolated_environment(endpoint, REGION, os.environ["AWS_ACCESS_KEY_ID"]) | {
         "AUTH": "true",
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),

@@ -13,7 +13,6 @@ REGION = os.environ.get(REGION_VARIABLE, "us-east-1")
 # Whether the account is one that has asked for larger quotas, or a new one.
 ACCOUNT_VARIABLE = "KENNEL_LOCAL_ACCOUNT"
 ACCOUNT_KINDS = ("established", "new")
-ACCESS_KEY = "test"
 DEFAULT_PORT = 4566
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 # An address that never resolves (RFC 6761), for a shell that asked for an embedded AWS which is not up.
@@ -45,8 +44,8 @@ def state_dir() -> Path:
     return Path(given).resolve() if given else REPOSITORY / "build" / "local"
 
 
-def client_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
-    """Variables that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS at `endpoint`.
+def client_environment(endpoint: str, region: str, key: str) -> dict[str, str]:
+    """Variables that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS at `endpoint`; `key` is its own.
 
     They are complete only together with the removal of `foreign_variables`.
     """
@@ -54,8 +53,8 @@ def client_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
     direct = ",".join(dict.fromkeys([*filter(None, no_proxy.split(",")), *LOOPBACK_NAMES]))
     return {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": key,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -72,25 +71,25 @@ def client_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
 
 def foreign_variables() -> list[str]:
     """AWS variables of this process that are not the embedded AWS's: credentials, profiles, endpoints of services."""
-    ours = client_environment("")
+    ours = client_environment("", "", "")
     return sorted(name for name in os.environ if name.startswith("AWS_") and name not in ours)
 
 
 def nowhere() -> list[str]:
     """Lines of shell that fail, and leave an endpoint that no proxy is asked for either."""
-    direct = f"{client_environment(NOWHERE)['no_proxy']},{NOWHERE.rpartition('/')[2]}"
+    direct = f"{client_environment(NOWHERE, '', '')['no_proxy']},{NOWHERE.rpartition('/')[2]}"
     return [f"export AWS_ENDPOINT_URL={NOWHERE} NO_PROXY={direct} no_proxy={direct}", "false"]
 
 
-def isolated_environment(endpoint: str, region: str = REGION) -> dict[str, str]:
+def isolated_environment(endpoint: str, region: str, key: str) -> dict[str, str]:
     """This process's environment pointed to the embedded AWS, without any other AWS variable."""
     foreign = foreign_variables()
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
-    return {**kept, **client_environment(endpoint, region)}
+    return {**kept, **client_environment(endpoint, region, key)}
 
 
-def isolate(endpoint: str, region: str = REGION) -> None:
+def isolate(endpoint: str, region: str, key: str) -> None:
     """Points this process to the embedded AWS, and to nothing else of AWS."""
-    environment = isolated_environment(endpoint, region)
+    environment = isolated_environment(endpoint, region, key)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,14 +1,19 @@
 """Stages on embedded AWSs: one that is shared by the modules that leave it as it was, and one each for the others."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from helpers.kept import package as kept_package
 from helpers.stage import Environment, deployed_stage
 from kennel import sample
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 CLASSES = ("disc", "star", "stripes")
 
 
@@ -55,3 +60,14 @@ def dataset(deployed: Environment, images: Path, request: pytest.FixtureRequest)
     name = request.node.name.removeprefix("test_").removesuffix(".py").replace("_", "-")
     deployed.run("kennel", "data", "push", str(images), "--name", name)
     return str(name)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), "CI must have Chromium"
+        pytest.skip("there is no Chromium on this machine: install it for the tests in a browser")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield started
+        started.close()

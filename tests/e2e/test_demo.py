@@ -54,7 +54,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 def run(demo: Demo, *command: str) -> str:
-    environment = {**isolated_environment(demo.server.endpoint), "COLUMNS": "200"}
+    environment = {**isolated_environment(*demo.server.access), "COLUMNS": "200"}
     environment["PATH"] = f"{TOOLS}:{environment['PATH']}"
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 

@@ -1,7 +1,6 @@
 """The page in a real browser, through CloudFront's stand-in, on the embedded AWS."""
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect
 
 from helpers import REPOSITORY
 from helpers.stage import Environment
@@ -19,8 +18,6 @@ from kennel.local import edge
 from kennel.local.ports import LOOPBACK, answers, free_port
 
 AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 # A call of a cold function and a cold model takes a while on a busy machine.
 PATIENCE_MS = 60_000
 LOOKS: dict[str, dict[str, Any]] = {
@@ -41,17 +38,6 @@ def address(deployed: Environment) -> Iterator[str]:
     yield f"http://localhost:{port}/"
     server.should_exit = True
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        assert not os.environ.get("CI"), "CI must have Chromium"
-        pytest.skip("there is no Chromium on this machine: install it to have the page tested")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=LOOKS)

@@ -137,7 +137,7 @@ def test_interrupted_synthesis_prints_no_traceback(project: Path) -> None:
     def app_is_up() -> bool:
         with contextlib.suppress(psutil.Error):  # a child may end meanwhile
             children = psutil.Process(synthesis.pid).children(recursive=True)
-            return any("jsii" in part for child in children for part in child.cmdline())
+            return any("program.js" in part for child in children for part in child.cmdline())  # jsii's
         return False
 
     until(app_is_up)

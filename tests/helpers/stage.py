@@ -90,7 +90,7 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        environment = isolated_environment(self.server.endpoint, self.server.region)
+        environment = isolated_environment(*self.server.access)
         return {
             **environment,
             "PATH": f"{TOOLS}{os.pathsep}{environment['PATH']}",
@@ -124,8 +124,8 @@ class Environment:
             service,
             endpoint_url=self.server.endpoint,
             region_name=self.server.region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=self.server.key,
+            aws_secret_access_key=self.server.key,
             config=config,
         )
 
@@ -251,7 +251,7 @@ def embedded_aws(folder: Path, *, account: str = ACCOUNT_KINDS[0], region: str =
     try:
         # Never the default port, which two test processes would both find free; and not for longer than this process.
         server = control.up(free_port(), region=region, account=account, with_parent=True)
-        isolate(server.endpoint, server.region)
+        isolate(*server.access)
         yield server
     finally:
         os.environ["KENNEL_LOCAL_DIR"] = str(folder)
