@@ -110,20 +110,22 @@ class _PinnedTls(_Pinned):
     def connect(self) -> None:
         """The same, with the certificate checked against the host's name."""
         super().connect()
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+        # The handshake begins once the socket is where the timer finds it.
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
 
 
 def _get(
     connection: http.client.HTTPConnection, target: urllib.parse.SplitResult, max_bytes: int, budget: Budget
 ) -> bytes | str:
     """The picture, or where the answer redirects to."""
-    # Each step of the connection has the time that is left; a server that sends a byte now and then is cut off here.
+    # Whatever takes long, the handshake or a server that sends a byte now and then, is cut off when the time is over.
     cut = threading.Timer(budget.left_s(), _cut, [connection])
     cut.daemon = True
+    cut.start()
     try:
         connection.timeout = _left(budget)
         connection.connect()
-        cut.start()
         path = urllib.parse.urlunsplit(("", "", target.path or "/", target.query, ""))
         connection.request("GET", path, headers={"User-Agent": "kennel", "Accept": "image/*"})
         response = connection.getresponse()
@@ -131,7 +133,7 @@ def _get(
             return location
         if response.status != 200:
             raise Problem(424, f"{target.hostname} answered with status {response.status}")
-        return _body(response, max_bytes)
+        return _body(response, max_bytes, budget)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if not budget.left_s() or isinstance(error, TimeoutError):
             raise Problem(424, f"{target.hostname} did not answer in time") from error
@@ -141,7 +143,7 @@ def _get(
         connection.close()
 
 
-def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
+def _body(response: http.client.HTTPResponse, max_bytes: int, budget: Budget) -> bytes:
     data = bytearray()
     while chunk := response.read1(CHUNK_BYTES):
         data += chunk
@@ -149,6 +151,7 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
             raise Problem(413, f"The picture at the URL has more than {max_bytes:,} bytes: take a smaller one")
         if len(data) >= SIGNATURE_BYTES and not PICTURE.match(data):
             break
+    _left(budget)  # or what was cut off here looks like a server's own end
     if not PICTURE.match(data):
         raise Problem(415, "What is at the URL is not a JPEG, PNG or WebP picture")
     if response.length:

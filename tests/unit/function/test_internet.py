@@ -150,6 +150,9 @@ class Site:
     hosts: list[str] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
     resolved: list[str] = field(default_factory=list)
+    # How long a TLS handshake takes, and how many bytes were sent one by one.
+    handshake_s: float = 0.0
+    dripped: int = 0
 
     def url(self, path: str = "/a.jpg", scheme: str = "https", host: str = HOST) -> str:
         return f"{scheme}://{host}:{self.ports[scheme]}{path}"
@@ -207,6 +210,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             while True:
                 self.wfile.write(b"x")
                 self.wfile.flush()
+                self.site.dripped += 1
                 time.sleep(0.05)
         body = {"/text": b"<html>" + bytes(100), "/large": PICTURE[:3] + bytes(MAX_BYTES), "/empty": b""}
         self.send_response(404 if path == "/missing" else 200)
@@ -237,6 +241,7 @@ def site(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> Iterator[Site]:
 
         def finish_request(self, request: socket.socket, address: tuple[str, int]) -> None:  # type: ignore[override]
             if self.server_port == made.ports["https"]:
+                time.sleep(made.handshake_s)
                 request = tls.wrap_socket(request, server_side=True)
             super().finish_request(request, address)
 
@@ -359,6 +364,16 @@ def test_dripping_server_hits_deadline(site: Site, web: Internet) -> None:
     assert caught.value.status == 424
     assert "in time" in caught.value.detail
     assert time.monotonic() - started < BUDGET_S
+
+
+def test_slow_handshake_counts_against_deadline(site: Site, web: Internet) -> None:
+    """One budget for all: it began anew once a connection was made (S16 of the attacker's review)."""
+    site.handshake_s = 0.8
+    with pytest.raises(Problem) as caught:
+        web.fetch(site.url("/drip"), MAX_BYTES, Budget(1.0))
+    assert caught.value.status == 424
+    assert "in time" in caught.value.detail
+    assert site.dripped <= 8  # a second's are twenty
 
 
 def test_hanging_resolver_hits_deadline(site: Site, web: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
