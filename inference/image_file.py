@@ -31,7 +31,7 @@ EXIF, COMMENT = 0xE1, 0xFE
 COLOURS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
 FILLING = re.compile(rb"\xff+")
 # In coded data, FF 00 stands for FF, and FF D0 to FF D7 restart; anything else is the next marker.
-NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 WEBP_KEPT = (b"ALPH", b"VP8 ", b"VP8L")
@@ -76,8 +76,7 @@ def _jpeg(data: bytes) -> ImageFile:
     parts, colours, exif = [JPEG_START], set(), b""
     width = height = components = scans = 0
     progressive = in_one_scan = False
-    for marker, start, body, end in _segments(data):
-        payload = data[body:end]
+    for marker, start, payload, end in _segments(data):
         if marker == EXIF:
             if not exif and payload.startswith(b"Exif\0\0"):
                 exif = payload
@@ -99,7 +98,6 @@ def _jpeg(data: bytes) -> ImageFile:
             if scans > MAX_SCANS:
                 raise UnreadableImage(f"the image has more than {MAX_SCANS} scans")
             in_one_scan = scans == 1 and not progressive and payload[0] == components
-            end = _coded_until(data, end)
         elif marker not in TABLES and marker != END:
             raise UnreadableImage(f"the image has a part that no decoder here takes (JPEG marker FF {marker:02X})")
         parts.append(data[start:end])
@@ -108,10 +106,10 @@ def _jpeg(data: bytes) -> ImageFile:
     return ImageFile("JPEG", width, height, b"".join(parts), _orientation(exif), scans, in_one_scan)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(marker, where it starts, where its data start and end), to the end of the image, which is the last.
+def _segments(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+    """(marker, where it starts, what is in it, where it ends), to the end of the image, which is the last.
 
-    The coded data after a scan's header are passed over.
+    A scan ends with the coded data that follow its header.
     """
     place = len(JPEG_START)
     for _ in range(MAX_PARTS):
@@ -121,7 +119,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
         marker, start = data[filling.end()], filling.end() - 1
         body = start + 4
         if marker == END:
-            yield marker, start, start + 2, start + 2
+            yield marker, start, b"", start + 2
             return
         # FF 00, FF 01 and FF D0 to FF D8 have no length: none of them may stand here.
         if marker < 0xC0 or 0xD0 <= marker <= 0xD8:
@@ -129,8 +127,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, int]]:
         end = start + 2 + int.from_bytes(data[start + 2 : body])
         if end < body or end > len(data):
             raise UnreadableImage(_cut_short(data, len(data)))
-        yield marker, start, body, end
         place = _coded_until(data, end) if marker == SCAN else end
+        yield marker, start, data[body:end], place
     raise UnreadableImage(f"the image has more than {MAX_PARTS} parts")
 
 
