@@ -140,6 +140,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     # --- by hand ---
     "make test": There(".ci/run", "make test"),
     "make lint": There("Makefile", "test: setup"),
+    "make setup-ml": There("Makefile", "demo: setup-ml"),
     "make platforms": Here("every package has a wheel"),
     "make schemas": There("tests/unit/infra/test_schemas.py", "main("),
     "make audit": Nowhere("it asks PyPI and npm for advisories, which change without us"),
