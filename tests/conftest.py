@@ -1,14 +1,18 @@
 """For all tests: how they are spread over processes, and that no variable of the caller's shell decides anything."""
 
+import fcntl
 import os
 import random
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from helpers.kept import CACHE
 from kennel.local.settings import LOOPBACK_NAMES
 
 # CDK's validation of templates takes longer than the synthesis; tests/infra/test_rules.py runs it, once for each stage.
@@ -22,11 +26,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # These use the checkout itself, its cdk.out and its build folder, one after the other.
 CHECKOUT = ("test_demo", "test_shown")
-# These count what callers get while fleets change: whatever runs beside them takes what they leave of the processors.
-URGENT = ("test_rollouts", "test_scaling")
-# What takes longest begins first.
-FIRST = (*URGENT, *CHECKOUT, "test_rehearsal")
-NICE = 10
+# These count what callers get while fleets change: nothing else runs in the meantime.
+ALONE = ("test_rollouts", "test_scaling")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,11 +40,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    places: dict[str, float] = {stem: place for place, stem in enumerate(FIRST)}
+    # What must be alone begins before the others are at a long test; then what takes longest.
+    first = (*ALONE, *CHECKOUT)
+    items.sort(key=lambda item: first.index(item.path.stem) if item.path.stem in first else len(first))
     if (seed := config.getoption("--shuffle")) is not None:
-        places = {stem: random.Random(f"{seed} {stem}").random() for stem in {item.path.stem for item in items}}
-    # A process that has been made nice stays so.
-    items.sort(key=lambda item: (item.path.stem not in URGENT, places.get(item.path.stem, len(FIRST))))
+        places = {path: random.Random(f"{seed} {path}").random() for path in {str(item.path) for item in items}}
+        items.sort(key=lambda item: places[str(item.path)])
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -51,8 +53,7 @@ class Modules(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        together = (group for group in (URGENT, CHECKOUT) if PurePosixPath(path).stem in group)
-        return " ".join(next(together, (path,)))
+        return "checkout" if PurePosixPath(path).stem in CHECKOUT else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Modules:
@@ -60,6 +61,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Modules:
     return Modules(config, log)
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.path.stem not in URGENT:
-        os.nice(max(0, NICE - os.nice(0)))  # what a test starts inherits it
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Lets a test of ALONE run when no other test process is at a test."""
+    alone = item.path.stem in ALONE
+    # Whoever wants to be alone keeps the others from starting, and waits for those that run.
+    with _locked("next-test", exclusive=alone) as turn, _locked("running-tests", exclusive=alone):
+        if not alone:
+            fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
+
+
+@contextmanager
+def _locked(name: str, *, exclusive: bool) -> Generator[int]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield file.fileno()
