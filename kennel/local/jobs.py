@@ -202,10 +202,7 @@ class Jobs:
         last = False
         while not last:
             last = done.wait(CHECKPOINT_EVERY_S)
-            try:
-                upload(session, self._endpoint, container.checkpoints, parameters["CheckpointConfig"]["S3Uri"], changed)
-            except FileNotFoundError:
-                continue  # replaced meanwhile; the next round has it
+            upload(session, self._endpoint, container.checkpoints, parameters["CheckpointConfig"]["S3Uri"], changed)
 
     def _upload(self, session: Any, name: str, root: Path, parameters: dict[str, Any]) -> str:
         output = parameters["OutputDataConfig"]

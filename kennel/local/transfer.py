@@ -3,6 +3,7 @@
 import shutil
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,16 @@ def download_archive(session: boto3.Session, endpoint: str, uri: str, folder: Pa
 def upload(
     session: boto3.Session, endpoint: str, folder: Path, uri: str, wanted: Callable[[Path], bool] = lambda file: True
 ) -> None:
-    """Copies every file of `folder` that is wanted under the prefix `uri`."""
+    """Copies every file of `folder` that is wanted under the prefix `uri`; each is asked about just before its turn.
+
+    One that is replaced or deleted meanwhile is passed over.
+    """
     client: Any = session.client("s3", endpoint_url=endpoint)
     bucket, prefix = split_uri(uri)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file() and wanted(path)):
-        client.upload_file(str(file), bucket, f"{prefix.rstrip('/')}/{file.relative_to(folder).as_posix()}")
+    for file in sorted(folder.rglob("*")):
+        with suppress(FileNotFoundError):
+            if file.is_file() and wanted(file):
+                client.upload_file(str(file), bucket, f"{prefix.rstrip('/')}/{file.relative_to(folder).as_posix()}")
 
 
 def upload_archive(session: boto3.Session, endpoint: str, folder: Path, uri: str) -> None:
