@@ -1,9 +1,11 @@
-"""The one reader of image files: what a decoder needs of a JPEG, PNG or WebP, and the orientation; nothing else.
+"""Parses JPEG, PNG and WebP files: size, orientation, and the file without metadata.
 
-A decoder gets a file that is put together anew from the parts that are understood here, so that the two cannot read
-one file differently. Metadata are left out unread: a general reader of them can be made to take gigabytes or minutes.
-What is not understood is refused. Sources: ITU T.81 annex B and JFIF 1.02, the PNG specification (third edition), RFC
-9649 (WebP), and TIFF 6.0 for the one entry of EXIF that is read.
+Decoders get a file that is rebuilt from the parts that this parser understands, so that a decoder and this parser
+cannot interpret the same bytes differently. Metadata is dropped without being parsed: general-purpose EXIF readers can
+be made to take gigabytes or minutes. A part that is not understood makes the file unreadable.
+
+Sources: ITU T.81 annex B and JFIF 1.02, the PNG specification (third edition), RFC 9649 (WebP), and TIFF 6.0 for the
+one EXIF entry that is read.
 """
 
 import re

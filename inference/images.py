@@ -64,7 +64,11 @@ def opened(data: bytes, shorter_side: int) -> Pixels:
     A JPEG is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that leaves its shorter side `shorter_side` pixels.
     Raises UnsupportedImage or UnreadableImage.
     """
-    file = image_file.read(data)
+    return decoded(image_file.read(data), shorter_side)
+
+
+def decoded(file: ImageFile, shorter_side: int) -> Pixels:
+    """`opened`, of a file that was read already."""
     _check(file)
     try:
         pixels = _fast(file, shorter_side)

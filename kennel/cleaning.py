@@ -14,7 +14,7 @@ from kennel.data import training_code
 from kennel.errors import KennelError
 
 JPEG_QUALITY = 95
-# By EXIF's orientation (2.32, tag 0x0112): what makes the picture upright.
+# The transposition that makes an image upright, by its EXIF orientation (EXIF 2.32, tag 0x0112).
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -113,7 +113,7 @@ class Preflight:
 
     @cached_property
     def _trains(self) -> bool:
-        """Whether the stage has its notebook and its network already."""
+        """True if the stage's Training stack, with notebook and VPC, is deployed already."""
         return bool(self._physical_ids(f"Kennel-{self._deployment.stage}-Training"))
 
     def _account(self) -> Iterator[Finding]:
@@ -381,7 +381,7 @@ class _Named:
 
 
 def has_log_group(client: Any, name: str) -> bool:
-    """Whether a log group has exactly this name."""
+    """True if a log group has exactly this name."""
     found = client.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
     return any(group["logGroupName"] == name for group in found)
 

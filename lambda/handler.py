@@ -62,7 +62,7 @@ def _route(event: dict[str, Any]) -> Answers:
     methods = _ROUTES.get(http["path"])
     if methods is None:
         raise Problem(404, "There is nothing here: POST a picture to /")
-    # What watches a page often asks for its head alone.
+    # Uptime checkers often send HEAD.
     method = "GET" if http["method"] == "HEAD" else http["method"]
     if method not in methods:
         raise Problem(405, f"This path takes {', '.join(methods)}", headers={"allow": ", ".join(methods)})

@@ -110,7 +110,7 @@ class _PinnedTls(_Pinned):
     def connect(self) -> None:
         """The same, with the certificate checked against the host's name."""
         super().connect()
-        # The handshake begins once the socket is where the timer finds it.
+        # The timer shuts self.sock down, so it must be set before the handshake.
         self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
         self.sock.do_handshake()
 
@@ -119,7 +119,7 @@ def _get(
     connection: http.client.HTTPConnection, target: urllib.parse.SplitResult, max_bytes: int, budget: Budget
 ) -> bytes | str:
     """The picture, or where the answer redirects to."""
-    # Whatever takes long, the handshake or a server that sends a byte now and then, is cut off when the time is over.
+    # Closes the connection when the budget is spent, also during the handshake and while a server sends byte by byte.
     cut = threading.Timer(budget.left_s(), _cut, [connection])
     cut.daemon = True
     cut.start()
@@ -151,7 +151,7 @@ def _body(response: http.client.HTTPResponse, max_bytes: int, budget: Budget) ->
             raise Problem(413, f"The picture at the URL has more than {max_bytes:,} bytes: take a smaller one")
         if len(data) >= SIGNATURE_BYTES and not PICTURE.match(data):
             break
-    _left(budget)  # or what was cut off here looks like a server's own end
+    _left(budget)  # a body that the timer cut off would look complete
     if not PICTURE.match(data):
         raise Problem(415, "What is at the URL is not a JPEG, PNG or WebP picture")
     if response.length:

@@ -61,9 +61,9 @@ def _efficientnet_lite0(weights: str | None) -> nn.Module:
 
 
 def _pad_in_convolutions(network: nn.Module) -> None:
-    """Lets convolutions pad their inputs themselves, where all sides get the same, and activations overwrite theirs.
+    """Replaces symmetric padding layers by the convolution's own padding, and makes activations work in place.
 
-    The results are the same bits; the package pads with a layer of its own, and half of the time went to copies.
+    The features are bitwise equal; efficientnet_lite_pytorch pads with separate layers, which copy every input.
     """
     for module in network.modules():
         if isinstance(module, nn.ReLU6):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 import image_file
-from images import Pixels, UnreadableImage, UnsupportedImage, opened
+from images import Pixels, UnreadableImage, UnsupportedImage, decoded
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 UNREADABLE = "unreadable"
@@ -64,10 +64,10 @@ def inspect(root: Path, split: str, label: str, path: Path) -> Picture:
         return Picture(path, name, split, label, "", problem=f"cannot be read: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()
     try:
-        small = opened(data, 2 * HASH_SIDE)
+        file = image_file.read(data)
+        small = decoded(file, 2 * HASH_SIDE)
     except (UnreadableImage, UnsupportedImage) as error:
         return Picture(path, name, split, label, digest, problem=str(error))
-    file = image_file.read(data)
     size, rotated = (file.width, file.height), file.orientation != 1
     return Picture(path, name, split, label, digest, None, file.format, size, rotated, _hash(small))
 

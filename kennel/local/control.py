@@ -51,7 +51,7 @@ class Running:
 
     @property
     def access(self) -> tuple[str, str, str]:
-        """What clients need: endpoint, region, key."""
+        """Endpoint, region and key: the arguments of the functions in settings.py."""
         return self.endpoint, self.region, self.key
 
 
@@ -172,7 +172,7 @@ def _empty(folder: Path) -> Path:
             "move them away, or set KENNEL_LOCAL_DIR to another folder."
         )
     shutil.rmtree(folder, ignore_errors=True)
-    # Images, logs and the key are in it: nobody else is to read them.
+    # It holds images, logs and the key, which other users must not read.
     folder.mkdir(parents=True, mode=0o700)
     (folder / MARKER).write_text("State of Kennel's embedded AWS; deleted when it is started again.\n")
     return folder

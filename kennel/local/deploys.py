@@ -28,7 +28,7 @@ TAKEN: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
 }
 SESSION = "AWSCloudFormation"
 WITH_ROLE = ("CreateStack", "UpdateStack", "CreateChangeSet", "DeleteStack")
-# Less than the five seconds after which the CDK CLI asks for the state of a stack again.
+# Seconds; less than the five between two polls of the CDK CLI, so that a short change needs one poll.
 PATIENCE_S = 4
 # CDK's note of its own versions.
 NO_CALLS = ("AWS::CDK::Metadata",)
@@ -73,7 +73,7 @@ def install(record: Record) -> None:
 
 
 def _patient(upstream: Callable[..., Any]) -> Callable[..., Any]:
-    """Describes a stack that is being changed once that has ended, or after PATIENCE_S: most changes take less."""
+    """Delays DescribeStacks of a changing stack until the change has ended, at most PATIENCE_S."""
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: Properties) -> Any:
         asked = parse_qs(body.decode(errors="replace"))
@@ -131,7 +131,7 @@ def _export_in_use(name: str, template: Properties) -> str:
 
 
 def _name(name_or_arn: str) -> str:
-    """Of a stack that is named, or given by its ARN: …:stack/NAME/ID."""
+    """The name of a stack, from its name or its ARN (…:stack/NAME/ID)."""
     return name_or_arn.partition(":stack/")[2].partition("/")[0] or name_or_arn
 
 

@@ -1,6 +1,6 @@
-"""EC2's quotas count processors: beyond them an Auto Scaling group starts nothing, and says so in its activities.
+"""EC2's vCPU quotas: an Auto Scaling group starts no instance beyond them, and reports it in its activities.
 
-ministack 1.5.33 starts any number of instances, has no activities, and takes eight processors for most types.
+ministack 1.5.33 starts any number of instances, has no scaling activities, and gives most types eight vCPUs.
 """
 
 import re
@@ -12,8 +12,9 @@ from ministack.services import autoscaling, ec2
 from kennel.local.account import SPOT, STANDARD, account
 from kennel.local.machines import launch_template
 
-# Of the current x86 families that Kennel's settings allow (EC2 User Guide, "CPU options"): "xlarge" has four.
-PROCESSORS = {"nano": 2, "micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4, "metal": 96}
+# vCPUs by instance size, for the x86 families that Kennel supports (EC2 User Guide, "CPU options"). "metal" is the
+# smallest of them.
+VCPUS = {"nano": 2, "micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4, "metal": 96}
 # "EC2 On-Demand Instance limits" and "Spot Instance quotas" of the same guide; EC2's own words.
 REFUSALS = {
     STANDARD: "You have requested more vCPU capacity than your current vCPU limit of {limit:.0f} allows for the "
@@ -22,19 +23,19 @@ REFUSALS = {
     "Launching EC2 instance failed.",
     SPOT: "Max spot instance count exceeded. Launching EC2 instance failed.",
 }
-# By group: why it could not start what it wants.
+# The refusal of a group's last change of capacity, by group name.
 _refused: dict[str, str] = {}
 
 
-def processors(instance_type: str) -> int:
-    """The virtual processors of an instance type."""
+def vcpus(instance_type: str) -> int:
+    """The number of vCPUs of an instance type."""
     size = instance_type.partition(".")[2]
     several = re.fullmatch(r"(\d+)xlarge", size)
-    return 4 * int(several[1]) if several else PROCESSORS[size]
+    return 4 * int(several[1]) if several else VCPUS[size]
 
 
 def install() -> None:
-    """Holds groups to the quotas, and describes types with their processors."""
+    """Applies the quotas to Auto Scaling groups, and corrects the vCPUs in DescribeInstanceTypes."""
     reconcile, describe_types = autoscaling._reconcile_instances, ec2._describe_instance_types
 
     def within_quota(group: dict[str, Any]) -> None:
@@ -48,16 +49,9 @@ def install() -> None:
 
     def types(parameters: dict[str, Any]) -> Any:
         status, headers, body = describe_types(parameters)
-        return (
-            status,
-            headers,
-            re.sub(
-                r"(<instanceType>([^<]+)</instanceType>.*?<defaultVCpus>)\d+",
-                lambda found: f"{found[1]}{processors(found[2])}",
-                body.decode(),
-                flags=re.DOTALL,
-            ).encode(),
-        )
+        pattern = r"(<instanceType>([^<]+)</instanceType>.*?<defaultVCpus>)\d+"
+        text = re.sub(pattern, lambda found: f"{found[1]}{vcpus(found[2])}", body.decode(), flags=re.DOTALL)
+        return status, headers, text.encode()
 
     autoscaling._reconcile_instances = within_quota
     autoscaling._ACTION_MAP["DescribeScalingActivities"] = _activities
@@ -68,7 +62,7 @@ def _refusal(group: dict[str, Any]) -> str:
     template = launch_template(group["LaunchTemplate"])
     quota = SPOT if (template.get("InstanceMarketOptions") or {}).get("MarketType") == "spot" else STANDARD
     limit = account.value(*quota)
-    wanted = group["DesiredCapacity"] * processors(template["InstanceType"])
+    wanted = group["DesiredCapacity"] * vcpus(template["InstanceType"])
     return REFUSALS[quota].format(limit=limit) if wanted > limit else ""
 
 

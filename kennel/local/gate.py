@@ -1,36 +1,36 @@
-"""Who may ask the embedded AWS: clients on this machine that know its key, and no web page.
+"""Access control of the embedded AWS: it answers clients on this machine that know its key, and no web page.
 
-It runs programs for whoever asks, in the name of the person who started it. Listening on loopback keeps out other
-machines, and neither other users of this one nor the pages that a browser shows: those can send a form to any address,
-and a name of theirs can be made to point here.
+The embedded AWS runs programs with the rights of the user who started it. Listening on loopback keeps other machines
+out, but not other users of this machine, and not web pages: a browser sends a page's form to any address, and an
+attacker's host name can resolve to 127.0.0.1 (DNS rebinding).
 """
 
 import json
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ministack.core import iam_evaluator
 
-Scope = dict[str, Any]
-Application = Callable[[Scope, Any, Any], Awaitable[None]]
-# This machine by its own names, and AWS's names of function URLs, which nobody else can point here.
+from kennel.local.workarounds import Application
+
+# Names of this machine, and AWS's names of function URLs, which no attacker can make resolve to this machine.
 HOSTS = re.compile(r"(?:(?:[a-z0-9.-]+\.)?localhost|127\.0\.0\.1|[a-z0-9]+\.lambda-url\.[a-z0-9-]+\.on\.aws)(?::\d+)?")
-# ministack's own paths change its settings and empty it. These are needed: health, and what custom resources answer to.
+# ministack's administrative paths change its settings or delete its state. Only the health check and the responses of
+# custom resources are needed.
 OWN_PATHS = ("/_ministack/", "/_localstack/")
 OPEN_PATHS = (("GET", "/_ministack/health"), ("PUT", "/_ministack/cfn-response/"), ("PUT", "/_ministack/cfn-signal/"))
 
 
 def install(key: str) -> None:
-    """Lets `key` alone stand for the account's owner: ministack also takes "test" and the account's number."""
+    """Accepts `key` as the only root access key; ministack also accepts "test" and the account number."""
     upstream = iam_evaluator.is_root_access_key
     iam_evaluator.is_root_access_key = lambda given: given in ("", key) and upstream(given)
 
 
 def closed(application: Application) -> Application:
-    """The application, which answers nobody who comes by another name or from a web page."""
+    """Wraps the application: a request with a `refusal` gets 403 and does not reach it."""
 
-    async def served(scope: Scope, receive: Any, send: Any) -> None:
+    async def served(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http" and (reason := refusal(scope)):
             body = json.dumps({"message": reason}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -42,8 +42,8 @@ def closed(application: Application) -> Application:
     return served
 
 
-def refusal(scope: Scope) -> str:
-    """Why a request is not answered, or nothing."""
+def refusal(scope: dict[str, Any]) -> str:
+    """The reason why a request is refused; empty if it is allowed."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     host = headers.get("host", "")
     if not HOSTS.fullmatch(host.lower()):

@@ -8,15 +8,12 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from kennel.local.settings import ACCOUNT, REGION, isolated_environment, state_dir
+from kennel.local.workarounds import Application
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-Scope = dict[str, Any]
-Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A group starts no instance for which the account lacks processors, and says why."""
+"""A group starts no instance beyond the account's vCPU quota, and says why."""
 
 from collections.abc import Iterator
 from typing import Any
