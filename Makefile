@@ -95,9 +95,10 @@ bench-scaling: setup ## The simulator of `kennel plan` against closed forms and 
 	@exec python bench/scaling.py
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz the decoder of pictures for SECONDS (300)
+fuzz: setup ## Fuzz the image decoder for SECONDS (300) by coverage, and as long for what is expensive
 	@$(UV) pip install --quiet --python $(VENV) --require-hashes -r requirements-fuzz.lock
-	@exec python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
+	@python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
+	@exec python tests/fuzz/fuzz_cost.py --seconds $(or $(SECONDS),300)
 
 # Each lock has all of the one before it, in the same versions.
 .PHONY: lock

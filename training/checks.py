@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-import image_file
-from images import Pixels, UnreadableImage, UnsupportedImage, decoded
+import decoder_pool
+from decoder import MAX_FILE_BYTES
+from images import Pixels, UnreadableImage, UnsupportedImage
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 UNREADABLE = "unreadable"
@@ -59,17 +60,20 @@ def inspect(root: Path, split: str, label: str, path: Path) -> Picture:
     """Reads one file: its digest, its format, and a hash that copies of the picture share."""
     name = path.relative_to(root).as_posix()
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            with path.open("rb") as large:
+                digest = hashlib.file_digest(large, "sha256").hexdigest()
+            return Picture(path, name, split, label, digest, problem=f"has more than {MAX_FILE_BYTES:,} bytes")
         data = path.read_bytes()
     except OSError as error:
         return Picture(path, name, split, label, "", problem=f"cannot be read: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()
     try:
-        file = image_file.read(data)
-        small = decoded(file, 2 * HASH_SIDE)
+        file = decoder_pool.decode(data, 2 * HASH_SIDE)
     except (UnreadableImage, UnsupportedImage) as error:
         return Picture(path, name, split, label, digest, problem=str(error))
     size, rotated = (file.width, file.height), file.orientation != 1
-    return Picture(path, name, split, label, digest, None, file.format, size, rotated, _hash(small))
+    return Picture(path, name, split, label, digest, None, file.format, size, rotated, _hash(file.pixels))
 
 
 def _hash(pixels: Pixels) -> npt.NDArray[np.uint64] | None:

@@ -1,0 +1,140 @@
+"""Processes of `decoder.py`, one for each image that is decoded at the same time; kept for the next image."""
+
+import atexit
+import json
+import logging
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from decoder import HEADER, MAX_CPU_S, MAX_FILE_BYTES, SHARED_BYTES, UNSUPPORTED, Decoded, receive
+from image_file import UnreadableImage, UnsupportedImage
+
+# More than MAX_CPU_S takes on a busy machine.
+MAX_WALL_S = 20.0
+PROGRAM = Path(__file__).with_name("decoder.py")
+
+log = logging.getLogger("kennel")
+
+
+class _Process:
+    """One process of decoder.py; it ends with this object, at the latest with this process."""
+
+    def __init__(self) -> None:
+        self._connection, its = socket.socketpair()
+        self._connection.settimeout(MAX_WALL_S)
+        with its, _memory() as memory:
+            os.truncate(memory.fileno(), SHARED_BYTES)
+            self._shared = mmap.mmap(memory.fileno(), SHARED_BYTES)
+            # Its own process group: Ctrl-C is for this process alone.
+            self._process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), str(memory.fileno())],
+                stdin=its.fileno(),
+                pass_fds=[memory.fileno()],
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            )
+
+    def decode(self, data: bytes, shorter_side: int) -> Decoded:
+        """As decoder.decode; the process may have ended after it raised."""
+        try:
+            self._connection.sendall(HEADER.pack(shorter_side, len(data)))
+            self._connection.sendall(data)
+            header_length, pixels_length = HEADER.unpack(receive(self._connection, HEADER.size))
+            header = json.loads(bytes(receive(self._connection, header_length)))
+            pixels: bytes | bytearray
+            if pixels_length <= SHARED_BYTES:
+                pixels = self._shared[:pixels_length]
+            else:
+                pixels = receive(self._connection, pixels_length)
+        except OSError as error:
+            raise self._ended(isinstance(error, TimeoutError)) from None
+        if "error" in header:
+            raise (UnsupportedImage if header["error"] == UNSUPPORTED else UnreadableImage)(header["message"])
+        shape = header.pop("shape")
+        return Decoded(**header, pixels=np.frombuffer(pixels, np.uint8).reshape(shape))
+
+    def _ended(self, too_slow: bool) -> Exception:
+        if too_slow:
+            self._process.kill()
+        status = self._process.wait()
+        self.close()
+        if status >= 0:
+            return RuntimeError(f"{PROGRAM.name} ended with status {status}; its own message is above")
+        if too_slow:
+            return UnreadableImage(f"decoding takes more than {MAX_WALL_S:g} s: send a smaller image")
+        if status == -signal.SIGPROF:
+            return UnreadableImage(f"decoding takes more than {MAX_CPU_S:g} s of processor time: send a smaller image")
+        log.warning(json.dumps({"decoder": signal.Signals(-status).name}))
+        return UnreadableImage(f"the image is damaged: it ends its decoder ({signal.Signals(-status).name})")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can decode another image."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._connection.close()
+        self._process.wait()
+
+
+def _memory() -> IO[bytes]:
+    """A file without a name."""
+    if sys.platform == "linux":
+        return open(os.memfd_create("decoded image"), "r+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+_idle: list[_Process] = []
+_lock = threading.Lock()
+
+
+def decode(data: bytes, shorter_side: int) -> Decoded:
+    """decoder.decode in another process, from any thread. Raises UnsupportedImage or UnreadableImage."""
+    if len(data) > MAX_FILE_BYTES:
+        raise UnreadableImage(f"the file has more than {MAX_FILE_BYTES:,} bytes: send a smaller image")
+    process = _taken() or _Process()
+    try:
+        return process.decode(data, shorter_side)
+    finally:
+        if process.alive:
+            with _lock:
+                _idle.append(process)
+
+
+def _taken() -> _Process | None:
+    with _lock:
+        while _idle:
+            if (process := _idle.pop()).alive:
+                return process
+            process.close()
+    return None
+
+
+@atexit.register
+def close() -> None:
+    """Ends the processes that are idle."""
+    with _lock:
+        while _idle:
+            _idle.pop().close()
+
+
+def _forget() -> None:
+    """In a child that was forked: the processes are its parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
