@@ -23,6 +23,9 @@ from image_file import UnreadableImage, UnsupportedImage
 MAX_WALL_S = 20.0
 PROGRAM = Path(__file__).with_name("decoder.py")
 
+# A model package has no bytecode beside its files.
+_FLAGS = ("-B",) if sys.dont_write_bytecode else ()
+
 log = logging.getLogger("kennel")
 
 
@@ -37,7 +40,7 @@ class _Process:
             self._shared = mmap.mmap(memory.fileno(), SHARED_BYTES)
             # Its own process group: Ctrl-C is for this process alone.
             self._process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), str(memory.fileno())],
+                [sys.executable, *_FLAGS, str(PROGRAM), str(memory.fileno())],
                 stdin=its.fileno(),
                 pass_fds=[memory.fileno()],
                 stdout=subprocess.DEVNULL,

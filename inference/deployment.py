@@ -3,20 +3,27 @@
 Requests do not pass through Ray (docs/serving.md has the figures): the container's adapter talks to server.py.
 """
 
+import sys
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+import integrity
+
+PACKAGE = Path(__file__).resolve().parent
+integrity.require(PACKAGE)
+
+# isort: split
 import asyncio
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
 from ray import serve
 
-PACKAGE = Path(__file__).resolve().parent
 HEALTH_URL = "http://127.0.0.1:8081/-/healthz"
 HEALTH_TIMEOUT_S = 5.0
 WATCH_EVERY_S = 0.2
@@ -37,7 +44,7 @@ class ServerKeeper:
 
     def _start(self) -> None:
         # The pipe closes with this process, even if Ray kills it: the server then ends too.
-        command = [sys.executable, str(PACKAGE / "server.py"), "--with-parent"]
+        command = [sys.executable, "-I", str(PACKAGE / "server.py"), "--with-parent"]
         with _container_log() as log:
             self._server = subprocess.Popen(command, cwd=PACKAGE, stdin=subprocess.PIPE, stdout=log, stderr=log)
         # When the server last was healthy; nothing while it starts, which takes as long as it takes.

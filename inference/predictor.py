@@ -1,7 +1,6 @@
 """Picture bytes to labelled probabilities, from a model package. Knows nothing of servers."""
 
 import functools
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,21 +19,6 @@ class Prediction(TypedDict):
 
     label: str
     probability: float
-
-
-def damaged_files(package: Path) -> list[str]:
-    """What is missing from `package`, or differs from the hashes in its model.json."""
-    try:
-        hashes: dict[str, str] = json.loads((package / "model.json").read_text())["sha256"]
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        return [f"model.json cannot be read ({error})"]
-    damage = []
-    for name, digest in hashes.items():
-        if not (package / name).is_file():
-            damage.append(f"{name} is missing")
-        elif hashlib.sha256((package / name).read_bytes()).hexdigest() != digest:
-            damage.append(f"{name} was changed")
-    return damage
 
 
 @functools.cache

@@ -4,6 +4,26 @@ Behind AWS's container its adapter calls `/` and `/-/healthz`; alone it answers 
 `/ping`. Errors are RFC 9457 problem documents. What is accepted is answered, also when the server is told to end.
 """
 
+import sys
+
+if __name__ == "__main__":
+    # Nothing of the package is imported before its files were compared: until then Python's own modules are all there
+    # are (those that start this file have python -I for that), and no bytecode is written that would count as added.
+    sys.dont_write_bytecode = True
+    if not sys.flags.isolated:
+        sys.path = [folder for folder in sys.path if not folder.startswith(sys.path[0])]
+    import hashlib  # noqa: F401  # integrity.py's own imports
+    import json
+    import os
+    from pathlib import Path
+
+    package = str(Path(__file__).resolve().parent)
+    sys.path[:0] = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    import integrity
+
+    integrity.require(Path(package))
+
+# isort: split
 import argparse
 import asyncio
 import contextlib
@@ -16,7 +36,6 @@ import re
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -33,10 +52,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from images import UnreadableImage, UnsupportedImage
 from metrics import Metrics
 from pool import Answer, Expired, Full, Pool
-from predictor import Predictor, damaged_files, example
+from predictor import Predictor, example
 from processors import usable
 
-PACKAGE = Path(os.environ.get("KENNEL_MODEL_DIR", Path(__file__).resolve().parent))
+PACKAGE = Path(__file__).resolve().parent
 # One more than cores: while one waits for the interpreter, another computes. docs/serving.md has what it gains.
 THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or usable() + 1
 DEFAULT_PORT = 8081
@@ -287,8 +306,6 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    if damage := damaged_files(PACKAGE):
-        sys.exit(f"The model package {PACKAGE} is damaged: {'; '.join(damage)}")
     config = uvicorn.Config(
         app,
         host=arguments.host,

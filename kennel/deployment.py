@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATASETS_PREFIX = "datasets/"
 PACKAGES_PREFIX = "packages/"
+PROMOTED_PREFIX = "promoted/"
 CHECKPOINTS_PREFIX = "checkpoints/"
 
 

@@ -611,14 +611,22 @@ BOUNDARY: list[Statement] = [
                 f"sagemaker:{verb}{noun}"
                 for noun in ("Model", "EndpointConfig", "Endpoint")
                 for verb in ("Create", "Delete", "Describe")
+                if verb + noun != "CreateModel"
             ),
             *_calls(
                 "sagemaker",
-                "AddTags CreateTrainingJob DescribeNotebookInstance DescribeTrainingJob InvokeEndpoint"
-                " StopNotebookInstance StopTrainingJob",
+                "AddTags DescribeNotebookInstance DescribeTrainingJob InvokeEndpoint StopNotebookInstance"
+                " StopTrainingJob",
             ),
         ],
         "Resource": ["arn:{p}:sagemaker:{r}:*"],
+    },
+    {
+        # What has data in it gets no network.
+        "Sid": "WithoutNetwork",
+        "Action": _calls("sagemaker", "CreateModel CreateTrainingJob"),
+        "Resource": ["arn:{p}:sagemaker:{r}:*"],
+        "Condition": {"Bool": {"sagemaker:NetworkIsolation": "true"}},
     },
     {
         "Sid": "RolesOfJobsAndEndpoints",

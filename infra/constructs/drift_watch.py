@@ -13,7 +13,7 @@ from infra.config import VARIANT, Stage
 from infra.constructs.policies import allow, allow_listing, allow_objects
 from infra.constructs.retention import log_group
 from infra.constructs.rules import UNRESERVED, acknowledge
-from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, Storage
+from infra.constructs.storage import CAPTURES_PREFIX, PROMOTED_PREFIX, Storage
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda" / "drift"
 EVERY = Duration.hours(1)
@@ -29,7 +29,7 @@ class DriftWatch(Construct):
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
         allow_listing(self.role, storage.models, captures)
-        allow_objects(self.role, storage.models, captures, PACKAGES_PREFIX)
+        allow_objects(self.role, storage.models, captures, PROMOTED_PREFIX)
         parameter = Stack.of(self).format_arn(service="ssm", resource=f"parameter{stage.model_parameter}")
         allow(self.role, ["ssm:GetParameter"], parameter)
         allow(

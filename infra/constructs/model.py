@@ -1,6 +1,6 @@
 """The SageMaker model: the promoted package in AWS's Ray Serve container, without any network."""
 
-from aws_cdk import ArnFormat, Stack
+from aws_cdk import ArnFormat, Fn, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_ssm as ssm
@@ -18,7 +18,7 @@ from infra.constructs.policies import (
     sagemaker_principal,
 )
 from infra.constructs.rules import acknowledge
-from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, Storage
+from infra.constructs.storage import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX, Storage
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
 # Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.
@@ -34,7 +34,8 @@ class Model(Construct):
         stack = Stack.of(self)
         name = stage.prefix.lower()
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
-        allow_reading(self.role, storage.models, PACKAGES_PREFIX)
+        # The stage's endpoints run what was promoted, those of the notebook any package.
+        allow_reading(self.role, storage.models, PACKAGES_PREFIX, PROMOTED_PREFIX)
         if stage.endpoint.capture_percent:
             allow_writing(self.role, storage.models, CAPTURES_PREFIX)
         allow_image(self.role, stage.region, "ray")
@@ -65,7 +66,7 @@ class Model(Construct):
                 image=container_image(stage.region, *SERVING_IMAGE),
                 model_data_url=package_uri if serverless else None,
                 model_data_source=None if serverless else _uncompressed(package_uri),
-                environment=_environment(stage),
+                environment=_environment(stage, package_uri),
             ),
         )
         self.resource.node.add_dependency(*role_policies_of(self.role))
@@ -82,9 +83,11 @@ def _uncompressed(package_uri: str) -> sagemaker.CfnModel.ModelDataSourcePropert
     )
 
 
-def _environment(stage: Stage) -> dict[str, str]:
+def _environment(stage: Stage, package_uri: str) -> dict[str, str]:
     threads = stage.endpoint.model_threads
     return {
+        # s3://BUCKET/promoted/SHA256/…: what server.py asks of model.json.
+        "KENNEL_PACKAGE_SHA256": Fn.select(4, Fn.split("/", package_uri)),
         "RAYSERVE_BACKEND_URL": BACKEND_URL,
         # Ray runs its workers, and what they start, at a low priority (nice 15): behind the adapter, and all else.
         "RAY_worker_niceness": "0",

@@ -9,6 +9,7 @@ from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.policies import (
+    ISOLATED,
     allow,
     allow_listing,
     allow_reading,
@@ -50,11 +51,16 @@ class Notebook(Construct):
             self.role,
             [
                 "sagemaker:AddTags",
-                "sagemaker:CreateTrainingJob",
                 "sagemaker:DescribeTrainingJob",
                 "sagemaker:StopTrainingJob",
             ],
             sagemaker_arn("training-job", f"{stage.prefix.lower()}-*"),
+        )
+        allow(
+            self.role,
+            ["sagemaker:CreateTrainingJob"],
+            sagemaker_arn("training-job", f"{stage.prefix.lower()}-*"),
+            **ISOLATED,
         )
         logs = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/TrainingJobs"
         allow(self.role, ["logs:DescribeLogStreams"], logs, f"{logs}:*")
@@ -67,7 +73,9 @@ class Notebook(Construct):
         # Endpoints of its own, by their name; those of the stage it can only look at.
         own = f"{stage.prefix.lower()}-notebook-*"
         for resource, noun in (("model", "Model"), ("endpoint-config", "EndpointConfig"), ("endpoint", "Endpoint")):
-            actions = [f"sagemaker:{verb}{noun}" for verb in ("Create", "Describe", "Delete")]
+            isolated = ISOLATED if noun == "Model" else {}
+            allow(self.role, [f"sagemaker:Create{noun}"], sagemaker_arn(resource, own), **isolated)
+            actions = [f"sagemaker:{verb}{noun}" for verb in ("Describe", "Delete")]
             allow(self.role, actions, sagemaker_arn(resource, own))
             # CloudFormation names the stage's models and configs: they are known by their tag.
             allow(

@@ -25,6 +25,10 @@ def allow(role: iam.Role, actions: list[str], *resources: str, **conditions: dic
     role.add_to_policy(iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions or None))
 
 
+# A job or a model must have no network: SageMaker's Service Authorization Reference, sagemaker:NetworkIsolation.
+ISOLATED = {"Bool": {"sagemaker:NetworkIsolation": "true"}}
+
+
 def allow_listing(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
     """Lets `role` list what is below `prefixes` of `bucket`."""
     allow(role, ["s3:ListBucket"], bucket.bucket_arn, StringLike={"s3:prefix": [f"{prefix}*" for prefix in prefixes]})

@@ -13,7 +13,9 @@ from infra.constructs.rules import acknowledge
 
 # The layout of the buckets; the operator's command line and the roles share it.
 DATASETS_PREFIX = "datasets/"
+# What jobs leave, and the copies of what was promoted, which no role of a stage can write.
 PACKAGES_PREFIX = "packages/"
+PROMOTED_PREFIX = "promoted/"
 CHECKPOINTS_PREFIX = "checkpoints/"
 # Of the models' bucket: what the endpoints answered.
 CAPTURES_PREFIX = "captures/"
@@ -102,6 +104,14 @@ class Storage(Construct):
                 s3.LifecycleRule(prefix=CHECKPOINTS_PREFIX, noncurrent_version_expiration=Duration.days(1)),
             ],
         )
+        roles = Stack.of(self).format_arn(service="iam", region="", resource="role", resource_name=f"{stage.prefix}-*")
+        _deny(
+            self.models,
+            "PromotedPackages",
+            {"ArnLike": {"aws:PrincipalArn": roles}},
+            "s3:PutObject",
+            self.models.arn_for_objects(f"{PROMOTED_PREFIX}*"),
+        )
 
     def _bucket(
         self,
@@ -145,14 +155,14 @@ class Storage(Construct):
         return bucket
 
 
-def _deny(bucket: s3.Bucket, sid: str, conditions: dict[str, Any], action: str = "s3:*") -> None:
+def _deny(bucket: s3.Bucket, sid: str, conditions: dict[str, Any], action: str = "s3:*", *resources: str) -> None:
     bucket.add_to_resource_policy(
         iam.PolicyStatement(
             sid=sid,
             effect=iam.Effect.DENY,
             principals=[iam.AnyPrincipal()],
             actions=[action],
-            resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+            resources=list(resources) or [bucket.bucket_arn, bucket.arn_for_objects("*")],
             conditions=conditions,
         )
     )

@@ -79,18 +79,12 @@ def careful(deployed: Environment) -> Path:
 
 
 def failing_package(deployed: Environment) -> None:
-    """The promoted package with a predictor that raises."""
-    deployed.copy_package("failing", name="failing-model")
-    s3, bucket = deployed.client("s3"), deployed.output("Data", "ModelBucket")
-    prefix = "packages/failing/output/model"
-    code = s3.get_object(Bucket=bucket, Key=f"{prefix}/predictor.py")["Body"].read().decode()
+    """The stage's package with a predictor that raises."""
+    code = deployed.package_file("predictor.py").decode()
     signature = "    def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:"
     assert signature in code
     code = code.replace(signature, FAILING.lstrip("\n"), 1)
-    model = json.loads(s3.get_object(Bucket=bucket, Key=f"{prefix}/model.json")["Body"].read())
-    del model["sha256"]["predictor.py"]
-    s3.put_object(Bucket=bucket, Key=f"{prefix}/predictor.py", Body=code.encode())
-    s3.put_object(Bucket=bucket, Key=f"{prefix}/model.json", Body=json.dumps(model).encode())
+    deployed.copy_package("failing", name="failing-model", changed={"predictor.py": code.encode()})
 
 
 def test_canary_shifts_traffic_without_errors(deployed: Environment, careful: Path) -> None:

@@ -36,6 +36,10 @@ def requests(stacks: Stacks) -> dict[str, Request]:
             {f"aws:ResourceTag/kennel:{name}": value for name, value in tags.items()},
         )
 
+    def isolated(action: str, rest: str, network_isolation: str = "true") -> Request:
+        keys = {"sagemaker:NetworkIsolation": network_isolation}
+        return Request(f"sagemaker:{action}", arn("sagemaker", rest), keys)
+
     def pass_role(role: str, service: str) -> Request:
         return Request("iam:PassRole", role, {"iam:PassedToService": f"{service}.amazonaws.com"})
 
@@ -84,6 +88,10 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "tag a package": s3("PutObjectTagging", "StorageModels", "packages/run/output/model/model.json"),
         "delete a package": s3("DeleteObject", "StorageModels", "packages/run/output/model/model.json"),
         "read an old version of a package": s3("GetObjectVersion", "StorageModels", "packages/run/model.json"),
+        "list the promoted packages": s3("ListBucket", "StorageModels", s3_prefix="promoted/0a/run/"),
+        "read a promoted package": s3("GetObject", "StorageModels", "promoted/0a/run/model.json"),
+        "write a promoted package": s3("PutObject", "StorageModels", "promoted/0a/run/model.json"),
+        "delete a promoted package": s3("DeleteObject", "StorageModels", "promoted/0a/run/model.json"),
         "read a checkpoint": s3("GetObject", "StorageModels", "checkpoints/runs/a"),
         "write a checkpoint": s3("PutObject", "StorageModels", "checkpoints/runs/a"),
         "delete a checkpoint": s3("DeleteObject", "StorageModels", "checkpoints/runs/a"),
@@ -122,7 +130,12 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "invoke a notebook's endpoint": sagemaker("InvokeEndpoint", "endpoint/kennel-dev-notebook-a"),
         "change the stage's endpoint": sagemaker("UpdateEndpoint", "endpoint/kennel-dev-scaled", stage="dev"),
         "delete the stage's endpoint": sagemaker("DeleteEndpoint", "endpoint/kennel-dev-scaled", stage="dev"),
-        "start a training job": sagemaker("CreateTrainingJob", "training-job/kennel-dev-a"),
+        "start a training job": isolated("CreateTrainingJob", "training-job/kennel-dev-a"),
+        "start a training job with a network": isolated("CreateTrainingJob", "training-job/kennel-dev-a", "false"),
+        "start a training job that leaves the network open": sagemaker(
+            "CreateTrainingJob", "training-job/kennel-dev-a"
+        ),
+        "create a notebook's model with a network": isolated("CreateModel", "model/kennel-dev-notebook-a", "false"),
         "tag a training job": sagemaker("AddTags", "training-job/kennel-dev-a"),
         "describe a training job": sagemaker("DescribeTrainingJob", "training-job/kennel-dev-a"),
         "stop a training job": sagemaker("StopTrainingJob", "training-job/kennel-dev-a"),
@@ -132,6 +145,7 @@ def requests(stacks: Stacks) -> dict[str, Request]:
             for kind, noun in (("model", "Model"), ("endpoint-config", "EndpointConfig"), ("endpoint", "Endpoint"))
             for verb in ("Create", "Describe", "Delete")
         },
+        "create a notebook's model": isolated("CreateModel", "model/kennel-dev-notebook-a"),
         "use a notebook's endpoint-config": sagemaker("CreateEndpoint", "endpoint-config/kennel-dev-notebook-a"),
         "describe the stage's model": sagemaker("DescribeModel", "model/Model-1", stage="dev"),
         "describe the stage's endpoint-config": sagemaker(

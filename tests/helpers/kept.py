@@ -41,6 +41,7 @@ CLI_CONTEXT = {
 # Predicts what is in a package's own test images, as the demo does.
 PREDICT = """
 import json, sys
+sys.dont_write_bytecode = True
 from pathlib import Path
 package, images = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path.insert(0, str(package))

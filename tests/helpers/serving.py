@@ -25,7 +25,7 @@ def until_healthy(url: str, what: str) -> None:
 def model_server(package: Path, port: int, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
     """server.py alone, as deployment.py starts it; ended at the end."""
     process = subprocess.Popen(
-        [sys.executable, str(package / "server.py"), "--port", str(port)],
+        [sys.executable, "-I", str(package / "server.py"), "--port", str(port)],
         cwd=package,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -86,7 +87,9 @@ class Environment:
     @property
     def package(self) -> str:
         """The prefix of the promoted package."""
-        return packages.uri(Deployment("dev"), RUN)
+        uri = promotion.promoted(Deployment("dev"))
+        assert uri
+        return uri
 
     @property
     def variables(self) -> dict[str, str]:
@@ -197,18 +200,27 @@ class Environment:
                 key = f"{packages.key(run)}{file.relative_to(folder).as_posix()}"
                 self.client("s3").put_object(Bucket=bucket, Key=key, Body=file.read_bytes())
 
-    def copy_package(self, job: str, *, name: str | None = None, without: str = "") -> None:
-        """A second package, as if the job `job` had made it: renamed, or without one of its files."""
+    def copy_package(
+        self, job: str, *, name: str | None = None, without: str = "", changed: dict[str, bytes] | None = None
+    ) -> None:
+        """A second package, as if the job `job` had made it: renamed, without a file, or with others."""
         s3, bucket = self.client("s3"), self.output("Data", "ModelBucket")
-        prefix = self.package.split(f"{bucket}/")[1]
-        for item in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
-            file = item["Key"].removeprefix(prefix)
-            if file == without:
-                continue
-            body = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
-            if file == "model.json" and name:
-                body = json.dumps({**json.loads(body), "name": name}).encode()
-            s3.put_object(Bucket=bucket, Key=f"packages/{job}/output/model/{file}", Body=body)
+        prefix, changed = packages.key(RUN), changed or {}
+        model = json.loads(self.package_file("model.json"))
+        hashes = {file: hashlib.sha256(body).hexdigest() for file, body in changed.items()}
+        model |= {"name": name or model["name"], "sha256": model["sha256"] | hashes}
+        model["sha256"].pop(without, None)
+        for file in model["sha256"]:
+            copied = {"Bucket": bucket, "Key": f"{packages.key(job)}{file}"}
+            if file in changed:
+                s3.put_object(**copied, Body=changed[file])
+            else:
+                s3.copy_object(**copied, CopySource={"Bucket": bucket, "Key": f"{prefix}{file}"})
+        s3.put_object(Bucket=bucket, Key=f"{packages.key(job)}model.json", Body=json.dumps(model).encode())
+
+    def package_file(self, file: str) -> bytes:
+        """A file of the stage's first package."""
+        return packages.read(Deployment("dev"), RUN, file)
 
     def endpoint(self) -> dict[str, Any]:
         described: dict[str, Any] = self.client("sagemaker").describe_endpoint(EndpointName="kennel-dev-scaled")

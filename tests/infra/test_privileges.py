@@ -30,7 +30,7 @@ ALLOWED = {
     "DriftRole": {
         "list the captures",
         "read a capture",
-        "read a package",
+        "read a promoted package",
         "decrypt a model through S3",
         "read the model pointer",
         "write a metric of the stage",
@@ -40,6 +40,8 @@ ALLOWED = {
     "ModelRole": {
         "list the packages",
         "read a package",
+        "list the promoted packages",
+        "read a promoted package",
         "write a capture",
         "decrypt a model through S3",
         "encrypt a model through S3",

@@ -14,7 +14,6 @@ import server
 from helpers.images import encode, gradient
 from images import decode
 from metrics import Metrics
-from predictor import damaged_files
 
 
 class Decoding:
@@ -157,11 +156,3 @@ def test_durations_are_sampled_to_emf_limit() -> None:
     assert line["Status200"] == 1000
     assert len(line["TotalTime"]) == 100
     assert max(line["TotalTime"]) > 500
-
-
-def test_damaged_package_lists_every_fault(tmp_path: Path) -> None:
-    (tmp_path / "model.json").write_text('{"sha256": {"a": "00", "b": "00"}}')
-    (tmp_path / "a").write_text("changed")
-    assert damaged_files(tmp_path) == ["a was changed", "b is missing"]
-    (tmp_path / "model.json").unlink()
-    assert "model.json cannot be read" in damaged_files(tmp_path)[0]
