@@ -44,11 +44,12 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from http_limits import LimitedProtocol
 from images import UnreadableImage, UnsupportedImage
 from metrics import Metrics
 from pool import Answer, Expired, Full, Pool
@@ -60,6 +61,10 @@ PACKAGE = Path(__file__).resolve().parent
 THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or usable() + 1
 DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
+# What is read of a body that is refused: who is still sending would see a broken connection, not the refusal.
+MAX_REFUSED_BYTES = 2 * MAX_BODY_BYTES
+# The adapter opens at most 100; each may hold a body.
+MAX_CONNECTIONS = 160
 DEFAULT_TOP_K = 5
 # The adapter opens at most 100 connections, and keeps further callers waiting where nobody sees them: ours is smaller.
 QUEUE = 64
@@ -107,10 +112,14 @@ async def invoke(request: Request) -> Response:
 
 async def _answer(request: Request, said: dict[str, object]) -> Response:
     """The response; adds to `said` what the log line says of it."""
-    # Read even if it will be refused: a caller that is still sending would see a broken connection, not the refusal.
-    data = await _body(request)
+    try:
+        data = await _body(request)
+    except ClientDisconnect:
+        # Nobody reads it; the log has it as nginx would.
+        return Response(status_code=499)
     if data is None:
-        return problem(413, "Too large", f"the picture has more than {MAX_BODY_BYTES:,} bytes")
+        too_large = f"the picture has more than {MAX_BODY_BYTES:,} bytes"
+        return problem(413, "Too large", too_large, headers={"Connection": "close"})
     said["bytes"] = len(data)
     if serving.pool is None:
         return problem(503, "Not ready", "the model is loading")
@@ -158,13 +167,17 @@ def _counted(answer: Response) -> Response:
 
 
 async def _body(request: Request) -> bytes | None:
-    """The whole body; None if it is too large."""
-    data = bytearray()
+    """The whole body; None if it is too large, and then as much of it as is read of such ones was."""
+    data, size = bytearray(), 0
     async for chunk in request.stream():
-        data += chunk
-        if len(data) > MAX_BODY_BYTES:
+        size += len(chunk)
+        if size > MAX_REFUSED_BYTES:
             return None
-    return bytes(data)
+        if size > MAX_BODY_BYTES:
+            data.clear()
+        else:
+            data += chunk
+    return bytes(data) if size <= MAX_BODY_BYTES else None
 
 
 def _attribute(request: Request, name: str) -> str | None:
@@ -232,10 +245,13 @@ class Admission:
         if scope["type"] != "http" or scope["method"] != "POST" or pool is None or not pool.full:
             await self.app(scope, receive, send)
             return
-        # To its end: a caller that is still sending would see a broken connection, not the refusal.
-        while (await receive()).get("more_body"):
-            pass
-        await _counted(_refusal())(scope, receive, send)
+        read = 0
+        while (message := await receive()).get("more_body") and read <= MAX_REFUSED_BYTES:
+            read += len(message["body"])
+        answer = _counted(_refusal())
+        if message.get("more_body"):
+            answer.headers["Connection"] = "close"
+        await answer(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -308,6 +324,9 @@ def main() -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     config = uvicorn.Config(
         app,
+        http=LimitedProtocol,
+        ws="none",
+        limit_concurrency=MAX_CONNECTIONS,
         host=arguments.host,
         port=arguments.port,
         access_log=False,
