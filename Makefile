@@ -15,6 +15,7 @@ FAIL_ON ?=
 REPOSITORY ?=
 FORCE ?=
 ARCHIVE ?=
+ASSEMBLY ?= cdk.out
 FORCED = $(if $(filter-out 0,$(FORCE)),--force)
 
 UV := $(VENV)/bin/uv
@@ -159,7 +160,7 @@ bootstrap: setup-operate ## Prepare the AWS account and region, once: a CDK boot
 
 EXPLAIN = { kennel explain; exit 1; }
 # What a destroyed stage kept is taken back: --import-existing-resources.
-CDK_DEPLOY = cdk deploy --app cdk.out --import-existing-resources
+CDK_DEPLOY = cdk deploy --app $(ASSEMBLY) --import-existing-resources
 
 .PHONY: training
 training: synth ## Deploy what training needs: Data and Training   [FORCE=1]
@@ -173,7 +174,8 @@ deploy: synth ## Deploy the whole stage; a model must be promoted   [FORCE=1]
 	@$(if $(STACKS),true,kennel status)
 
 .PHONY: release
-release: synth ## Deploy the whole stage without asking, as the workflow does, by CDK's roles alone
+release: ## Deploy what `make synth` made, without asking, as the workflow does, by CDK's roles alone   [ASSEMBLY=]
+	@test -d $(ASSEMBLY) || { echo "There is no $(ASSEMBLY): make synth STAGE=$(STAGE) first" >&2; exit 1; }
 	@$(CDK_DEPLOY) --require-approval never --outputs-file $(OUTPUTS) "Kennel-$(STAGE)-*"
 OUTPUTS = build/outputs-$(STAGE).json
 

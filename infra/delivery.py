@@ -13,11 +13,10 @@ from constructs import Construct, Node
 from infra.config import ConfigurationError
 from infra.constructs.github_role import GitHubRole
 from infra.constructs.policies import allow
-from kennel.delivery import AUDIENCE, ISSUER, STACK, parse
+from kennel.delivery import AUDIENCE, DEPLOY_ROLE, DIFF_ROLE, ISSUER, STACK, parse
 from kennel.errors import KennelError
+from kennel.execution_policy import QUALIFIER, qualifier
 
-# Not Kennel-…: roles of that name are what a deploy may change.
-ROLE = "github-kennel-{}"
 BRANCH = "main"
 # Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's
 # changelog of 2026-04-23, "Immutable subject claims for GitHub Actions OIDC tokens").
@@ -29,8 +28,8 @@ WITHOUT_IDS = (
 
 
 class DeliveryStack(Stack):
-    """`repositories` are the forms of the repository's name; `environments` are its own, one for each stage; `regions`
-    are where the stages are; `provider_arn` is the account's provider for GitHub, None where it has none.
+    """`repositories` are the forms of the repository's name; `regions` are those of the stages, each of which has an
+    environment of its name on GitHub; `provider_arn` is the account's provider for GitHub, None where it has none.
     """
 
     def __init__(
@@ -39,8 +38,7 @@ class DeliveryStack(Stack):
         construct_id: str,
         *,
         repositories: Sequence[str],
-        environments: Sequence[str],
-        regions: Sequence[str],
+        regions: dict[str, str],
         provider_arn: str | None,
         **kwargs: Any,
     ) -> None:
@@ -58,39 +56,34 @@ class DeliveryStack(Stack):
         diff = GitHubRole(
             self,
             "Diff",
-            name=ROLE.format("diff"),
+            name=DIFF_ROLE,
             description="Reads the templates of what is deployed",
             provider_arn=provider_arn,
             repositories=repositories,
             subjects=["pull_request", f"ref:refs/heads/{BRANCH}"],
         )
-        stacks = [_stacks(region) for region in regions]
-        allow(diff, ["cloudformation:GetTemplate"], *stacks)
+        # Code of a pull request may get this role: templates of the stages, and nothing else.
+        allow(diff, ["cloudformation:GetTemplate"], *(_stacks(region) for region in {*regions.values()}))
         allow(diff, ["cloudformation:ListStacks"], "*")  # the action has no resource level
-        qualifier = self.node.get_context("@aws-cdk/core:bootstrapQualifier")
-        allow(diff, ["sts:AssumeRole"], *_cdk_roles(qualifier, regions, "lookup"))
-
-        deploy = GitHubRole(
-            self,
-            "Deploy",
-            name=ROLE.format("deploy"),
-            description="Deploys by CDK's roles, and calls the URL to see whether it answers",
-            provider_arn=provider_arn,
-            repositories=repositories,
-            subjects=[f"environment:{environment}" for environment in environments],
-        )
-        allow(deploy, ["sts:AssumeRole"], *_cdk_roles(qualifier, regions, "deploy", "file-publishing", "lookup"))
-        functions = [_functions(region) for region in regions]
-        allow(
-            deploy,
-            ["lambda:InvokeFunctionUrl"],
-            *functions,
-            StringEquals={"lambda:FunctionUrlAuthType": "AWS_IAM"},
-        )
-        allow(deploy, ["lambda:InvokeFunction"], *functions, Bool={"lambda:InvokedViaFunctionUrl": "true"})
-
         CfnOutput(self, "DiffRoleArn", value=diff.role_arn)
-        CfnOutput(self, "DeployRoleArn", value=deploy.role_arn)
+
+        for stage, region in regions.items():
+            deploy = GitHubRole(
+                self,
+                f"Deploy{stage.capitalize()}",
+                name=f"{DEPLOY_ROLE}-{stage}",
+                description=f"Deploys {stage} by CDK's roles, and calls its URL to see whether it answers",
+                provider_arn=provider_arn,
+                repositories=repositories,
+                subjects=[f"environment:{stage}"],
+                # The subject has the environment alone, and any branch may name one.
+                branch=BRANCH,
+            )
+            allow(deploy, ["sts:AssumeRole"], *_cdk_roles(self, stage, region, "deploy", "file-publishing", "lookup"))
+            function = _function(stage, region)
+            auth = {"lambda:FunctionUrlAuthType": "AWS_IAM"}
+            allow(deploy, ["lambda:InvokeFunctionUrl"], function, StringEquals=auth)
+            allow(deploy, ["lambda:InvokeFunction"], function, Bool={"lambda:InvokedViaFunctionUrl": "true"})
 
 
 def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:
@@ -103,15 +96,13 @@ def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:
     except KennelError as error:
         raise ConfigurationError(str(error)) from None
     stages = node.try_get_context("stages")
-    regions = list(dict.fromkeys(stage["region"] for stage in stages.values()))
     by_name = f"{found['owner']}/{found['name']}"
     repositories = list(dict.fromkeys([str(repository), by_name]))
     stack = DeliveryStack(
         scope,
         STACK,
         repositories=repositories,
-        environments=list(stages),
-        regions=regions,
+        regions={name: stage["region"] for name, stage in stages.items()},
         provider_arn=node.try_get_context("provider"),
     )
     if len(repositories) == 1:
@@ -123,13 +114,13 @@ def _stacks(region: str) -> str:
     return f"arn:{Aws.PARTITION}:cloudformation:{region}:{Aws.ACCOUNT_ID}:stack/Kennel-*/*"
 
 
-def _functions(region: str) -> str:
-    return f"arn:{Aws.PARTITION}:lambda:{region}:{Aws.ACCOUNT_ID}:function:Kennel-*:live"
+def _function(stage: str, region: str) -> str:
+    return f"arn:{Aws.PARTITION}:lambda:{region}:{Aws.ACCOUNT_ID}:function:Kennel-{stage}-*:live"
 
 
-def _cdk_roles(qualifier: str, regions: Sequence[str], *kinds: str) -> list[str]:
+def _cdk_roles(scope: Construct, stage: str, region: str, *kinds: str) -> list[str]:
+    own = scope.node.try_get_context(QUALIFIER) or qualifier(stage)
     return [
-        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{qualifier}-{kind}-role-{Aws.ACCOUNT_ID}-{region}"
-        for region in regions
+        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{own}-{kind}-role-{Aws.ACCOUNT_ID}-{region}"
         for kind in kinds
     ]

@@ -9,12 +9,15 @@ from infra.data import DataStack
 from infra.operations import OperationsStack
 from infra.serving import ServingStack
 from infra.training import TrainingStack
-from kennel.execution_policy import boundary_name
+from kennel.execution_policy import QUALIFIER, TAG, boundary_name, qualifier
 
 
 def add_stacks(app: App, stage: Stage) -> list[Stack]:
     """Adds the stacks of `stage` to `app` and returns them."""
     env = Environment(account=stage.account, region=stage.region)
+    # Each stage has a bootstrap of its own, unless cdk.json names another.
+    if not app.node.try_get_context(QUALIFIER):
+        app.node.set_context(QUALIFIER, qualifier(stage.name))
 
     data = DataStack(app, f"{stage.prefix}-Data", stage=stage, env=env)
     training = TrainingStack(app, f"{stage.prefix}-Training", stage=stage, storage=data.storage, env=env)
@@ -35,9 +38,10 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
 
     stacks = [data, training, serving, api, operations]
     if stage.permissions_boundary:
-        boundary = iam.ManagedPolicy.from_managed_policy_name(data, "Boundary", boundary_name(stage.region))
+        boundary = iam.ManagedPolicy.from_managed_policy_name(data, "Boundary", boundary_name(stage.name, stage.region))
         for stack in stacks:
             iam.PermissionsBoundary.of(stack).apply(boundary)
     for stack in stacks:
-        Tags.of(stack).add("kennel:stage", stage.name)
+        # Not the key: who may tag a new one may tag any. Nor the stack: CloudFormation gives its tags to all it makes.
+        Tags.of(stack).add(TAG, stage.name, exclude_resource_types=["AWS::KMS::Key", "aws:cdk:stack"])
     return stacks

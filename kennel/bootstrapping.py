@@ -1,25 +1,38 @@
-"""Preparing an account and region: the policies that hold deploys and roles, then a CDK bootstrap of Kennel's own.
+"""Preparing an account and region for a stage: policies that hold deploys and roles, and a CDK bootstrap of its own.
 
-Its qualifier and its toolkit stack are named in cdk.json. CDK's default ones belong to every CDK app of the account:
-with them, the policies of this module would be the only ones that other apps could deploy with.
+The stage has its own qualifier, toolkit stack and policies, so that who deploys one stage cannot change another, and
+the account's other CDK apps keep theirs. CDK's template lets its deploy role change every stack of the account, by the
+role that the stack was last deployed with: ours lets it change the stage's stacks alone.
 """
 
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from kennel.deployment import Deployment, cdk_json
-from kennel.execution_policy import boundary_name, boundary_policy, execution_policies
+from kennel.deployment import REPOSITORY, Deployment, cdk_json
+from kennel.errors import KennelError
+from kennel.execution_policy import QUALIFIER, Place, boundary_name, boundary_policy, execution_policies
+from kennel.execution_policy import qualifier as qualifier_of
 
 # Of a managed policy; the oldest goes for a sixth.
 MAX_VERSIONS = 5
-EXECUTION = "kennel-execution"
+TEMPLATE = REPOSITORY / "node_modules" / "aws-cdk" / "lib" / "api" / "bootstrap" / "bootstrap-template.yaml"
+# The last of the actions that CDK's template lets its deploy role do to every stack, of each statement. (Whom it asks
+# with, sts:GetCallerIdentity, anybody may ask.)
+ON_EVERY_STACK = (
+    "cloudformation:ContinueUpdateRollback",
+    "sts:GetCallerIdentity",
+    "cloudformation:ExecuteStackRefactor",
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """An account and region, and the documents of the policies that Kennel needs there, by their ARN."""
+    """A stage's account and region, and the documents of the policies that it needs there, by their ARN."""
 
+    stage: str
     account: str
     region: str
     boundary: dict[str, dict[str, Any]]
@@ -28,7 +41,7 @@ class Target:
     @property
     def assets_bucket(self) -> str:
         """The name of the bootstrap's bucket, which outlives its stack."""
-        return f"cdk-{qualifier()}-assets-{self.account}-{self.region}"
+        return f"cdk-{qualifier(self.stage)}-assets-{self.account}-{self.region}"
 
     @property
     def policies(self) -> dict[str, dict[str, Any]]:
@@ -36,27 +49,40 @@ class Target:
         return {**self.boundary, **self.execution}
 
 
-def qualifier() -> str:
-    """The part of the names of the bootstrap's roles and bucket that tells ours from those of other CDK apps."""
-    return str(cdk_json()["context"]["@aws-cdk/core:bootstrapQualifier"])
+def qualifier(stage: str) -> str:
+    """The part of the names of the bootstrap's roles and bucket that tells ours from those of other CDK apps.
+
+    A team that deploys by a bootstrap of its own has its qualifier in cdk.json.
+    """
+    return str(cdk_json()["context"].get(QUALIFIER) or qualifier_of(stage))
 
 
-def toolkit_stack() -> str:
+def toolkit_stack(stage: str) -> str:
     """The name of the bootstrap's stack."""
-    return str(cdk_json()["toolkitStackName"])
+    return str(cdk_json().get("toolkitStackName") or f"KennelToolkit-{stage}")
+
+
+def execution(stage: str) -> str:
+    """What the names of the policies of the stage's deploys begin with."""
+    return f"kennel-{stage}-execution"
 
 
 def target(deployment: Deployment) -> Target:
     """Where the stage is, by its region and the caller's account."""
     identity = deployment.client("sts").get_caller_identity()
     account, partition, region = str(identity["Account"]), identity["Arn"].split(":")[1], deployment.region
-    prefix = f"arn:{partition}:iam::{account}:policy/"
-    documents = execution_policies(partition, region, account)
+    stage, prefix = deployment.stage, f"arn:{partition}:iam::{account}:policy/"
+    cloudfront = bool(deployment.settings.get("function", {}).get("cloudfront"))
+    place = Place(stage, region, account, partition, cloudfront)
     return Target(
+        stage,
         account,
         region,
-        {prefix + boundary_name(region): boundary_policy(partition, region, account)},
-        {f"{prefix}{EXECUTION}-{region}-{number}": document for number, document in enumerate(documents, 1)},
+        {prefix + boundary_name(stage, region): boundary_policy(place)},
+        {
+            f"{prefix}{execution(stage)}-{region}-{number}": document
+            for number, document in enumerate(execution_policies(place), 1)
+        },
     )
 
 
@@ -67,11 +93,26 @@ def prepare(deployment: Deployment) -> tuple[str, list[str]]:
     """
     place, iam = target(deployment), deployment.client("iam")
     for arn, document in place.policies.items():
-        _put(iam, arn, document)
+        put(iam, arn, document)
     # Without an app it synthesizes nothing, and can run beside another cdk command.
-    names = ["--app", "", "--qualifier", qualifier(), "--toolkit-stack-name", toolkit_stack()]
+    names = ["--app", "", "--qualifier", qualifier(place.stage), "--toolkit-stack-name", toolkit_stack(place.stage)]
     policies = ["--cloudformation-execution-policies", ",".join(place.execution)]
-    return f"aws://{place.account}/{place.region}", [*names, *policies]
+    return f"aws://{place.account}/{place.region}", [*names, *policies, "--template", str(_template(place.stage))]
+
+
+def _template(stage: str) -> Path:
+    """CDK's template of a bootstrap, whose deploy role changes stacks of the stage alone."""
+    text = TEMPLATE.read_text()
+    for before in ON_EVERY_STACK:
+        pattern = re.compile(rf'(- {before}\n\s+)Resource: "\*"')
+        stacks = "arn:${AWS::Partition}:cloudformation:${AWS::Region}:${AWS::AccountId}:stack/Kennel-" + stage + "-*/*"
+        text, count = pattern.subn(lambda found, arn=stacks: f'{found[1]}Resource: {{"Fn::Sub": "{arn}"}}', text)
+        if count != 1:
+            raise KennelError(f"{TEMPLATE.name} of this CDK no longer has {before} as Kennel knows it: report this.")
+    file = REPOSITORY / "build" / f"bootstrap-{stage}.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
 
 
 def present(iam: Any, arn: str) -> dict[str, Any] | None:
@@ -84,7 +125,8 @@ def present(iam: Any, arn: str) -> dict[str, Any] | None:
     return document
 
 
-def _put(iam: Any, arn: str, document: dict[str, Any]) -> None:
+def put(iam: Any, arn: str, document: dict[str, Any]) -> None:
+    """Makes or changes a policy."""
     described, text = present(iam, arn), json.dumps(document, separators=(",", ":"))
     if described == document:
         return

@@ -81,15 +81,15 @@ def main(
 
 @app.command()
 def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
-    """Prepare the stage's account and region, once: a bootstrap that may deploy Kennel and nothing else.
+    """Prepare the stage's account and region, once: a bootstrap that may deploy this stage and nothing else.
 
-    It has a stack and a qualifier of its own (cdk.json): the bootstrap of the account's other CDK apps stays as it is.
+    It has a stack and a qualifier of its own: other stages, and the account's other CDK apps, keep theirs.
     """
     deployment = Deployment(stage)
     place = bootstrapping.target(deployment)
     console.print(
         f"In account {place.account}, region {place.region}, beside what other CDK apps use: the stack "
-        f"{bootstrapping.toolkit_stack()} (a bucket for code, roles that deploy), and the policies "
+        f"{bootstrapping.toolkit_stack(stage)} (a bucket for code, roles that deploy), and the policies "
         f"{', '.join(arn.rpartition('/')[2] for arn in place.policies)}.",
         soft_wrap=True,
     )

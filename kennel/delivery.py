@@ -11,6 +11,8 @@ from kennel.errors import KennelError
 ISSUER = "token.actions.githubusercontent.com"
 AUDIENCE = "sts.amazonaws.com"
 STACK = "Kennel-Delivery"
+# Not Kennel-…: roles of that name are what a deploy may change. A stage's deploy role has its name behind it.
+DIFF_ROLE, DEPLOY_ROLE = "github-kennel-diff", "github-kennel-deploy"
 REPOSITORY = re.compile(
     r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})(?P<id>@\d+)?/(?P<name>[A-Za-z0-9._-]{1,100})(?(id)@\d+)"
 )

@@ -127,14 +127,15 @@ class Preflight:
 
     def _toolkit_is_ours(self) -> Iterator[Finding]:
         """What is there of the bootstrap."""
-        name, ours = bootstrapping.toolkit_stack(), bootstrapping.EXECUTION
+        stage = self._deployment.stage
+        name, ours = bootstrapping.toolkit_stack(stage), bootstrapping.execution(stage)
         stack = self._stack(name)
         if stack is None:
             bucket = self._place.assets_bucket
             if self._version() is not None:
                 yield Finding(
-                    f"Another stack than {name} has a bootstrap with the qualifier {bootstrapping.qualifier()}",
-                    "choose another @aws-cdk/core:bootstrapQualifier and toolkitStackName in cdk.json",
+                    f"Another stack than {name} has a bootstrap with the qualifier {bootstrapping.qualifier(stage)}",
+                    "choose another name for the stage, or a qualifier and a toolkitStackName in cdk.json",
                 )
             elif self._exists(lambda: self._client("s3").head_bucket(Bucket=bucket)):
                 yield Finding(
@@ -145,13 +146,13 @@ class Preflight:
             yield Finding(
                 f"The stack {name} deploys with policies that are not Kennel's ({', '.join(foreign)}), which "
                 "`make bootstrap` would replace",
-                "choose another toolkitStackName and qualifier in cdk.json, or --force to replace them",
+                "set toolkitStackName and the qualifier in cdk.json (docs/security.md), or --force to replace them",
             )
 
     def _shared_toolkit(self) -> Iterator[Finding]:
         """The bootstrap of the account's other CDK apps."""
         stack = self._stack("CDKToolkit")
-        if stack and any(f":policy/{bootstrapping.EXECUTION}-" in arn for arn in _execution_policies(stack)):
+        if stack and any(":policy/kennel-execution-" in arn for arn in _execution_policies(stack)):
             yield Finding(
                 "An earlier version of Kennel put its policies on CDKToolkit, by which all CDK apps of this account "
                 "and region deploy",
@@ -177,7 +178,7 @@ class Preflight:
             wanted |= self._place.boundary
         if self._version() is None:
             return
-        stack = self._stack(bootstrapping.toolkit_stack())
+        stack = self._stack(bootstrapping.toolkit_stack(self._deployment.stage))
         # Without our stack, somebody's own bootstrap is used, with what they let it do.
         attached = _execution_policies(stack) if stack else []
         if stack:
@@ -331,7 +332,9 @@ class Preflight:
     def _version(self) -> int | None:
         """The version of the bootstrap of our qualifier."""
         try:
-            found = self._client("ssm").get_parameter(Name=f"/cdk-bootstrap/{bootstrapping.qualifier()}/version")
+            found = self._client("ssm").get_parameter(
+                Name=f"/cdk-bootstrap/{bootstrapping.qualifier(self._deployment.stage)}/version"
+            )
         except ClientError as error:
             if error.response["Error"]["Code"] != "ParameterNotFound":
                 raise

@@ -159,7 +159,7 @@ def remove_bootstrap(deployment: Deployment) -> Outcome:
     cloudformation, iam, logs = (deployment.client(name) for name in ("cloudformation", "iam", "logs"))
     s3, bucket = deployment.client("s3"), place.assets_bucket
     empty(s3, bucket, lambda message: None)
-    name = bootstrapping.toolkit_stack()
+    name = bootstrapping.toolkit_stack(STAGE)
     cloudformation.delete_stack(StackName=name)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 2})
     with suppress(s3.exceptions.NoSuchBucket):

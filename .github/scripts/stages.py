@@ -3,7 +3,9 @@
 
 stages.py list              the names of all stages, as JSON, in their order: that of a deploy
 stages.py list --awake      without those that are stopped every evening
-stages.py outputs STAGE     region, and the role by which CDK looks at an ACCOUNT, as outputs of a step
+stages.py outputs STAGE ACCOUNT
+                            region, and the roles that deploy to and look at the stage, as outputs of a step; ACCOUNT is
+                            that of the stages that have no `account` of their own
 """
 
 import json
@@ -14,18 +16,23 @@ CONTEXT = json.loads(Path("cdk.json").read_text())["context"]
 STAGES = CONTEXT["stages"]
 
 
-def main(command: str, argument: str = "") -> None:
+def main(command: str, stage: str = "", account: str = "") -> None:
     """Prints the answer."""
     if command == "list":
-        print(json.dumps([name for name, stage in STAGES.items() if argument != "--awake" or not stage.get("stop")]))
+        print(json.dumps([name for name, found in STAGES.items() if stage != "--awake" or not found.get("stop")]))
         return
-    if argument not in STAGES:
-        sys.exit(f"No stage {argument!r} in cdk.json (known: {', '.join(STAGES)}).")
-    region = STAGES[argument]["region"]
-    partition = "aws-cn" if region.startswith("cn-") else "aws"
-    qualifier = CONTEXT["@aws-cdk/core:bootstrapQualifier"]
+    if stage not in STAGES:
+        sys.exit(f"No stage {stage!r} in cdk.json (known: {', '.join(STAGES)}).")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from kennel.delivery import DEPLOY_ROLE
+    from kennel.execution_policy import QUALIFIER, qualifier
+
+    region, account = STAGES[stage]["region"], STAGES[stage].get("account", account)
+    roles = f"arn:{'aws-cn' if region.startswith('cn-') else 'aws'}:iam::{account}:role"
+    own = CONTEXT.get(QUALIFIER) or qualifier(stage)
     print(f"region={region}")
-    print(f"lookup-role=arn:{partition}:iam::ACCOUNT:role/cdk-{qualifier}-lookup-role-ACCOUNT-{region}")
+    print(f"deploy-role={roles}/{DEPLOY_ROLE}-{stage}")
+    print(f"lookup-role={roles}/cdk-{own}-lookup-role-{account}-{region}")
 
 
 if __name__ == "__main__":

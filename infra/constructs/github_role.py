@@ -12,7 +12,8 @@ from kennel.delivery import AUDIENCE, ISSUER
 class GitHubRole(iam.Role):
     """A role for jobs whose token has exactly one of `subjects`, as in environment:prod or pull_request.
 
-    `repositories` are the forms in which GitHub names the one repository in its tokens.
+    `repositories` are the forms in which GitHub names the one repository in its tokens. `branch` is the one that the
+    job runs on (IAM's condition keys for GitHub's claims: Service Authorization Reference, AWS STS).
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class GitHubRole(iam.Role):
         provider_arn: str,
         repositories: Sequence[str],
         subjects: Sequence[str],
+        branch: str | None = None,
     ) -> None:
         super().__init__(
             scope,
@@ -40,6 +42,7 @@ class GitHubRole(iam.Role):
                         f"{ISSUER}:sub": [
                             f"repo:{repository}:{subject}" for repository in repositories for subject in subjects
                         ],
+                        **({f"{ISSUER}:ref": f"refs/heads/{branch}"} if branch else {}),
                     }
                 },
             ),

@@ -99,6 +99,8 @@ class Notebook(Construct):
         lifecycle = sagemaker.CfnNotebookInstanceLifecycleConfig(
             self,
             "IdleStop",
+            # A deploy knows by the name that it is the stage's.
+            notebook_instance_lifecycle_config_name=f"{name}-idle-stop",
             on_start=[
                 sagemaker.CfnNotebookInstanceLifecycleConfig.NotebookInstanceLifecycleHookProperty(
                     content=Fn.base64(

@@ -10,6 +10,7 @@ from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.rules import acknowledge
+from kennel.execution_policy import KEY_OF_DEPLOYS, QUALIFIER
 
 # The layout of the buckets; the operator's command line and the roles share it.
 DATASETS_PREFIX = "datasets/"
@@ -185,6 +186,20 @@ def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
         iam.PolicyStatement(sid=sid, principals=[account], actions=actions, resources=["*"], conditions=conditions)
         for sid, (actions, conditions) in statements.items()
     ]
+    # A deploy may change this key and no other: CloudFormation's role has no rights on keys but these.
+    deploys = iam.PolicyStatement(
+        sid="Deploys",
+        principals=[iam.ArnPrincipal(_deploying_role(stack))],
+        actions=list(KEY_OF_DEPLOYS),
+        resources=["*"],
+    )
+    volumes = iam.PolicyStatement(
+        sid="VolumesOfDeploys",
+        principals=[iam.ArnPrincipal(_deploying_role(stack))],
+        actions=["kms:CreateGrant"],
+        resources=["*"],
+        conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+    )
     # SNS says in the encryption context for which topic it works.
     topic = stack.format_arn(service="sns", resource=stage.alarm_topic)
     notifications = iam.PolicyStatement(
@@ -196,4 +211,11 @@ def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
             "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID, "kms:EncryptionContext:aws:sns:topicArn": topic}
         },
     )
-    return iam.PolicyDocument(statements=[*of_account, notifications])
+    return iam.PolicyDocument(statements=[*of_account, deploys, volumes, notifications])
+
+
+def _deploying_role(stack: Stack) -> str:
+    """The role in which CloudFormation deploys, of the stage's CDK bootstrap."""
+    qualifier = stack.node.get_context(QUALIFIER)
+    name = f"cdk-{qualifier}-cfn-exec-role-{Aws.ACCOUNT_ID}-{Aws.REGION}"
+    return stack.format_arn(service="iam", region="", resource="role", resource_name=name)

@@ -44,23 +44,36 @@ def _endpoint_config(properties: Properties) -> list[str]:
 
 def _tried_by_group(properties: Properties) -> list[str]:
     """The resources that RunInstances is authorized on, with the group's launch template."""
-    subnets = properties.get("VPCZoneIdentifier") or []
+    template, subnets = properties.get("LaunchTemplate") or {}, properties.get("VPCZoneIdentifier") or []
+    groups = {
+        str(group)
+        for data in _launch_template_data(properties)
+        for interface in (data, *(data.get("NetworkInterfaces") or []))
+        for group in (*(interface.get("Groups") or []), *(interface.get("SecurityGroupIds") or []))
+    }
     return [
         _arn("ec2", "image/ami-of-the-parameter", account=""),
+        _arn("ec2", f"launch-template/{template.get('LaunchTemplateId')}"),
         *(_arn("ec2", f"subnet/{subnet}") for subnet in subnets),
-        *(_arn("ec2", f"{kind}/*") for kind in ("instance", "network-interface", "security-group", "volume")),
+        *(_arn("ec2", f"security-group/{group}") for group in sorted(groups)),
+        *(_arn("ec2", f"{kind}/*") for kind in ("instance", "network-interface", "volume")),
     ]
 
 
 def _parameter_of_image(properties: Properties) -> list[str]:
     """The public parameter that the group's launch template takes its image from, where it takes it from one."""
-    template = ec2._launch_templates.get((properties.get("LaunchTemplate") or {}).get("LaunchTemplateId"), {})
-    images = {str(item["LaunchTemplateData"].get("ImageId", "")) for item in template.get("Versions", [])}
+    images = {str(data.get("ImageId", "")) for data in _launch_template_data(properties)}
     return [
         _arn("ssm", f"parameter{image.removeprefix(AMIS_PARAMETER)}", account="")
         for image in images
         if image.startswith(AMIS_PARAMETER)
     ]
+
+
+def _launch_template_data(properties: Properties) -> list[Properties]:
+    """Of each version of a group's launch template."""
+    template = ec2._launch_templates.get((properties.get("LaunchTemplate") or {}).get("LaunchTemplateId"), {})
+    return [item["LaunchTemplateData"] for item in template.get("Versions", [])]
 
 
 def _alarms_of_target(properties: Properties) -> list[str]:
@@ -93,7 +106,8 @@ def _key_of_volumes(properties: Properties) -> list[str]:
 
 
 def _itself_if_tagged(properties: Properties) -> list[str]:
-    return [SELF] if properties.get("Tags") else []
+    """Of CloudFormation's own tags ministack gives three to every resource, AWS only to some, such as no key."""
+    return [SELF] if any(not tag["Key"].startswith("aws:") for tag in properties.get("Tags") or []) else []
 
 
 GROUP, TARGET = "AWS::AutoScaling::AutoScalingGroup", "AWS::ApplicationAutoScaling::ScalableTarget"

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from ministack.services import cloudformation, cloudwatch, cloudwatch_logs, iam
+from ministack.services import cloudformation, cloudwatch, cloudwatch_logs, ec2, iam
 from ministack.services.cloudformation import _stacks as deployed
 from ministack.services.cloudformation import changesets, handlers, stacks
 
-from kennel.execution_policy import TYPES
+from kennel.execution_policy import TYPES, WHILE_CREATING
 from kennel.local.authorization import Record
 from kennel.local.dependents import SELF, condition_keys, dependent_calls
-from kennel.local.roles import allowed, make_service_role
+from kennel.local.roles import allowed, key_allows, key_arn, make_service_role
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
@@ -152,7 +152,7 @@ def _check(record: Record, role: str, kind: str, verb: str, name: str, propertie
         raise Refused(f"{kind}: kennel/execution_policy.py does not say what it takes")
     principal = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + f"/{SESSION}"
     for action, resource, context in _calls(kind, verb, name, properties):
-        may = allowed(role, action, resource, context)
+        may = allowed(role, action, resource, context) or _by_key(role, action, resource, context, properties)
         record.add(principal, action, resource, context, allowed=may)
         if not may:
             raise Refused(
@@ -163,24 +163,48 @@ def _check(record: Record, role: str, kind: str, verb: str, name: str, propertie
             make_service_role(resource)
 
 
+def _by_key(role: str, action: str, resource: str, context: dict[str, Any], properties: Properties) -> bool:
+    """Whether a key's own policy allows a call: the one that a template gives to a new key, else the present one."""
+    if not action.startswith("kms:") or ":key/" not in resource:
+        return False
+    return key_allows(role, action, resource, context, properties.get("KeyPolicy"))
+
+
 def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
     """The calls that a resource takes: action, resource, condition keys."""
     takes, resource = TYPES[kind], _arn(kind, name, properties)
-    tags = properties.get("Tags") or []
-    context: dict[str, Any] = {f"aws:resourcetag/{item['Key']}".lower(): item["Value"] for item in tags}
+    if takes.by_key_policy and verb != "create" and not resource.startswith("arn:"):
+        resource = key_arn(resource)
+    context: dict[str, Any] = _tags_of(_tags(properties) or _tags_in_ec2(resource)) if takes.tagged else {}
     if kind == "AWS::IAM::Role":
         context["iam:permissionsboundary"] = properties.get("PermissionsBoundary")
     if kind == "AWS::IAM::Policy":
         role = iam._roles.get(_first(properties.get("Roles"))) or {}
         context["iam:permissionsboundary"] = role.get("PermissionsBoundary")
-    calls = [(action, resource, context) for action in getattr(takes, verb)]
+    calls = []
     if verb == "create":
+        calls += [(action, resource, {}) for action in takes.makes]
+        calls += [
+            (tag, resource, {WHILE_CREATING[tag].lower(): action.partition(":")[2]})
+            for action in takes.makes
+            for tag in {*takes.update} & {*WHILE_CREATING}
+        ]
+        for key, parent in takes.parents:
+            for parent_id in _each_of(properties.get(key)):
+                arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:{parent}/{parent_id}"
+                tags = _tags_of(_tags_in_ec2(arn))
+                calls += [(action, arn, tags) for action in (takes.makes or takes.create)]
         calls += [(action, "*", context) for action in takes.anywhere]
+    calls += [(action, resource, context) for action in getattr(takes, verb)]
     if verb != "delete":
         # CloudFormation reads what it has made: a template refers to its attributes.
         calls += [(action, resource, context) for action in takes.read]
     calls += [
-        (action, resource if on == SELF else on, {**context, **condition_keys(action, on)})
+        (
+            action,
+            resource if on == SELF else on,
+            {**context, **_tags_of(_tags_in_ec2(on)), **condition_keys(action, on)},
+        )
         for action, on in dependent_calls(kind, verb, properties)
     ]
     if kind == "AWS::IAM::Role" and verb != "delete":
@@ -194,6 +218,27 @@ def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tupl
     return calls
 
 
+def _tags(properties: Properties) -> list[dict[str, str]]:
+    """The tags that a template gives to a resource, in either of the ways that there are."""
+    specifications = properties.get("TagSpecifications") or [{}]
+    found: list[dict[str, str]] = properties.get("Tags") or specifications[0].get("Tags") or []
+    return found
+
+
+def _tags_in_ec2(arn: str) -> list[dict[str, str]]:
+    """Those of the resource that another one belongs to, such as the route table of a route."""
+    found: list[dict[str, str]] = ec2._tags.get(arn.rpartition("/")[2]) or []
+    return found
+
+
+def _tags_of(tags: list[dict[str, str]]) -> dict[str, Any]:
+    return {f"aws:resourcetag/{item['Key']}".lower(): item["Value"] for item in tags}
+
+
+def _each_of(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)] if value else []
+
+
 def _passed(properties: Properties) -> str:
     """The role that a resource is given; an instance profile has its name."""
     names = ("Role", "RoleArn", "ExecutionRoleArn", "Roles")
@@ -204,7 +249,8 @@ def _passed(properties: Properties) -> str:
 
 def _arn(kind: str, name: str, properties: Properties) -> str:
     """The ARN that a call is authorized on; `name` is used where the template gives none."""
-    named = _first(properties.get(TYPES[kind].name)) or name
+    # A budget has its name one level down.
+    named = _first({**properties, **properties.get("Budget", {})}.get(TYPES[kind].name)) or name
     on = TYPES[kind].on.format(p="aws", r=f"{REGION}:{ACCOUNT}", a=ACCOUNT)
     if named.startswith("arn:"):
         # The id of a scaling policy is an ARN of another service than the one whose calls change it.

@@ -5,7 +5,7 @@ from typing import Any
 
 import boto3
 from ministack.core import iam_evaluator
-from ministack.services import iam, sts
+from ministack.services import iam, kms, sts
 
 from kennel.local import clients
 from kennel.local.settings import ACCOUNT, REGION
@@ -48,7 +48,21 @@ def service_credentials(role_arn: str, session_name: str) -> dict[str, str]:
 def allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> bool:
     """Whether a role's policies, within its boundary, allow a call; names of condition keys are in lower case."""
     name = role.rpartition("/")[2]
-    request = iam_evaluator.EvalContext(
+    limits = iam_evaluator._permissions_boundary(iam._roles, name, ACCOUNT)
+    policies = iam_evaluator._gather_role_policies(name, ACCOUNT)
+    request = _request(role, action, resource, context)
+    return bool(iam_evaluator.evaluate(request, policies, *limits).decision == "Allow")
+
+
+def key_allows(role: str, action: str, key: str, context: dict[str, Any], policy: Any = None) -> bool:
+    """Whether a key's policy, `policy` or the one that it has, allows a call to the role itself."""
+    present = (kms._keys.get(key.rpartition("/")[2]) or {}).get("Policy") or policy
+    request = _request(role, action, key, context)
+    return bool(iam_evaluator.evaluate_resource_policy(present, request, named_only=True).decision == "Allow")
+
+
+def _request(role: str, action: str, resource: str, context: dict[str, Any]) -> iam_evaluator.EvalContext:
+    return iam_evaluator.EvalContext(
         principal_arn=role,
         principal_type="AssumedRole",
         principal_account=ACCOUNT,
@@ -57,9 +71,6 @@ def allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> b
         region=REGION,
         service_context=context,
     )
-    limits = iam_evaluator._permissions_boundary(iam._roles, name, ACCOUNT)
-    policies = iam_evaluator._gather_role_policies(name, ACCOUNT)
-    return bool(iam_evaluator.evaluate(request, policies, *limits).decision == "Allow")
 
 
 def key_arn(key: str) -> str:

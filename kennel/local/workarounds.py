@@ -23,6 +23,7 @@ def apply() -> None:
     log_stream_actions_are_authorized_on_the_bare_group()
     the_namespace_of_a_metric_is_no_condition_key()
     network_isolation_is_no_condition_key()
+    the_principal_of_a_session_is_not_its_role()
     the_key_does_not_reach_the_topic()
 
 
@@ -131,6 +132,23 @@ def network_isolation_is_no_condition_key() -> None:
     """ministack 1.5.33: SageMaker's calls have no sagemaker:NetworkIsolation: who must isolate may do nothing."""
     calls = ("CreateHyperParameterTuningJob", "CreateModel", "CreateProcessingJob", "CreateTrainingJob")
     _condition_key("sagemaker:NetworkIsolation", tuple(f"sagemaker:{call}" for call in calls), "EnableNetworkIsolation")
+
+
+def the_principal_of_a_session_is_not_its_role() -> None:
+    """ministack 1.5.33: aws:PrincipalArn of a role's session is the session's ARN (IAM user guide: the role's)."""
+    from ministack.core import iam_evaluator
+    from ministack.services import iam
+
+    upstream = iam_evaluator._resolve_condition_key
+
+    def resolve(key: str, request: Any) -> Any:
+        found = upstream(key, request)
+        if key.lower() != "aws:principalarn" or ":assumed-role/" not in str(found):
+            return found
+        name = found.split("/")[1]
+        return (iam._roles.get(name) or {}).get("Arn") or f"arn:aws:iam::{found.split(':')[4]}:role/{name}"
+
+    iam_evaluator._resolve_condition_key = resolve
 
 
 def _condition_key(name: str, actions: tuple[str, ...], parameter: str) -> None:

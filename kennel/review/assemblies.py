@@ -21,6 +21,8 @@ Template = dict[str, Any]
 
 DEPLOYED = "deployed"
 TEMPLATE = ".template.json"
+# What .github/scripts/templates.sh leaves of a stage that is not deployed.
+NOTHING = "nothing-is-deployed.txt"
 SYNTH_LOG = REPOSITORY / "build" / "review-synth.log"
 # CDK names an asset by the hash of its content, and a function's version by that of its function.
 ASSET_HASH = re.compile(r"\b[0-9a-f]{64}(?=\.(?:zip|json|jar|txt)\b)")
@@ -42,7 +44,8 @@ class Asset:
         return {
             file.relative_to(self.folder).as_posix(): file.read_bytes()
             for file in sorted(self.folder.rglob("*"))
-            if file.is_file()
+            # Wheels are in training/vendor.txt by their hashes, and large.
+            if file.is_file() and "wheels" not in file.relative_to(self.folder).parts
         }
 
 
@@ -81,7 +84,7 @@ def side(given: str, stage: str | None) -> Generator[Side]:
         found = read(Path(given), given)
         # CDK leaves in its folder what was synthesized before, of other stages as well.
         of_stage = [name for name in found.templates if name.startswith(f"Kennel-{stage}-")]
-        if not of_stage:
+        if found.templates and not of_stage:
             raise KennelError(f"{given} has {', '.join(found.templates)}, and the stage is {stage}: give its --stage.")
         yield replace(
             found,
@@ -96,7 +99,7 @@ def side(given: str, stage: str | None) -> Generator[Side]:
 def read(folder: Path, name: str) -> Side:
     """An assembly, or any folder of NAME.template.json. Raises KennelError for one without templates."""
     files = sorted(folder.glob(f"*{TEMPLATE}"))
-    if not files:
+    if not files and not (folder / NOTHING).is_file():
         raise KennelError(f"{folder} has no *{TEMPLATE}: give the output of `make synth`, or a git revision.")
     templates, assets = {}, {}
     for file in files:
@@ -154,7 +157,8 @@ def _environments(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
 def _assets(folder: Path, stack: str) -> list[Asset]:
     manifest = folder / f"{stack}.assets.json"
     if not manifest.is_file():
-        return []
+        # A template as it is deployed.
+        return _assets_in((folder / f"{stack}{TEMPLATE}").read_text())
     found = []
     try:
         for hash_, asset in json.loads(manifest.read_text()).get("files", {}).items():
@@ -164,6 +168,11 @@ def _assets(folder: Path, stack: str) -> list[Asset]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KennelError(f"{manifest} is no list of assets of CDK's: synthesize anew.") from None
     return found
+
+
+def _assets_in(template: str) -> list[Asset]:
+    """Those that a template names, by their hashes alone."""
+    return [Asset("", hash_) for hash_ in dict.fromkeys(ASSET_HASH.findall(template))]
 
 
 def _deployed(deployment: Deployment) -> Side:
@@ -178,7 +187,7 @@ def _deployed(deployment: Deployment) -> Side:
             body = client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
             text = body if isinstance(body, str) else json.dumps(body)
             templates[name] = normalised(text)
-            assets[name] = [Asset("", hash_) for hash_ in dict.fromkeys(ASSET_HASH.findall(text))]
+            assets[name] = _assets_in(text)
     account = str(deployment.client("sts").get_caller_identity()["Account"])
     regions = dict.fromkeys(templates, deployment.region)
     return Side(f"deployed {deployment.stage}", templates, assets, regions=regions, accounts=frozenset([account]))

@@ -7,6 +7,7 @@ import pytest
 
 from helpers.kept import assembly
 from helpers.stage import Environment
+from kennel import packages
 from kennel.calling import Answer
 
 pytestmark = pytest.mark.own_stage
@@ -55,6 +56,9 @@ def test_cloudfront_access_is_scoped_and_removable(deployed: Environment) -> Non
 
     cloudfront = deployed.client("cloudfront")
     public = assembly(function={"cloudfront": True, "public_url_reason": "for visitors"})
+    # Without having asked for it when it was bootstrapped, a stage may touch no distribution of the account.
+    assert "not authorized to perform: cloudfront:" in " ".join(deployed.deploy("Api", app=public, check=False).split())
+    deployed.bootstrap(function={"cloudfront": True})
     deployed.deploy("Api", app=public)
     (distribution,) = distributions()
     (origin,) = distribution["Origins"]["Items"]
@@ -66,6 +70,7 @@ def test_cloudfront_access_is_scoped_and_removable(deployed: Environment) -> Non
     deployed.deploy("Api")
     assert distributions() == []
     assert sources() == set()
+    deployed.bootstrap()
 
 
 def test_promotion_keeps_endpoint_and_is_reversible(
@@ -83,6 +88,36 @@ def test_promotion_keeps_endpoint_and_is_reversible(
     deployed.run("kennel", "promote", "--previous")
     deployed.deploy("Serving")
     assert answer(deployed).document["model"] == first
+
+
+def test_foreign_package_is_not_promoted(deployed: Environment) -> None:
+    promoted, bucket = deployed.package, deployed.output("Data", "ModelBucket")
+    deployed.copy_package("foreign")
+    prefix = packages.key("foreign")
+    s3 = deployed.client("s3")
+    s3.put_object(Bucket=bucket, Key=f"{prefix}images.py", Body=b"import os")
+    s3.put_object(Bucket=bucket, Key=f"{prefix}code/uvloop.py", Body=b"import os")
+    s3.delete_object(Bucket=bucket, Key=f"{prefix}labels.json")
+    refused = deployed.run("kennel", "promote", "foreign", check=False)
+    assert refused.returncode == 1
+    for fault in ("labels.json is missing", "images.py was changed", "code/uvloop.py was added"):
+        assert fault in " ".join(refused.stdout.split())
+    assert deployed.package == promoted
+
+
+def test_role_with_every_right_cannot_write_what_is_promoted(deployed: Environment) -> None:
+    """The bucket's policy holds for each role of the stage, whatever its own policies allow."""
+    bucket, key = deployed.package.removeprefix("s3://").split("/", 1)
+    iam, role = deployed.client("iam"), deployed.output("Training", "JobRoleArn")
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    name = role.rpartition("/")[2]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(everything))
+    try:
+        written = {"Bucket": bucket, "Body": b""}
+        assert deployed.as_role(role, "s3", "put_object", Key=f"{key}images.py", **written) == "AccessDenied"
+        assert deployed.as_role(role, "s3", "put_object", Key="packages/x/output/model/a", **written) == "Allowed"
+    finally:
+        iam.delete_role_policy(RoleName=name, PolicyName="all")
 
 
 def test_broken_package_is_rolled_back(

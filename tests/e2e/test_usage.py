@@ -142,7 +142,7 @@ def unused_of(granted: Iterable[tuple[str, str]], record: list[dict[str, Any]], 
 
 def test_deploys_ran_in_execution_role(record: list[dict[str, Any]]) -> None:
     deploys = [line for line in record if "/AWSCloudFormation" in line["principal"]]
-    assert {line["principal"].split("/")[1] for line in deploys} == {"cdk-kennel-cfn-exec-role-000000000000-us-east-1"}
+    assert {line["principal"].split("/")[1] for line in deploys} == {"cdk-kdev-cfn-exec-role-000000000000-us-east-1"}
     assert len({line["action"] for line in deploys}) > 100
 
 

@@ -237,6 +237,44 @@ def test_workaround_adds_namespace_condition(body: bytes) -> None:
     assert in_ministack(NAMESPACE.format(apply=apply, body=body)) == "Kennel/dev"
 
 
+ISOLATION = """
+    from ministack.core import iam_actions
+    {apply}
+    body = b'{{"EnableNetworkIsolation": true}}'
+    context = iam_actions.request_tag_context("sagemaker", "sagemaker:CreateTrainingJob", body, {{}})
+    print(context.get("sagemaker:NetworkIsolation"))
+"""
+
+
+def test_ministack_still_lacks_isolation_condition() -> None:
+    assert in_ministack(ISOLATION.format(apply="")) == "None"
+
+
+def test_workaround_adds_isolation_condition() -> None:
+    apply = "from kennel.local import workarounds; workarounds.network_isolation_is_no_condition_key()"
+    assert in_ministack(ISOLATION.format(apply=apply)) == "true"
+
+
+PRINCIPAL = """
+    from ministack.core import iam_evaluator
+    {apply}
+    request = iam_evaluator.EvalContext(
+        principal_arn="arn:aws:sts::000000000000:assumed-role/r/session", principal_type="AssumedRole",
+        principal_account="000000000000", action="a:B", resource_arn="*", region="us-east-1", service_context={{}},
+    )
+    print(iam_evaluator._resolve_condition_key("aws:PrincipalArn", request))
+"""
+
+
+def test_ministack_still_takes_session_for_principal() -> None:
+    assert ":assumed-role/" in in_ministack(PRINCIPAL.format(apply=""))
+
+
+def test_workaround_takes_role_for_principal() -> None:
+    apply = "from kennel.local import workarounds; workarounds.the_principal_of_a_session_is_not_its_role()"
+    assert in_ministack(PRINCIPAL.format(apply=apply)) == "arn:aws:iam::000000000000:role/r"
+
+
 TOPIC_KEY = """
     from ministack.services import sns
     from ministack.services.cloudformation import provisioners

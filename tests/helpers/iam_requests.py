@@ -49,7 +49,7 @@ def requests(stacks: Stacks) -> dict[str, Request]:
     def logs(action: str, rest: str) -> Request:
         return Request(f"logs:{action}", arn("logs", f"log-group:{rest}"))
 
-    assets = f"arn:aws:s3:::cdk-kennel-assets-{ACCOUNT}-{REGION}"
+    assets = f"arn:aws:s3:::cdk-kdev-assets-{ACCOUNT}-{REGION}"
     code = next(
         resource
         for statement in roles["JobRole"].statements()

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -37,6 +38,7 @@ OTHER_VENV = {} if Path(sys.prefix) == REPOSITORY / ".venv" else {"VENV": sys.pr
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
 # Trains in seconds: an untrained network of three layers.
 TINY = ("--set", "backbone=tiny_random")
+CHECKPOINT = "checkpoint.pt"
 # The run that the stage's package is said to come from.
 RUN = "kennel-dev-first"
 PHOTOGRAPHS = Path(os.environ.get("KENNEL_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "hymenoptera"
@@ -115,6 +117,15 @@ class Environment:
         if check:
             assert result.returncode == 0, result.stdout
         return result
+
+    def bootstrap(self, **changes: dict[str, Any]) -> None:
+        """`kennel bootstrap`, for dev with settings of its parts changed."""
+        deployment = Deployment("dev")
+        settings = copy.deepcopy(deployment.settings)
+        change(settings, changes)
+        deployment.__dict__["settings"] = settings
+        target, arguments = bootstrapping.prepare(deployment)
+        self.run("cdk", "bootstrap", target, *arguments)
 
     def deploy(self, *stacks: str, app: Path | None = None, check: bool = True) -> str:
         """The output of `cdk deploy` of some stacks of a cloud assembly, dev's by default; words with - as they are."""
@@ -278,12 +289,10 @@ def deployed_stage(folder: Path) -> Iterator[Environment]:
     made = package()
     with embedded_aws(folder) as server:
         stage = Environment(server, made / "images", json.loads((made / "predictions.json").read_text()))
-        deployment = Deployment("dev")
-        target, arguments = bootstrapping.prepare(deployment)
-        stage.run("cdk", "bootstrap", target, *arguments)
+        stage.bootstrap()
         stage.deploy("Data", "Training")
         stage.put_package(RUN, made / "model")
-        promotion.promote(deployment, RUN)
+        promotion.promote(Deployment("dev"), RUN)
         stage.deploy("Serving", "Api", "Operations")
         yield stage
 
@@ -308,8 +317,9 @@ def interrupted_once(deployed: Environment, command: tuple[str, ...]) -> str:
 
 def checkpoints() -> set[Path]:
     """Those of trainings that run on the embedded AWS."""
-    found = (state_dir().glob(f"{kind}/*/**/checkpoint.pt") for kind in ("jobs", "instances"))
-    return {file for files in found for file in files}
+    # os.walk passes over folders that vanish in the meantime, as pip's do.
+    walks = (os.walk(state_dir() / kind) for kind in ("jobs", "instances"))
+    return {Path(folder, name) for walk in walks for folder, _, names in walk for name in names if name == CHECKPOINT}
 
 
 def encoded(data: bytes) -> bytes:

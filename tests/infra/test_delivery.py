@@ -1,4 +1,4 @@
-"""What GitHub's workflows may do: two roles, by exact subjects, and nothing beyond their job."""
+"""What GitHub's workflows may do: one role reads templates, one for each stage deploys it, by exact subjects."""
 
 import copy
 import json
@@ -69,11 +69,18 @@ def test_provider_of_account_is_used(tmp_path: Path) -> None:
 def test_roles_trust_only_exact_subjects(template: dict[str, Any], roles: dict[str, Role]) -> None:
     assert list(loose_subjects(template)) == []
     subjects = {
-        name: role.trust["Statement"][0]["Condition"]["StringEquals"][f"{ISSUER}:sub"] for name, role in roles.items()
+        name: {key.removeprefix(f"{ISSUER}:"): value for key, value in exact.items()}
+        for name, role in roles.items()
+        for exact in [role.trust["Statement"][0]["Condition"]["StringEquals"]]
     }
+    for exact in subjects.values():
+        assert exact.pop("aud") == "sts.amazonaws.com"
+    main = "refs/heads/main"
     assert subjects == {
-        "Diff": [f"repo:{REPOSITORY}:pull_request", f"repo:{REPOSITORY}:ref:refs/heads/main"],
-        "Deploy": [f"repo:{REPOSITORY}:environment:dev", f"repo:{REPOSITORY}:environment:prod"],
+        "Diff": {"sub": [f"repo:{REPOSITORY}:pull_request", f"repo:{REPOSITORY}:ref:{main}"]},
+        # The environment is no branch: any branch may name it.
+        "DeployDev": {"sub": [f"repo:{REPOSITORY}:environment:dev"], "ref": main},
+        "DeployProd": {"sub": [f"repo:{REPOSITORY}:environment:prod"], "ref": main},
     }
 
 
@@ -107,8 +114,8 @@ def test_loose_subject_is_detected(template: dict[str, Any], subject: str) -> No
     assert any("patterns" in found for found in loose_subjects(changed))
 
 
-def cdk_role(kind: str) -> str:
-    return f"arn:aws:iam::{ACCOUNT}:role/cdk-kennel-{kind}-role-{ACCOUNT}-{REGION}"
+def cdk_role(kind: str, stage: str = "dev") -> str:
+    return f"arn:aws:iam::{ACCOUNT}:role/cdk-k{stage}-{kind}-role-{ACCOUNT}-{REGION}"
 
 
 def stack(name: str) -> str:
@@ -121,21 +128,26 @@ REQUESTS = {
     "read another's template": Request("cloudformation:GetTemplate", stack("Payroll")),
     "list stacks": Request("cloudformation:ListStacks", "*"),
     "delete a stack": Request("cloudformation:DeleteStack", stack("Kennel-dev-Serving")),
-    "look": Request("sts:AssumeRole", cdk_role("lookup")),
-    "deploy": Request("sts:AssumeRole", cdk_role("deploy")),
-    "publish": Request("sts:AssumeRole", cdk_role("file-publishing")),
+    "look at dev": Request("sts:AssumeRole", cdk_role("lookup")),
+    "look at prod": Request("sts:AssumeRole", cdk_role("lookup", "prod")),
+    "deploy dev": Request("sts:AssumeRole", cdk_role("deploy")),
+    "deploy prod": Request("sts:AssumeRole", cdk_role("deploy", "prod")),
+    "publish for dev": Request("sts:AssumeRole", cdk_role("file-publishing")),
+    "publish for prod": Request("sts:AssumeRole", cdk_role("file-publishing", "prod")),
     "be CloudFormation": Request("sts:AssumeRole", cdk_role("cfn-exec")),
     "be an administrator": Request("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/Administrator"),
-    "call the URL": Request("lambda:InvokeFunctionUrl", LIVE, IAM_URL),
-    "be let in by the URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "true"}),
+    "call dev's URL": Request("lambda:InvokeFunctionUrl", LIVE, IAM_URL),
+    "call prod's URL": Request("lambda:InvokeFunctionUrl", LIVE.replace("-dev-", "-prod-"), IAM_URL),
+    "be let in by dev's URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "true"}),
     "call the function past the URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "false"}),
     "call another function": Request("lambda:InvokeFunctionUrl", LIVE.replace("Kennel-", "Payroll-"), IAM_URL),
     "read a picture": Request("s3:GetObject", "arn:aws:s3:::kennel-dev-data-storagedatasets/datasets/a.jpg"),
     "make a role": Request("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/Kennel-more"),
 }
 ALLOWED = {
-    "Diff": {"read a template", "list stacks", "look"},
-    "Deploy": {"look", "deploy", "publish", "call the URL", "be let in by the URL"},
+    "Diff": {"read a template", "list stacks"},
+    "DeployDev": {"look at dev", "deploy dev", "publish for dev", "call dev's URL", "be let in by dev's URL"},
+    "DeployProd": {"look at prod", "deploy prod", "publish for prod", "call prod's URL"},
 }
 
 

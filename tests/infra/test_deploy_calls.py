@@ -11,19 +11,37 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import REPOSITORY
+from helpers.invariants import Templates
 from helpers.service_authorization import Target, exists, filled, targets
 from helpers.simulator import Caller, Request, simulate
-from kennel.execution_policy import AWS_POLICIES, EC2, SERVICES, TYPES, Type, boundary_name, execution_policies
-from kennel.roles import ACCOUNT
+from kennel.execution_policy import (
+    AWS_POLICIES,
+    EC2,
+    KEY_OF_DEPLOYS,
+    RESIDUAL,
+    SERVICES,
+    TAG,
+    TYPES,
+    WHILE_CREATING,
+    Place,
+    Type,
+    boundary_name,
+    execution_policies,
+)
+from kennel.roles import ACCOUNT, Stacks
 
 REGION = "us-east-1"
-DEPLOYER = Caller(f"arn:aws:iam::{ACCOUNT}:role/deployer", execution_policies("aws", REGION, ACCOUNT))
-TAG = {"aws:ResourceTag/kennel:stage": "dev"}
-BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name(REGION)}"
+DEPLOYER = Caller(
+    f"arn:aws:iam::{ACCOUNT}:role/cdk-kdev-cfn-exec-role-{ACCOUNT}-{REGION}",
+    execution_policies(Place("dev", REGION, ACCOUNT, cloudfront=True)),
+)
+TAGGED = {f"aws:ResourceTag/{TAG}": "dev"}
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name('dev', REGION)}"
 # What a resource is called that another one's call names as well.
 NAMES = {
     "Account": ACCOUNT,
@@ -46,8 +64,8 @@ NAMES = {
 }
 # Whose calls are authorized on all that the reference marks as required; elsewhere it marks alternatives so, too.
 ALL_REQUIRED = ("ec2:", "kms:", "sagemaker:Create", "sagemaker:Update")
-# Of every key that CDK makes: the account's policies decide.
-KEY_POLICY = {
+# Of a key that the account's policies decide on, as most are.
+KEY_OF_OTHERS = {
     "Version": "2012-10-17",
     "Statement": [
         {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "kms:*", "Resource": "*"}
@@ -76,6 +94,7 @@ EXCEPTIONS = {
         "s3:PutReplicationConfiguration": UNUSED,
         "s3tables:*": UNUSED,
     },
+    "AWS::KMS::Key": {"kms:*agResource": "the key has no tags: who may tag a new one may tag any"},
     "AWS::IAM::Role": {
         "iam:DeleteRolePermissionsBoundary": "a role without its boundary could become anything",
     },
@@ -131,8 +150,8 @@ EXCEPTIONS = {
 
 def named(kind: Type) -> str:
     """The ARN of a resource of a type, or of the one that it belongs to, with a name within the type's scope."""
-    name = kind.scope[0].replace("*", "dev-x-1") if kind.scope else "x-1"
-    return f"{kind.on}{name}".format(p="aws", r=f"{REGION}:{ACCOUNT}", region=REGION, a=ACCOUNT)
+    name = kind.scope[0].replace("*", "x-1") if kind.scope else "x-1"
+    return f"{kind.on}{name}".format(p="aws", r=f"{REGION}:{ACCOUNT}", region=REGION, a=ACCOUNT, s="dev")
 
 
 def authorized_on(action: str, name: str) -> list[str]:
@@ -148,15 +167,14 @@ def authorized_on(action: str, name: str) -> list[str]:
     if not own:
         return [filled(item.arn, NAMES) for item in others or found[:1]]
     # EC2's ids are in the kind's ARN alone.
-    mine = filled(own.arn, NAMES) if TYPES[name].on == EC2 else named(TYPES[name])
+    mine = filled(own.arn, NAMES) if TYPES[name].on.startswith(EC2) else named(TYPES[name])
     return [mine, *(filled(item.arn, NAMES) for item in others)]
 
 
 def is_own(target: Target, name: str) -> bool:
     """Whether a type's resources are of this kind: of the same name, or with ARNs that begin alike."""
-    if TYPES[name].on == EC2:
-        # AWS::EC2::VPCEndpoint is a vpc-endpoint.
-        return target.kind == re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name.split("::")[2]).lower()
+    if TYPES[name].on.startswith(EC2):
+        return target.kind == TYPES[name].on.removeprefix(EC2).rstrip("/")
     # The names of those that NAMES does not know.
     beginning = filled(
         re.sub(r"\$\{\w*(Name|Id|Alias)\w*\}", "x-1", target.arn.replace("${AccountId}", ACCOUNT)), NAMES
@@ -164,15 +182,31 @@ def is_own(target: Target, name: str) -> bool:
     return named(TYPES[name]).startswith(beginning.partition("x-1")[0])
 
 
-def request(action: str, arn: str, context: dict[str, str]) -> Request:
+def request(action: str, arn: str, context: dict[str, str], key_policy: dict[str, object]) -> Request:
     conditions = {
         **context,
         **({"iam:PermissionsBoundary": BOUNDARY} if action.startswith("iam:") and "Role" in action else {}),
         **({"iam:PassedToService": SERVICES[0]} if action == "iam:PassRole" else {}),
         **({"iam:PolicyARN": f"arn:aws:iam::aws:policy/{AWS_POLICIES[0]}"} if "tachRolePolicy" in action else {}),
     }
-    key_policy = KEY_POLICY if ":kms:" in arn else None
-    return Request(action, arn, conditions, key_policy)
+    return Request(action, arn, conditions, key_policy if ":key/" in arn else None)
+
+
+def context_of(kind: Type, action: str, arn: str) -> dict[str, str]:
+    """The condition keys of a call of a deploy: what is created has no tags yet."""
+    if action in kind.makes:
+        return {} if arn == own_arn(kind) else TAGGED
+    if action in WHILE_CREATING and kind.makes:
+        return {WHILE_CREATING[action]: kind.makes[0].partition(":")[2]}
+    if action == "ec2:RunInstances":
+        return {} if is_new(action, arn) else TAGGED
+    return TAGGED if kind.tagged and action in {*kind.create, *kind.update, *kind.delete} else {}
+
+
+def own_arn(kind: Type) -> str:
+    if not kind.on.startswith(EC2):
+        return named(kind)
+    return kind.on.format(p="aws", r=f"{REGION}:{ACCOUNT}") + "x-1"
 
 
 def other_calls(kind: Type) -> set[str]:
@@ -196,7 +230,7 @@ DEPENDENT = {
     ),
     # "Control Amazon EC2 launch template usage" of EC2 Auto Scaling's: who makes the group may run instances.
     "the instance's image": Request("ec2:RunInstances", f"arn:aws:ec2:{REGION}::image/ami-1"),
-    "the instance's network": Request("ec2:RunInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1"),
+    "the instance's network": Request("ec2:RunInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet/subnet-1", TAGGED),
 }
 # iam-simulate 0.1.173 takes no ARN without an account, and cannot tell a function's alias from its version.
 NOT_SIMULATED = {
@@ -221,20 +255,79 @@ def test_call_is_allowed_by_arn(action: str) -> None:
     assert any(fnmatch.fnmatchcase(NOT_SIMULATED[action], pattern) for pattern in matching)
 
 
+@pytest.fixture(scope="module")
+def key_policy(matrix: dict[str, Templates]) -> dict[str, object]:
+    return Stacks(matrix["dev"], "dev", REGION).key()[1]
+
+
 @pytest.mark.parametrize("name", TYPES)
-def test_calls_are_allowed_on_what_aws_authorizes_them_on(name: str) -> None:
+def test_calls_are_allowed_on_what_aws_authorizes_them_on(name: str, key_policy: dict[str, object]) -> None:
     kind = TYPES[name]
+    calls = {*kind.makes, *kind.create, *kind.read, *kind.update, *kind.delete, *kind.anywhere, *other_calls(kind)}
     asked = [
-        (action, arn, TAG if action in {*kind.update, *kind.delete} - {*kind.create} else {})
-        for action in sorted(
-            {*kind.create, *kind.read, *kind.update, *kind.delete, *kind.anywhere, *other_calls(kind)}
-            - {*NOT_SIMULATED}
-        )
+        (action, arn, context)
+        for action in sorted(calls - {*NOT_SIMULATED})
         for arn in authorized_on(action, name)
+        for context in [context_of(kind, action, arn)]
     ]
-    outcomes = simulate([(DEPLOYER, request(*item)) for item in asked])
-    refused = [(action, arn) for (action, arn, _), allowed in zip(asked, outcomes, strict=True) if not allowed]
+    outcomes = simulate([(DEPLOYER, request(*item, key_policy)) for item in asked])
+    refused = [item for item, allowed in zip(asked, outcomes, strict=True) if not allowed]
     assert refused == []
+
+
+# Of another app of the account, and of another stage: names, and tags.
+OTHERS = {
+    "another app": (NAMES | dict.fromkeys(set(NAMES) - {"Account", "AccountId", "Partition", "Region"}, "payroll"), {}),
+    "another stage": (
+        {key: value.replace("dev", "prod") for key, value in NAMES.items()},
+        {f"aws:ResourceTag/{TAG}": "prod"},
+    ),
+}
+READS = re.compile(r"\w[\w-]*:(Get|List|Describe|View|BatchGet)")
+# They make something, and change nothing that is there: EC2 and SageMaker refuse a name that is taken.
+NEW = {
+    *((action, kind.on) for kind in TYPES.values() for action in kind.makes),
+    *((f"ec2:AuthorizeSecurityGroup{way}", EC2 + "security-group-rule/") for way in ("Egress", "Ingress")),
+    *(("ec2:RunInstances", EC2 + f"{kind}/") for kind in ("instance", "network-interface", "volume")),
+    *(("ec2:RunInstances", f"arn:{{p}}:ec2:{{region}}::{kind}/") for kind in ("image", "snapshot")),
+}
+BEGINNINGS = [(action, on.format(p="aws", r=f"{REGION}:{ACCOUNT}", region=REGION)) for action, on in NEW]
+
+
+def is_new(action: str, arn: str) -> bool:
+    return any(action == new and arn.startswith(beginning) for new, beginning in BEGINNINGS)
+
+
+def changes_of(whose: str, policies: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The changing calls that `policies` allow on resources that are not the stage's, of each kind that AWS has."""
+    names, tags = OTHERS[whose]
+    actions = {action for document in policies for part in document["Statement"] for action in part["Action"]}
+    asked = [
+        (action, arn)
+        for action in sorted(actions - {*NOT_SIMULATED})
+        if not READS.match(action) and action not in RESIDUAL
+        for arn in {filled(target.arn, names) for target in targets(action)}
+        if not is_new(action, arn)
+        if "aws-service-role" not in arn
+    ]
+    assert len(asked) > 200
+    deployer = Caller(DEPLOYER.arn, policies)
+    outcomes = simulate([(deployer, request(action, arn, tags, KEY_OF_OTHERS)) for action, arn in asked])
+    return [item for item, allowed in zip(asked, outcomes, strict=True) if allowed]
+
+
+@pytest.mark.parametrize("whose", OTHERS)
+def test_deploy_cannot_change_what_is_not_the_stage_s(whose: str) -> None:
+    policies = execution_policies(Place("dev", REGION, ACCOUNT))
+    assert changes_of(whose, policies) == []
+    wide = {"Effect": "Allow", "Action": ["ec2:DeleteVpc", "kms:PutKeyPolicy"], "Resource": ["*"]}
+    wider = [*policies, {"Version": "2012-10-17", "Statement": [wide]}]
+    assert {action for action, _ in changes_of(whose, wider)} == {"ec2:DeleteVpc", "kms:PutKeyPolicy"}
+
+
+def test_residual_calls_are_made_by_deploys() -> None:
+    granted = {action for _, action in grants()}
+    assert set(RESIDUAL) - granted <= {"application-autoscaling:TagResource"}
 
 
 @functools.cache
@@ -250,7 +343,8 @@ def published() -> dict[str, dict[str, list[str]]]:
 def test_what_the_registry_publishes_is_granted(name: str) -> None:
     if name not in published():
         pytest.skip(f"the registry publishes no permissions of {name}")
-    granted = {action.lower() for _, action in grants()}
+    # The key's own policy, and the policies of CloudFormation's role.
+    granted = {action.lower() for action in (*KEY_OF_DEPLOYS, *(action for _, action in grants()))}
     handlers = {call for verb, calls in published()[name].items() if verb != "list" for call in calls}
     missing = {
         call

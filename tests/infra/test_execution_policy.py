@@ -5,7 +5,7 @@ import json
 import pytest
 
 from helpers.invariants import Templates
-from kennel.execution_policy import MAX_CHARACTERS, TYPES, boundary_policy, execution_policies
+from kennel.execution_policy import MAX_CHARACTERS, TYPES, Place, boundary_policy, execution_policies
 from kennel.roles import ACCOUNT
 
 PARTITIONS = {"us-east-1": "aws", "eu-central-1": "aws", "cn-northwest-1": "aws-cn", "ap-southeast-2": "aws"}
@@ -27,12 +27,13 @@ def test_policy_types_match_used_resources(matrix: dict[str, Templates]) -> None
 @pytest.mark.parametrize("region", PARTITIONS)
 def test_policy_size_is_within_aws_limits(region: str) -> None:
     partition = PARTITIONS[region]
-    documents = [*execution_policies(partition, region, ACCOUNT), boundary_policy(partition, region, ACCOUNT)]
+    place = Place("staging", region, ACCOUNT, partition, cloudfront=True)
+    documents = [*execution_policies(place), boundary_policy(place)]
     assert len(documents) <= MAX_POLICIES
     assert max(len(json.dumps(document, separators=(",", ":"))) for document in documents) <= MAX_CHARACTERS
 
 
-@pytest.mark.parametrize("document", [*execution_policies("aws", "us-east-1", ACCOUNT)])
+@pytest.mark.parametrize("document", [*execution_policies(Place("dev", "us-east-1", ACCOUNT, cloudfront=True))])
 def test_policies_have_no_wildcard_actions(
     document: dict[str, list[dict[str, object]]],
 ) -> None:

@@ -10,7 +10,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from helpers.iam_requests import REGION, requests
 from helpers.invariants import Templates
 from helpers.simulator import Caller, Request, simulate
-from kennel.execution_policy import boundary_policy
+from kennel.execution_policy import Place, boundary_policy
 from kennel.roles import ACCOUNT, Document, Role, Stacks
 
 AWS_POLICIES: dict[str, Any] = json.loads(aws_managed_policies_data)
@@ -132,7 +132,7 @@ ALLOWED = {
 }
 ALLOWED["NightStopRole"] = {"stop its notebook", "delete the Serving stack"}
 # The roles' boundary is the same for all.
-BOUNDARY = boundary_policy("aws", REGION, ACCOUNT)
+BOUNDARY = boundary_policy(Place("dev", REGION, ACCOUNT))
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +243,59 @@ def test_bounded_role_cannot_escalate_or_leave_stage(
         "delete a stack",
     ):
         assert allowed(role, {words: requests(stacks)[words]}) == set(), words
+
+
+def test_bounded_role_gets_nothing_of_another_stage(stacks: Stacks) -> None:
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    role = Caller(stacks.roles()["JobRole"].arn, [everything], BOUNDARY)
+    logs = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+    others: dict[str, Request] = {
+        "its datasets": Request("s3:GetObject", "arn:aws:s3:::kennel-prod-data-storagedatasets/datasets/a.jpg"),
+        "their versions": Request("s3:DeleteObjectVersion", "arn:aws:s3:::kennel-prod-data-storagedatasets/a.jpg"),
+        "its bucket's policy": Request("s3:PutBucketPolicy", "arn:aws:s3:::kennel-prod-data-storagemodels"),
+        "the code of its next deploy": Request("s3:PutObject", f"arn:aws:s3:::cdk-kprod-assets-{ACCOUNT}-{REGION}/a"),
+        "the code of the own": Request("s3:PutObject", f"arn:aws:s3:::cdk-kdev-assets-{ACCOUNT}-{REGION}/a.zip"),
+        "its endpoint": Request(
+            "sagemaker:DeleteEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/kennel-prod-a"
+        ),
+        "its answers": Request(
+            "sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/kennel-prod-a"
+        ),
+        "a job without isolation": Request(
+            "sagemaker:CreateTrainingJob",
+            f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/kennel-dev-a",
+            {"sagemaker:NetworkIsolation": "false"},
+        ),
+        "its stack": Request(
+            "cloudformation:DeleteStack", f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/Kennel-prod-Serving/1"
+        ),
+        "its parameter": Request("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/kennel/prod/model"),
+        "its log": Request("logs:GetLogEvents", f"{logs}:/kennel/prod/classifier:log-stream:a"),
+        "its role": Request(
+            "iam:PassRole",
+            f"arn:aws:iam::{ACCOUNT}:role/Kennel-prod-Training-JobRole",
+            {"iam:PassedToService": "sagemaker.amazonaws.com"},
+        ),
+        "another's key": Request(
+            "kms:Decrypt",
+            f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
+            resource_policy={
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+                        "Action": "kms:*",
+                        "Resource": "*",
+                    }
+                ],
+            },
+        ),
+        "any security group": Request(
+            "ec2:AuthorizeSecurityGroupIngress", f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/sg-1"
+        ),
+    }
+    assert allowed(role, others) == set()
 
 
 # --- each of the checks above can fail ---

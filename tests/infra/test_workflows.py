@@ -108,53 +108,80 @@ def test_make_targets_in_steps_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_pull_request_code_has_no_write_access() -> None:
+def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
+    for file in WORKFLOWS:
+        for name, job in read(file)["jobs"].items():
+            yield f"{file.name}: {name}", job
+
+
+def test_jobs_that_may_ask_for_credentials_install_and_synthesize_nothing() -> None:
+    found = []
+    for name, job in jobs():
+        if "id-token" not in job["permissions"]:
+            assert not any("configure-aws-credentials" in step.get("uses", "") for step in job.get("steps", [])), name
+            continue
+        for step in job.get("steps", []):
+            # What make's targets need is there already: the workspace comes with it.
+            words = step.get("run", "")
+            if re.search(r"setup|synth|install|npm|pip|review", words):
+                found.append((name, words))
+            assert "actions/cache" not in step.get("uses", ""), name
+    assert found == []
+    assert "deploy-stage.yml: deploy" in {name for name, job in jobs() if "id-token" in job["permissions"]}
+
+
+def test_pull_request_is_judged_by_code_of_the_base() -> None:
     workflow = read(REPOSITORY / ".github" / "workflows" / "diff.yml")
     # YAML reads `on` as true.
     assert set(workflow[True]) == {"pull_request"}
-    review = workflow["jobs"]["review"]
-    assert review["permissions"] == {"contents": "read"}
-    assert not any("configure-aws-credentials" in step.get("uses", "") for step in review["steps"])
     for name, job in workflow["jobs"].items():
-        if "write" in job["permissions"].values():
-            (checkout,) = (step for step in job["steps"] if "checkout@" in step.get("uses", ""))
-            assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}", name
+        checkouts = [step for step in job["steps"] if "checkout@" in step.get("uses", "")]
+        of_base = all(step["with"].get("ref") == "${{ github.event.pull_request.base.sha }}" for step in checkouts)
+        assert of_base == (name not in ("stages", "synth")), name
+        if name == "synth":
+            assert job["permissions"] == {"contents": "read"}
+    (gate,) = (step for step in workflow["jobs"]["review"]["steps"] if "FAIL_ON" in step.get("run", ""))
+    assert gate["run"] == "make review BASE=HEAD HEAD=build/head FAIL_ON=destroy,replace,widen,block"
 
 
-def test_diff_job_writes_comment_without_credentials(
-    tmp_path: Path,
-) -> None:
-    clone = repository(tmp_path / "clone")
-    settings = clone / "cdk.json"
+def test_pull_request_is_reviewed_without_credentials(tmp_path: Path) -> None:
+    """Two checkouts, as the workflow has them: the pull request's leaves templates, the base's judges them."""
+    base, head = repository(tmp_path / "base"), repository(tmp_path / "head")
+    workflow = read(REPOSITORY / ".github" / "workflows" / "diff.yml")["jobs"]
+    (synth,) = (step["run"] for step in workflow["synth"]["steps"] if step.get("run", "").startswith("make "))
+    review = next(step["run"] for step in workflow["review"]["steps"] if "make review" in step.get("run", ""))
+
+    def reviewed(labels: str = "") -> "subprocess.CompletedProcess[str]":
+        assert (done := made(head, synth)).returncode == 0, done.stdout
+        shutil.rmtree(base / "build" / "head", ignore_errors=True)
+        shutil.copytree(head / "cdk.out", base / "build" / "head", ignore=shutil.ignore_patterns("wheels"))
+        return made(base, review, KENNEL_LABELS=labels)
+
+    settings = head / "cdk.json"
     before = settings.read_text()
     settings.write_text(before.replace('"min_instances": 1,', '"min_instances": 2,', 1))
-    assert settings.read_text() != before
-    git(clone, "commit", "--quiet", "--all", "--message", "More instances")
-
-    review = read(REPOSITORY / ".github" / "workflows" / "diff.yml")["jobs"]["review"]
-    commands = [step["run"] for step in review["steps"] if step.get("run", "").startswith("make ")]
-    assert len(commands) == 2
-    results = [made(clone, command, KENNEL_LABELS="") for command in commands]
-    assert [result.returncode for result in results] == [0, 0], results[-1].stdout
-    comment = (clone / "build" / "review-dev.md").read_text()
+    # The pull request's own gate lets everything through: nobody asks it.
+    gate = head / "kennel" / "review" / "reviewing.py"
+    gate.write_text("raise SystemExit(0)\n")
+    assert (result := reviewed()).returncode == 0, result.stdout
+    comment = (base / "build" / "review-dev.md").read_text()
     assert "`MinCapacity`: `1` → `2`" in comment
     assert "+83.95 USD a month at rest" in comment
 
     # Nothing changes: nothing is said.
-    git(clone, "commit", "--quiet", "--allow-empty", "--message", "Nothing")
-    assert made(clone, commands[-1], KENNEL_LABELS="").returncode == 0
-    assert (clone / "build" / "review-dev.md").read_text() == ""
+    settings.write_text(before)
+    assert reviewed().returncode == 0
+    assert (base / "build" / "review-dev.md").read_text() == ""
 
     # More than is let through without a label.
-    function = clone / "infra" / "constructs" / "classifier_function.py"
+    function = head / "infra" / "constructs" / "classifier_function.py"
     text = function.read_text()
     function.write_text(text.replace('["sagemaker:InvokeEndpoint"]', '["sagemaker:*"]'))
     assert function.read_text() != text
-    git(clone, "commit", "--quiet", "--all", "--message", "Everything")
-    refused = [made(clone, command, KENNEL_LABELS="") for command in commands][-1]
+    refused = reviewed()
     assert refused.returncode != 0
     assert "accept it with the label accept-widen" in refused.stdout
-    assert made(clone, commands[-1], KENNEL_LABELS="bug,accept-widen").returncode == 0
+    assert made(base, review, KENNEL_LABELS="bug,accept-widen").returncode == 0
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -254,9 +281,8 @@ def test_review_reaches_single_comment(tmp_path: Path, review: str | None, prese
     workflow = read(REPOSITORY / ".github" / "workflows" / "diff.yml")["jobs"]
     uploads = [of_dev(step) for step in workflow["review"]["steps"] if "upload-artifact" in step.get("uses", "")]
     made, received = tmp_path / "review", tmp_path / "comment"
-    for folder in (made / "build", made / "cdk.out", received):
+    for folder in (made / "build", received):
         folder.mkdir(parents=True)
-    (made / "cdk.out" / "Kennel-dev-Data.template.json").write_text("{}")
     if review is not None:
         (made / "build" / "review-dev.md").write_text(review)
     artifacts = {step["with"]["name"]: uploaded(step, made) for step in uploads}
@@ -287,10 +313,32 @@ def test_stages_of_workflows_are_those_of_cdk_json(tmp_path: Path) -> None:
 
     assert json.loads(asked("list")) == ["dev", "prod", "staging"]
     assert json.loads(asked("list", "--awake")) == ["prod", "staging"]
-    assert asked("outputs", "staging").splitlines() == [
+    assert asked("outputs", "staging", "111122223333").splitlines() == [
         "region=eu-central-1",
-        "lookup-role=arn:aws:iam::ACCOUNT:role/cdk-kennel-lookup-role-ACCOUNT-eu-central-1",
+        "deploy-role=arn:aws:iam::111122223333:role/github-kennel-deploy-staging",
+        "lookup-role=arn:aws:iam::111122223333:role/cdk-kstaging-lookup-role-111122223333-eu-central-1",
     ]
+
+
+AWS = """#!/usr/bin/env bash
+# Stands for the AWS command line, with what it was last told to answer.
+case "$*" in
+  *list-stacks*) printf %s "$STACKS" ;;
+  *get-template*) echo "{\\"Resources\\": {\\"It\\": {\\"Type\\": \\"$6\\"}}}" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("stacks", ["Kennel-dev-Data\tKennel-dev-Api", ""])
+def test_deployed_templates_are_read_with_the_runner_s_own_command_line(tmp_path: Path, stacks: str) -> None:
+    (tmp_path / "aws").write_text(AWS)
+    (tmp_path / "aws").chmod(0o755)
+    script = [str(REPOSITORY / ".github" / "scripts" / "templates.sh"), "dev", "deployed"]
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "STACKS": stacks}
+    subprocess.run(script, cwd=tmp_path, env=environment, check=True)
+    found = {file.name for file in (tmp_path / "deployed").iterdir()}
+    expected = {f"{name}.template.json" for name in stacks.split()} or {"nothing-is-deployed.txt"}
+    assert found == expected
 
 
 def test_action_reviews_assemblies_of_another_app(tmp_path: Path) -> None:

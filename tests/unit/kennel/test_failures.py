@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from kennel import failures
 
 STACK_ID = "arn:aws:cloudformation:us-east-1:111122223333:stack/Kennel-dev-Training/1"
-ROLE = "cdk-kennel-cfn-exec-role-111122223333-us-east-1"
+ROLE = "cdk-kdev-cfn-exec-role-111122223333-us-east-1"
 REFUSED = (
     f"User: arn:aws:sts::111122223333:assumed-role/{ROLE}/AWSCloudFormation is not authorized to perform: "
     "ec2:DescribeNetworkAcls on resource: arn:aws:ec2:us-east-1:111122223333:network-acl/* because no identity-based "

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ministack.services import ec2, iam
+from ministack.services import ec2, iam, kms
 from moto.sagemaker.models import sagemaker_backends
 
-from kennel.execution_policy import boundary_name, execution_policies
+from kennel.execution_policy import KEY_OF_DEPLOYS, Place, boundary_name, execution_policies
 from kennel.local import deploys
 from kennel.local.authorization import Record
 from kennel.local.dependents import RULES, Rule
@@ -23,13 +23,14 @@ SCALING_ROLE = (
 )
 IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 TAGS = {"Tags": [{"Key": "kennel:stage", "Value": "dev"}]}
+OWN = ("lt-1", "sg-1", "subnet-1")
 PROPERTIES: dict[str, dict[str, Any]] = {
     "AWS::Logs::LogGroup": {"LogGroupName": "/kennel/dev/x"},
     "AWS::Lambda::Function": {"FunctionName": "Kennel-dev-x", "Role": f"arn:aws:iam::{ACCOUNT}:role/Kennel-dev-x"},
     "AWS::KMS::Key": {},
     "AWS::IAM::Role": {
         "RoleName": "Kennel-dev-x",
-        "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name(REGION)}",
+        "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name('dev', REGION)}",
     },
     "AWS::SNS::Topic": {"TopicName": "Kennel-dev-alarms"},
     "AWS::CloudWatch::Alarm": {"AlarmName": "kennel-dev-x"},
@@ -57,27 +58,37 @@ PROPERTIES: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def account() -> Iterator[None]:
     """An account with the role of deploys, and a launch template with a public image."""
-    template = {"Versions": [{"LaunchTemplateData": {"ImageId": IMAGE}}]}
-    ec2._launch_templates["lt-1"] = template
+    data = {"ImageId": IMAGE, "NetworkInterfaces": [{"Groups": ["sg-1"]}]}
+    ec2._launch_templates["lt-1"] = {"Versions": [{"LaunchTemplateData": data}]}
+    for resource in OWN:
+        ec2._tags[resource] = TAGS["Tags"]
     config = SimpleNamespace(kms_key_id=f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1")
     sagemaker_backends[ACCOUNT][REGION].endpoint_configs["ScaledConfig-1"] = config
     yield
     del sagemaker_backends[ACCOUNT][REGION].endpoint_configs["ScaledConfig-1"]
     del ec2._launch_templates["lt-1"]
+    for resource in OWN:
+        del ec2._tags[resource]
+    kms._keys.pop("1", None)
     iam._roles.pop("deployer", None)
 
 
 def deploy(kind: str, verb: str, record: Record, *, without: str = "") -> None:
     """Asks for a resource with the role of deploys, less the statements' actions named `without`."""
     policies = {}
-    for number, document in enumerate(execution_policies("aws", REGION, ACCOUNT)):
+    for number, document in enumerate(execution_policies(Place("dev", REGION, ACCOUNT))):
         for statement in document["Statement"]:
             statement["Action"] = [action for action in statement["Action"] if action != without] or ["none:None"]
         policies[str(number)] = json.dumps(document)
     iam._roles["deployer"] = {"RoleName": "deployer", "Arn": ROLE, "AttachedPolicies": [], "InlinePolicies": policies}
+    actions = [action for action in (*KEY_OF_DEPLOYS, "kms:CreateGrant", "kms:TagResource") if action != without]
+    allows = {"Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": actions, "Resource": "*"}
+    kms._keys["1"] = {"Policy": json.dumps({"Statement": [allows]})}
     for role in (GROUPS_ROLE, *SCALING_ROLES.values()):
         iam._roles.pop(role.rpartition("/")[2], None)
-    deploys._check(record, ROLE, kind, verb, "Kennel-dev-x", {**PROPERTIES[kind], **TAGS})
+    deploys._check(
+        record, ROLE, kind, verb, "Kennel-dev-x", {**PROPERTIES[kind], **TAGS, "KeyPolicy": {"Statement": [allows]}}
+    )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.kind.split('::')[2]}-{rule.on.__name__.strip('_')}")
@@ -97,6 +108,13 @@ def test_rule_names_what_it_is_asked_on(tmp_path: Any) -> None:
     assert ("ec2:RunInstances", f"arn:aws:ec2:{REGION}::image/ami-of-the-parameter") in on
     parameter = f"arn:aws:ssm:{REGION}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
     assert ("ssm:GetParameters", parameter) in on
+
+
+@pytest.mark.parametrize("resource", OWN)
+def test_instances_of_others_are_not_run(resource: str, tmp_path: Any) -> None:
+    ec2._tags[resource] = []
+    with pytest.raises(deploys.Refused, match=f"ec2:RunInstances on resource: .*{resource}"):
+        deploy("AWS::AutoScaling::AutoScalingGroup", "create", Record(tmp_path))
 
 
 def test_every_rule_names_its_source() -> None:
