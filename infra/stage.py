@@ -1,6 +1,8 @@
 """The stacks of a stage, in the order in which they are deployed."""
 
-from aws_cdk import App, Environment, Stack, Tags
+from typing import Any
+
+from aws_cdk import App, DefaultStackSynthesizer, Environment, Stack, Tags
 from aws_cdk import aws_iam as iam
 
 from infra.api import ApiStack
@@ -16,22 +18,23 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
     """Adds the stacks of `stage` to `app` and returns them."""
     env = Environment(account=stage.account, region=stage.region)
     # Each stage has a bootstrap of its own, unless cdk.json names another.
-    if not app.node.try_get_context(QUALIFIER):
-        app.node.set_context(QUALIFIER, qualifier(stage.name))
+    own = app.node.try_get_context(QUALIFIER) or qualifier(stage.name)
 
-    data = DataStack(app, f"{stage.prefix}-Data", stage=stage, env=env)
-    training = TrainingStack(app, f"{stage.prefix}-Training", stage=stage, storage=data.storage, env=env)
-    serving = ServingStack(app, f"{stage.prefix}-Serving", stage=stage, storage=data.storage, env=env)
-    api = ApiStack(app, f"{stage.prefix}-Api", stage=stage, endpoint=serving.endpoint, storage=data.storage, env=env)
+    def place() -> dict[str, Any]:
+        return {"stage": stage, "env": env, "synthesizer": DefaultStackSynthesizer(qualifier=own)}
+
+    data = DataStack(app, f"{stage.prefix}-Data", **place())
+    training = TrainingStack(app, f"{stage.prefix}-Training", storage=data.storage, **place())
+    serving = ServingStack(app, f"{stage.prefix}-Serving", storage=data.storage, **place())
+    api = ApiStack(app, f"{stage.prefix}-Api", endpoint=serving.endpoint, storage=data.storage, **place())
 
     operations = OperationsStack(
         app,
         f"{stage.prefix}-Operations",
-        stage=stage,
         storage=data.storage,
         endpoint=serving.endpoint,
         function=api.classifier.function,
-        env=env,
+        **place(),
     )
     # The log of EC2 runs is counted in.
     operations.add_stack_dependency(training)

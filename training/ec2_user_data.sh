@@ -104,7 +104,8 @@ step "install the versions of AWS's training container"
 dnf install -y -q python3.13
 python3.13 -m venv venv
 # /tmp is memory on Amazon Linux, and the wheels are gigabytes.
-TMPDIR=$WORK venv/bin/pip install -q --disable-pip-version-check -r code/training/requirements.txt
+TMPDIR=$WORK venv/bin/pip install -q --disable-pip-version-check \
+  --require-hashes -r code/training/requirements.lock
 
 step "train"
 # Names with a dot are being written.

