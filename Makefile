@@ -157,7 +157,7 @@ review: setup-operate ## What a change does, for its pull request: build/review-
 	  $(if $(FAIL_ON),--fail-on "$$FAIL_ON")
 
 .PHONY: bootstrap
-bootstrap: setup-operate ## Prepare the AWS account and region, once: a CDK bootstrap of Kennel's own   [FORCE=1]
+bootstrap: setup-operate ## Prepare the stage's AWS account and region, once: a CDK bootstrap of its own   [FORCE=1]
 	@kennel bootstrap $(FORCED)
 
 EXPLAIN = { kennel explain; exit 1; }

@@ -122,12 +122,14 @@ def _denied(
 ) -> Answer | None:
     """The refusal of a call that the caller's policies do not allow, iam:PassRole included."""
     resource, tags = _resource(service, parameters), _tags(parameters)
-    checks: list[tuple[str, str, dict[str, str]]] = [(f"{service}:{operation}", resource, tags)]
+    isolated = parameters.get("EnableNetworkIsolation")
+    keys = tags | ({} if isolated is None else {"sagemaker:NetworkIsolation": str(isolated).lower()})
+    checks: list[tuple[str, str, dict[str, str]]] = [(f"{service}:{operation}", resource, keys)]
     if operation in ("CreateEndpoint", "UpdateEndpoint"):
         endpoint = _resource(service, {"EndpointName": parameters["EndpointName"]})
         checks.append((f"{service}:{operation}", endpoint, tags))
     if operation.startswith("Create") and parameters.get("Tags"):
-        checks.append((f"{service}:AddTags", resource, tags))
+        checks.append((f"{service}:AddTags", resource, {"sagemaker:TaggingAction": operation}))
     definition = parameters.get("TrainingJobDefinition", {})
     role = parameters.get("RoleArn") or parameters.get("ExecutionRoleArn") or definition.get("RoleArn")
     if role and operation.startswith("Create"):

@@ -22,7 +22,6 @@ def apply() -> None:
     the_boundary_does_not_reach_the_role()
     log_stream_actions_are_authorized_on_the_bare_group()
     the_namespace_of_a_metric_is_no_condition_key()
-    network_isolation_is_no_condition_key()
     the_principal_of_a_session_is_not_its_role()
     the_key_does_not_reach_the_topic()
 
@@ -125,13 +124,24 @@ def log_stream_actions_are_authorized_on_the_bare_group() -> None:
 
 def the_namespace_of_a_metric_is_no_condition_key() -> None:
     """ministack 1.5.33: PutMetricData has no cloudwatch:namespace: who may write to one may write to none."""
-    _condition_key("cloudwatch:namespace", ("cloudwatch:PutMetricData",), "Namespace")
+    from ministack.core import iam_actions
+
+    upstream = iam_actions.request_tag_context
+
+    def context(service: str, action: str, body: bytes, *rest: Any) -> Any:
+        found = upstream(service, action, body, *rest)
+        if action == "cloudwatch:PutMetricData":
+            return {**found, "cloudwatch:namespace": _namespace(body)}
+        return found
+
+    iam_actions.request_tag_context = context
 
 
-def network_isolation_is_no_condition_key() -> None:
-    """ministack 1.5.33: SageMaker's calls have no sagemaker:NetworkIsolation: who must isolate may do nothing."""
-    calls = ("CreateHyperParameterTuningJob", "CreateModel", "CreateProcessingJob", "CreateTrainingJob")
-    _condition_key("sagemaker:NetworkIsolation", tuple(f"sagemaker:{call}" for call in calls), "EnableNetworkIsolation")
+def _namespace(body: bytes) -> str | None:
+    """Of a call as JSON or as a form."""
+    document = json.loads(body) if body.startswith(b"{") else dict(parse_qsl(body.decode()))
+    namespace = document.get("Namespace")
+    return None if namespace is None else str(namespace)
 
 
 def the_principal_of_a_session_is_not_its_role() -> None:
@@ -149,24 +159,6 @@ def the_principal_of_a_session_is_not_its_role() -> None:
         return (iam._roles.get(name) or {}).get("Arn") or f"arn:aws:iam::{found.split(':')[4]}:role/{name}"
 
     iam_evaluator._resolve_condition_key = resolve
-
-
-def _condition_key(name: str, actions: tuple[str, ...], parameter: str) -> None:
-    """Gives `actions` the condition key `name`: the call's parameter, if it has it."""
-    from ministack.core import iam_actions
-
-    upstream = iam_actions.request_tag_context
-
-    def context(service: str, action: str, body: bytes, *rest: Any) -> Any:
-        found = upstream(service, action, body, *rest)
-        if action not in actions:
-            return found
-        # A call is JSON or a form.
-        document = json.loads(body) if body.startswith(b"{") else dict(parse_qsl(body.decode()))
-        value = document.get(parameter)
-        return {**found, name: None if value is None else str(value).lower() if value in (True, False) else str(value)}
-
-    iam_actions.request_tag_context = context
 
 
 def the_key_does_not_reach_the_topic() -> None:

@@ -113,7 +113,7 @@ def test_role_with_every_right_cannot_write_what_is_promoted(deployed: Environme
     name = role.rpartition("/")[2]
     iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(everything))
     try:
-        written = {"Bucket": bucket, "Body": b""}
+        written = {"Bucket": bucket, "Body": "x"}
         assert deployed.as_role(role, "s3", "put_object", Key=f"{key}images.py", **written) == "AccessDenied"
         assert deployed.as_role(role, "s3", "put_object", Key="packages/x/output/model/a", **written) == "Allowed"
     finally:
@@ -165,6 +165,7 @@ def test_unpromoted_stage_suggests_fix(deployed: Environment) -> None:
     assert "kennel train FOLDER --promote --stage prod" in message
 
     prod = assembly("prod")
+    deployed.bootstrap("prod")
     deployed.deploy("Kennel-prod-Data", app=prod)
     refused = deployed.run(
         "cdk", "deploy", "--app", str(prod), "Kennel-prod-Serving", "--require-approval", "never", "--exclusively",

@@ -54,8 +54,8 @@ def everything(deployed: Environment) -> Iterator[str]:
 
 
 def of_stage(deployed: Environment, stage: str) -> set[str]:
-    # But for the functions by which tests borrow a role, named after it.
-    pattern = rf"(?<!probe-)(?<!as-)kennel[-/]{stage}([-/]|$)"
+    # But for the functions by which tests borrow a role, named after it, and the policies of the stage's bootstrap.
+    pattern = rf"(?<!probe-)(?<!as-)kennel[-/]{stage}([-/](?!execution-|boundary-)|$)"
     return {name for name in everything(deployed) if re.search(pattern, name, re.IGNORECASE)}
 
 
@@ -85,6 +85,7 @@ def test_destroy_without_yes_removes_nothing(
 
 
 def test_destroy_prod_keeps_only_listed_data(deployed: Environment) -> None:
+    deployed.bootstrap("prod")
     deployed.deploy("Kennel-prod-Data", app=assembly("prod"))
     cloudformation = deployed.client("cloudformation")
     described = cloudformation.describe_stack_resources(StackName="Kennel-prod-Data")["StackResources"]

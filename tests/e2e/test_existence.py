@@ -194,7 +194,8 @@ def _resolved(deployed: Environment, stack: str, physical: dict[str, str]) -> di
             return separator.join(map(str, items))
         if "Fn::Select" in node:
             index, items = value(node["Fn::Select"])
-            return items[int(index)] if isinstance(items, list) else node
+            # What a parameter's value is split into is not known here.
+            return items[int(index)] if isinstance(items, list) and len(items) > int(index) else node
         if "Fn::Split" in node:
             separator, text = value(node["Fn::Split"])
             return str(text).split(separator)

@@ -11,7 +11,7 @@ from helpers.stage import Environment, project_copy
 pytestmark = pytest.mark.own_stage
 
 
-ROLES = ("github-kennel-diff", "github-kennel-deploy")
+ROLES = ("github-kennel-diff", "github-kennel-deploy-dev", "github-kennel-deploy-prod")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_delivery_without_repository_suggests_fix(deployed: Environment, project
 
 
 def test_release_passes_smoke_and_status(deployed: Environment, project: Path) -> None:
-    output = make(deployed, project, "release", "smoke", "status")
+    output = make(deployed, project, "synth", "release", "smoke", "status")
     assert "answers: " in output
     assert "none fires" in output
     outputs = json.loads((project / "build" / "outputs-dev.json").read_text())

@@ -133,7 +133,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel compare --low 3 --high 20 --minutes 2 --period 5": There("tests/e2e/test_scaling.py", "*COMPARE, *load"),
     "kennel compare step --low 1 --high 300 --minutes 90": There("tests/e2e/test_scaling.py", "*COMPARE, *load"),
     # It brings back what was destroyed.
-    "make release smoke status": Here("answers: "),
+    "make synth release smoke status": Here("answers: "),
     "make delivery REPOSITORY=owner/name": Here("DeployRoleArn"),
     # --- the end ---
     "make destroy": Here("give --yes", status=2),

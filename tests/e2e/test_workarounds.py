@@ -237,24 +237,6 @@ def test_workaround_adds_namespace_condition(body: bytes) -> None:
     assert in_ministack(NAMESPACE.format(apply=apply, body=body)) == "Kennel/dev"
 
 
-ISOLATION = """
-    from ministack.core import iam_actions
-    {apply}
-    body = b'{{"EnableNetworkIsolation": true}}'
-    context = iam_actions.request_tag_context("sagemaker", "sagemaker:CreateTrainingJob", body, {{}})
-    print(context.get("sagemaker:NetworkIsolation"))
-"""
-
-
-def test_ministack_still_lacks_isolation_condition() -> None:
-    assert in_ministack(ISOLATION.format(apply="")) == "None"
-
-
-def test_workaround_adds_isolation_condition() -> None:
-    apply = "from kennel.local import workarounds; workarounds.network_isolation_is_no_condition_key()"
-    assert in_ministack(ISOLATION.format(apply=apply)) == "true"
-
-
 PRINCIPAL = """
     from ministack.core import iam_evaluator
     {apply}

@@ -118,9 +118,9 @@ class Environment:
             assert result.returncode == 0, result.stdout
         return result
 
-    def bootstrap(self, **changes: dict[str, Any]) -> None:
-        """`kennel bootstrap`, for dev with settings of its parts changed."""
-        deployment = Deployment("dev")
+    def bootstrap(self, stage: str = "dev", **changes: dict[str, Any]) -> None:
+        """`kennel bootstrap`, with settings of the stage's parts changed."""
+        deployment = Deployment(stage)
         settings = copy.deepcopy(deployment.settings)
         change(settings, changes)
         deployment.__dict__["settings"] = settings
