@@ -11,11 +11,11 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct, Node
 
 from infra.config import ConfigurationError
+from infra.constructs.bootstrap import bootstrap_role
 from infra.constructs.github_role import GitHubRole
 from infra.constructs.policies import allow
 from kennel.delivery import AUDIENCE, DEPLOY_ROLE, DIFF_ROLE, ISSUER, STACK, parse
 from kennel.errors import KennelError
-from kennel.execution_policy import QUALIFIER, qualifier
 
 BRANCH = "main"
 # Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's
@@ -79,7 +79,8 @@ class DeliveryStack(Stack):
                 # The subject has the environment alone, and any branch may name one.
                 branch=BRANCH,
             )
-            allow(deploy, ["sts:AssumeRole"], *_cdk_roles(self, stage, region, "deploy", "file-publishing", "lookup"))
+            kinds = ("deploy", "file-publishing", "lookup")
+            allow(deploy, ["sts:AssumeRole"], *(bootstrap_role(self, stage, region, kind) for kind in kinds))
             function = _function(stage, region)
             auth = {"lambda:FunctionUrlAuthType": "AWS_IAM"}
             allow(deploy, ["lambda:InvokeFunctionUrl"], function, StringEquals=auth)
@@ -116,11 +117,3 @@ def _stacks(region: str) -> str:
 
 def _function(stage: str, region: str) -> str:
     return f"arn:{Aws.PARTITION}:lambda:{region}:{Aws.ACCOUNT_ID}:function:Kennel-{stage}-*:live"
-
-
-def _cdk_roles(scope: Construct, stage: str, region: str, *kinds: str) -> list[str]:
-    own = scope.node.try_get_context(QUALIFIER) or qualifier(stage)
-    return [
-        f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/cdk-{own}-{kind}-role-{Aws.ACCOUNT_ID}-{region}"
-        for kind in kinds
-    ]

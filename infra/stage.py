@@ -7,18 +7,19 @@ from aws_cdk import aws_iam as iam
 
 from infra.api import ApiStack
 from infra.config import Stage
+from infra.constructs.bootstrap import bootstrap_qualifier
 from infra.data import DataStack
 from infra.operations import OperationsStack
 from infra.serving import ServingStack
 from infra.training import TrainingStack
-from kennel.execution_policy import QUALIFIER, TAG, boundary_name, qualifier
+from kennel.execution_policy import TAG, boundary_name
 
 
 def add_stacks(app: App, stage: Stage) -> list[Stack]:
     """Adds the stacks of `stage` to `app` and returns them."""
     env = Environment(account=stage.account, region=stage.region)
     # Each stage has a bootstrap of its own, unless cdk.json names another.
-    own = app.node.try_get_context(QUALIFIER) or qualifier(stage.name)
+    own = bootstrap_qualifier(app, stage.name)
 
     def place() -> dict[str, Any]:
         return {"stage": stage, "env": env, "synthesizer": DefaultStackSynthesizer(qualifier=own)}

@@ -9,6 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra.config import Stage
+from infra.constructs.bootstrap import bootstrap_role
 from infra.constructs.rules import acknowledge
 from kennel.execution_policy import KEY_OF_DEPLOYS
 
@@ -187,15 +188,16 @@ def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
         for sid, (actions, conditions) in statements.items()
     ]
     # A deploy may change this key and no other: CloudFormation's role has no rights on keys but these.
+    deploying = iam.ArnPrincipal(bootstrap_role(stack, stage.name, Aws.REGION, "cfn-exec"))
     deploys = iam.PolicyStatement(
         sid="Deploys",
-        principals=[iam.ArnPrincipal(_deploying_role(stack))],
+        principals=[deploying],
         actions=list(KEY_OF_DEPLOYS),
         resources=["*"],
     )
     volumes = iam.PolicyStatement(
         sid="VolumesOfDeploys",
-        principals=[iam.ArnPrincipal(_deploying_role(stack))],
+        principals=[deploying],
         actions=["kms:CreateGrant"],
         resources=["*"],
         conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
@@ -212,9 +214,3 @@ def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
         },
     )
     return iam.PolicyDocument(statements=[*of_account, deploys, volumes, notifications])
-
-
-def _deploying_role(stack: Stack) -> str:
-    """The role in which CloudFormation deploys, of the stage's CDK bootstrap."""
-    name = f"cdk-{stack.synthesizer.bootstrap_qualifier}-cfn-exec-role-{Aws.ACCOUNT_ID}-{Aws.REGION}"
-    return stack.format_arn(service="iam", region="", resource="role", resource_name=name)
