@@ -1,5 +1,6 @@
-"""The commands about pictures: kennel data sample, fetch, check, push."""
+"""The commands about images: kennel data sample, fetch, check, push, forget."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -26,10 +27,11 @@ from kennel.lazy import lazily
 from kennel.options import Stage
 
 if TYPE_CHECKING:
-    from kennel import cleaning, data, fetching, sample
+    from kennel import cleaning, data, erasure, fetching, sample
 else:
     cleaning = lazily("kennel.cleaning")
     data = lazily("kennel.data")
+    erasure = lazily("kennel.erasure")
     fetching = lazily("kennel.fetching")
     sample = lazily("kennel.sample")
 
@@ -109,6 +111,38 @@ def push(
     """Upload a folder of pictures as a dataset; what is no longer in the folder is removed from the dataset."""
     pushed = push_folder(Deployment(stage), folder, name)
     console.print(f"Next: kennel train {pushed.name}")
+
+
+@app.command()
+def forget(
+    image: Annotated[str, typer.Argument(metavar="IMAGE|HASH", help="The image's file, or the SHA-256 of it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Without being asked.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Erase an image: datasets and inbox with old versions, feature caches, captures, thumbnails in reports.
+
+    Lists what holds the image, asks, erases it, and lists what remains. With the file at hand, only files of its size
+    are read; by a SHA-256 alone, every image is. Copies that were scaled or compressed again are other images.
+    """
+    deployment, wanted = Deployment(stage), erasure.image_of(image)
+    with _bar("Searching", MofNCompleteColumn()) as progress:
+        result = erasure.search(deployment, wanted, progress)
+    for found in result.found:
+        versions = f"{len(found.versions)} version(s)"
+        console.print(f"Holds it: {escape(found.what)}, {versions}", soft_wrap=True)
+    if not result.found:
+        console.print(f"Nothing of stage {stage} holds the image {wanted.digest}.", soft_wrap=True)
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise KennelError("Not a terminal: give --yes to erase it.")
+        if not typer.confirm("Erase it, with every version? Nothing brings it back."):
+            raise typer.Exit(1)
+    erasure.erase(deployment, result)
+    for found in result.found:
+        console.print(f"Erased: {escape(found.what)}", soft_wrap=True)
+    for what in result.remains:
+        console.print(f"[yellow]Remains:[/yellow] {escape(what)}", soft_wrap=True)
 
 
 def push_folder(deployment: Deployment, folder: Path, name: str | None) -> "data.Pushed":

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from kennel.deployment import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment
 from kennel.errors import KennelError
 
-DESCRIPTION, METRICS, REPORT = "model.json", "metrics.json", "report.html"
+DESCRIPTION, REPORT = "model.json", "report.html"
 AT_ONCE = 16
 CHUNK_BYTES = 1 << 20
 
@@ -33,7 +33,7 @@ def key(run: str) -> str:
 def promote(deployment: Deployment, run: str, *, archived: bool) -> str:
     """Copies the package of `run`, compared with its hashes, to where no job can write; returns the copy's address.
 
-    That is s3://BUCKET/promoted/SHA256/RUN/, with the SHA-256 of its model.json; `archived`, RUN.tar.gz beside it.
+    The report stays where it is. That is s3://BUCKET/promoted/SHA256/RUN/, with the SHA-256 of its model.json; `archived`, RUN.tar.gz beside it.
     Raises KennelError, with everything that differs.
     """
     client, bucket = deployment.client("s3"), deployment.output("Data", "ModelBucket")
@@ -63,9 +63,13 @@ class _Version:
 def _compared(client: Any, bucket: str, run: str, description: bytes) -> dict[str, _Version]:
     """The files of a package by name, each in the version whose hash is that in `description`, its model.json."""
     prefix = key(run)
-    wanted = {DESCRIPTION: hashlib.sha256(description).hexdigest(), **json.loads(description)["sha256"]}
+    hashes = json.loads(description)["sha256"]
+    hashes.pop(REPORT, None)  # of packages that earlier versions made
+    wanted = {DESCRIPTION: hashlib.sha256(description).hexdigest(), **hashes}
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     names = [item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents", [])]
+    # Nothing serves it, and images can be erased from the one that is left.
+    names = [name for name in names if name != REPORT]
     there = [name for name in names if name in wanted]
 
     def fetch(name: str) -> _Version:

@@ -15,6 +15,8 @@ from variants import Variant
 
 SERVING = Path(__file__).resolve().parent.parent / "inference"
 VENDORED = f"code/{wheels.TAG}"
+# What says what the others are; and what nothing serves, and a person's image may be taken out of (kennel/erasure.py).
+UNHASHED = ("model.json", "report.html")
 # What the container lacks: the decoder of every package, and the runtime of its variant.
 DECODER = "simplejpeg"
 
@@ -42,7 +44,7 @@ def write(folder: Path, labels: list[str], kept: Variant, description: dict[str,
         "sha256": {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != "model.json" and "__pycache__" not in path.parts
+            if path.is_file() and path.name not in UNHASHED and "__pycache__" not in path.parts
         },
     }
     (folder / "model.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -102,6 +102,8 @@ def _mistakes(story: Story) -> list[dict[str, Any]]:
         {
             "picture": _picture(_thumbnail(story.samples[row].path), "JPEG"),
             "name": story.samples[row].path.name,
+            # By it, `kennel data forget` finds the thumbnail of an image.
+            "digest": story.samples[row].digest,
             "label": story.labels[story.samples[row].label],
             "predicted": story.labels[predicted],
             "confidence": confidence,

@@ -78,7 +78,13 @@ class Storage(Construct):
         self.logs = self._bucket(
             "AccessLogs",
             encryption=s3.BucketEncryption.S3_MANAGED,
-            lifecycle=[s3.LifecycleRule(expiration=Duration.days(stage.log_retention_days))],
+            lifecycle=[
+                s3.LifecycleRule(
+                    expiration=Duration.days(stage.log_retention_days),
+                    # They have the names of objects, of people's files among them.
+                    noncurrent_version_expiration=Duration.days(1),
+                )
+            ],
         )
         acknowledge(self.logs, {"CKV_AWS_18": "it holds the access logs of the others"})
         self.datasets = self._bucket(
@@ -89,7 +95,9 @@ class Storage(Construct):
                     prefix=INBOX_PREFIX,
                     expiration=Duration.days(1),
                     noncurrent_version_expiration=Duration.days(1),
-                )
+                ),
+                # A marker keeps the name of what was deleted.
+                s3.LifecycleRule(prefix=INBOX_PREFIX, expired_object_delete_marker=True),
             ],
         )
         self.models = self._bucket(

@@ -1,10 +1,12 @@
 """Change: nothing when nothing changed, one line for one change, a new model under the old name, and a way back."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.images import encode, gradient
 from helpers.kept import assembly
 from helpers.stage import Environment
 from kennel import packages
@@ -173,3 +175,25 @@ def test_unpromoted_stage_suggests_fix(deployed: Environment) -> None:
     )  # fmt: skip
     assert refused.returncode != 0
     assert "/kennel/prod/model" in refused.stdout
+
+
+def test_image_is_forgotten(deployed: Environment, tmp_path: Path) -> None:
+    s3, bucket = deployed.client("s3"), deployed.output("Data", "DatasetBucket")
+    data = encode(gradient(70, 60), "JPEG")
+    (tmp_path / "mary.jpg").write_bytes(data)
+    keys = ("datasets/people/train/a/mary.jpg", "inbox/mary.jpg")
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=data)
+        s3.put_object(Bucket=bucket, Key=key, Body=data)
+    s3.delete_object(Bucket=bucket, Key=keys[1])
+    command = ("kennel", "data", "forget", str(tmp_path / "mary.jpg"))
+    unasked = deployed.run(*command, check=False)
+    assert unasked.returncode == 1
+    assert "give --yes" in unasked.stdout
+    output = deployed.run(*command, "--yes").stdout
+    assert f"Erased: s3://{bucket}/{keys[0]}" in output
+    assert "Remains: models that were trained with it" in output
+    page = s3.list_object_versions(Bucket=bucket)
+    left = {item["Key"] for kind in ("Versions", "DeleteMarkers") for item in page.get(kind, [])}
+    assert not left & set(keys)
+    assert "Nothing of stage dev holds the image" in deployed.run(*command).stdout

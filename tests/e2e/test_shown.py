@@ -89,6 +89,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel data check FOLDER [--fix COPY]": There("tests/e2e/test_shown.py", '"kennel data check FOLDER --fix COPY"'),
     "kennel data push": There("tests/e2e/conftest.py", '"kennel", "data", "push"'),
     "kennel data check FOLDER --fix COPY": Here(),
+    "kennel data forget IMAGE": There("tests/e2e/test_changes.py", '"kennel", "data", "forget"'),
     "kennel data fetch dogs": There("tests/unit/kennel/test_fetching.py", "dogs"),
     "kennel review old/cdk.out cdk.out --fail-on destroy,widen": Here(more="--stage dev"),
     "kennel review --fail-on destroy,replace": REVIEWED,
