@@ -33,7 +33,8 @@ def key(run: str) -> str:
 def promote(deployment: Deployment, run: str, *, archived: bool) -> str:
     """Copies the package of `run`, compared with its hashes, to where no job can write; returns the copy's address.
 
-    The report stays where it is. That is s3://BUCKET/promoted/SHA256/RUN/, with the SHA-256 of its model.json; `archived`, RUN.tar.gz beside it.
+    The report stays where it is. The address is s3://BUCKET/promoted/SHA256/RUN/, with the SHA-256 of the package's
+    model.json; if it is `archived`, RUN.tar.gz beside it.
     Raises KennelError, with everything that differs.
     """
     client, bucket = deployment.client("s3"), deployment.output("Data", "ModelBucket")
