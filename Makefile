@@ -113,6 +113,10 @@ lock: $(UV_READY) ## Pin all that the requirements need, by hash
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"
 
+.PHONY: attack
+attack: setup ## Attack a stage with every hostile input that is known, and say what gets through; five minutes
+	@exec python tests/attack/attack.py
+
 .PHONY: schemas
 schemas: setup ## Hold CloudFormation's policies to what AWS's registry publishes today   [ARCHIVE=file]
 	@PYTHONPATH=. python tests/helpers/schemas.py build/cloudformation-handlers.json $(if $(ARCHIVE),"$$ARCHIVE")

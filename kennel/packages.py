@@ -64,7 +64,11 @@ class _Version:
 def _compared(client: Any, bucket: str, run: str, description: bytes) -> dict[str, _Version]:
     """The files of a package by name, each in the version whose hash is that in `description`, its model.json."""
     prefix = key(run)
-    hashes = json.loads(description)["sha256"]
+    hashes = _document(description, repr(run)).get("sha256")
+    if not isinstance(hashes, dict):
+        raise KennelError(
+            f"The {DESCRIPTION} of {run!r} has no hashes of its files: promote another run, or train again."
+        )
     hashes.pop(REPORT, None)  # of packages that earlier versions made
     wanted = {DESCRIPTION: hashlib.sha256(description).hexdigest(), **hashes}
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -129,8 +133,7 @@ def read(deployment: Deployment, run: str, file: str) -> bytes:
 
 def describe(deployment: Deployment, run: str) -> dict[str, Any]:
     """The package's model.json."""
-    document: dict[str, Any] = json.loads(read(deployment, run, DESCRIPTION))
-    return document
+    return _document(read(deployment, run, DESCRIPTION), repr(run))
 
 
 def digest(deployment: Deployment, run: str) -> str:
@@ -142,8 +145,17 @@ def description(deployment: Deployment, uri: str) -> dict[str, Any]:
     """The model.json of the promoted package at `uri`, its prefix or archive."""
     bucket, _, place = uri.removeprefix("s3://").partition("/")
     prefix = f"{place.removesuffix('.tar.gz').rstrip('/')}/"
-    document: dict[str, Any] = json.loads(_read(deployment, bucket, f"{prefix}{DESCRIPTION}", uri))
-    return document
+    return _document(_read(deployment, bucket, f"{prefix}{DESCRIPTION}", uri), uri)
+
+
+def _document(data: bytes, whose: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise KennelError(f"The {DESCRIPTION} of {whose} is not JSON ({error}): name another run.") from None
+    if not isinstance(found, dict):
+        raise KennelError(f"The {DESCRIPTION} of {whose} is not an object: name another run.")
+    return found
 
 
 def _read(deployment: Deployment, bucket: str, file: str, whose: str) -> bytes:

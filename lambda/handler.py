@@ -36,7 +36,8 @@ _cold = True
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answers one request of the function URL (payload format 2.0); errors are problem documents, never exceptions."""
     started = time.perf_counter()
-    request_id = event.get("requestContext", {}).get("requestId") or context.aws_request_id
+    event = _well_formed(event)
+    request_id = event["requestContext"].get("requestId") or context.aws_request_id
     # Lambda itself traces the call, under this name; a tracing library would take ten times as long to start as we do.
     said: dict[str, Any] = {"request_id": request_id, "trace": os.environ.get("_X_AMZN_TRACE_ID")}
     budget = Budget(context.get_remaining_time_in_millis() / 1000 - RESERVE_S)
@@ -49,7 +50,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         response = Problem(500, "An error of ours: report the request_id").response(request_id)
         said["reason"] = repr(error)
     _log(said, response["statusCode"], time.perf_counter() - started)
-    if event.get("requestContext", {}).get("http", {}).get("method") == "HEAD":
+    if event["requestContext"]["http"].get("method") == "HEAD":
         response |= {"body": "", "isBase64Encoded": False}
     return response
 
@@ -57,8 +58,31 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
 Answers = Callable[[dict[str, Any], str, Budget, dict[str, Any]], dict[str, Any]]
 
 
+def _well_formed(event: Any) -> dict[str, Any]:
+    """The parts of an event that have the types of payload format 2.0.
+
+    Only the URL may call this function (its policy), and the URL makes such events; another caller gets an answer, too.
+    """
+    event = event if isinstance(event, dict) else {}
+    request = event.get("requestContext")
+    http = request.get("http") if isinstance(request, dict) else None
+    return {
+        "requestContext": {**_texts(request), "http": _texts(http)},
+        "headers": _texts(event.get("headers")),
+        "queryStringParameters": _texts(event.get("queryStringParameters")),
+        "body": event.get("body"),
+        "isBase64Encoded": event.get("isBase64Encoded") is True,
+    }
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {name: value for name, value in values.items() if isinstance(value, str)} if isinstance(values, dict) else {}
+
+
 def _route(event: dict[str, Any]) -> Answers:
     http = event["requestContext"]["http"]
+    if not {"path", "method"} <= http.keys():
+        raise Problem(400, "This is not a request of a function URL, payload format 2.0")
     methods = _ROUTES.get(http["path"])
     if methods is None:
         raise Problem(404, "There is nothing here: POST a picture to /")
@@ -70,8 +94,8 @@ def _route(event: dict[str, Any]) -> Answers:
 
 
 def _classify(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:
-    top_k = _top_k(event.get("queryStringParameters") or {})
-    content_type = (event.get("headers") or {}).get("content-type", "")
+    top_k = _top_k(event["queryStringParameters"])
+    content_type = event["headers"].get("content-type", "")
     data, media_type = _pictures.picture(content_type, _body(event), budget)
     said["bytes"] = len(data)
     asked = time.perf_counter()
@@ -117,9 +141,11 @@ def _top_k(query: dict[str, str]) -> int:
 
 
 def _body(event: dict[str, Any]) -> bytes:
-    body = event.get("body") or ""
-    if not event.get("isBase64Encoded"):
-        return body.encode() if isinstance(body, str) else b""
+    body = event["body"] or ""
+    if not isinstance(body, str):
+        raise Problem(400, "The body is not a text")
+    if not event["isBase64Encoded"]:
+        return body.encode(errors="replace")
     try:
         return base64.b64decode(body)
     except (binascii.Error, ValueError):

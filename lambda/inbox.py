@@ -26,6 +26,9 @@ class Inbox:
         if uri == self._place:
             raise Problem(400, f"'s3' must name an object below {self._place}")
         _, _, bucket, key = uri.split("/", 3)
+        if {".", ".."} & set(key.split("/")):
+            # S3 takes a key as it is; what resolves paths on the way would leave the inbox.
+            raise Problem(400, "A key in the inbox has no segment . or ..")
         if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
             raise Problem(400, f"The key of an object has at most {MAX_KEY_BYTES} bytes")
         path = "/" + urllib.parse.quote(key, safe="/-_.~", errors="replace")

@@ -272,6 +272,8 @@ def test_inbox_image_reaches_endpoint(handler: ModuleType, runtime: Aws) -> None
         ("s3://bucket", 400),
         ("https://bucket/inbox/a.jpg", 400),
         ("s3://bucket/inbox/" + "a" * 2000, 400),
+        ("s3://bucket/inbox/../datasets/a.jpg", 400),
+        ("s3://bucket/inbox/a/./../../b.jpg", 400),
         ("", 400),
     ],
 )
