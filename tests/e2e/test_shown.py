@@ -147,6 +147,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make audit": Nowhere("it asks PyPI and npm for advisories, which change without us"),
     # What is pinned stays as long as the requirements allow it.
     "make lock": Here(more="&& git diff --exit-code requirements.lock requirements-audit.lock"),
+    "make attack": MEASURED,
     "make fuzz": MEASURED,
     "make bench-lambda": MEASURED,
     "make bench-scaling": MEASURED,
@@ -243,9 +244,10 @@ def test_command_tested_elsewhere_is_found(command: str) -> None:
 def test_measurement_program_is_available(deployed: Environment, command: str) -> None:
     venv = [f"{name}={value}" for name, value in OTHER_VENV.items()]
     recipe = deployed.run(*command.split(), "--dry-run", *venv, "DATA=folder").stdout
-    (program,) = re.findall(r"python ((?:bench|tests/fuzz)/\w+\.py)", recipe)
-    if program.startswith("bench/"):
-        told = deployed.run(sys.executable, program, "--help").stdout
-        assert "usage: " in told
-    else:
-        assert (REPOSITORY / program).is_file()  # its library is installed by the target alone
+    programs = re.findall(r"python ((?:bench|tests/fuzz|tests/attack)/\w+\.py)", recipe)
+    assert programs
+    for program in programs:
+        if program == "tests/fuzz/fuzz_images.py":
+            assert (REPOSITORY / program).is_file()  # its library is installed by the target alone
+        else:
+            assert "usage: " in deployed.run(sys.executable, program, "--help").stdout
