@@ -11,6 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -37,7 +40,7 @@ class _Process:
         self._connection.settimeout(MAX_WALL_S)
         with its, _memory() as memory:
             os.truncate(memory.fileno(), SHARED_BYTES)
-            self._shared = mmap.mmap(memory.fileno(), SHARED_BYTES)
+            self._shared = np.frombuffer(mmap.mmap(memory.fileno(), SHARED_BYTES), np.uint8)
             # Its own process group: Ctrl-C is for this process alone.
             self._process = subprocess.Popen(
                 [sys.executable, *_FLAGS, str(PROGRAM), str(memory.fileno())],
@@ -49,23 +52,22 @@ class _Process:
             )
 
     def decode(self, data: bytes, shorter_side: int) -> Decoded:
-        """As decoder.decode; the process may have ended after it raised."""
+        """As decoder.decode, the pixels until the next image; the process may have ended after it raised."""
         try:
             self._connection.sendall(HEADER.pack(shorter_side, len(data)))
             self._connection.sendall(data)
             header_length, pixels_length = HEADER.unpack(receive(self._connection, HEADER.size))
             header = json.loads(bytes(receive(self._connection, header_length)))
-            pixels: bytes | bytearray
             if pixels_length <= SHARED_BYTES:
                 pixels = self._shared[:pixels_length]
             else:
-                pixels = receive(self._connection, pixels_length)
+                pixels = np.frombuffer(receive(self._connection, pixels_length), np.uint8)
         except OSError as error:
             raise self._ended(isinstance(error, TimeoutError)) from None
         if "error" in header:
             raise (UnsupportedImage if header["error"] == UNSUPPORTED else UnreadableImage)(header["message"])
         shape = header.pop("shape")
-        return Decoded(**header, pixels=np.frombuffer(pixels, np.uint8).reshape(shape))
+        return Decoded(**header, pixels=pixels.reshape(shape))
 
     def _ended(self, too_slow: bool) -> Exception:
         if too_slow:
@@ -105,11 +107,18 @@ _lock = threading.Lock()
 
 def decode(data: bytes, shorter_side: int) -> Decoded:
     """decoder.decode in another process, from any thread. Raises UnsupportedImage or UnreadableImage."""
+    with lent(data, shorter_side) as decoded:
+        return replace(decoded, pixels=decoded.pixels.copy())
+
+
+@contextmanager
+def lent(data: bytes, shorter_side: int) -> Generator[Decoded]:
+    """The same without a copy: the pixels are the process's until the block ends."""
     if len(data) > MAX_FILE_BYTES:
         raise UnreadableImage(f"the file has more than {MAX_FILE_BYTES:,} bytes: send a smaller image")
     process = _taken() or _Process()
     try:
-        return process.decode(data, shorter_side)
+        yield process.decode(data, shorter_side)
     finally:
         if process.alive:
             with _lock:

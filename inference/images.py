@@ -23,7 +23,8 @@ def decode(data: bytes, size: int) -> Pixels:
 
     Raises UnsupportedImage or UnreadableImage.
     """
-    return centre(opened(data, round(size / CROP)), size)
+    with decoder_pool.lent(data, round(size / CROP)) as decoded:
+        return centre(decoded.pixels, size)
 
 
 def centre(pixels: Pixels, size: int) -> Pixels:

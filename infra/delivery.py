@@ -6,7 +6,7 @@ An administrator deploys it with their own credentials (`make delivery`): what i
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Annotations, Aws, CfnOutput, CliCredentialsStackSynthesizer, Stack
+from aws_cdk import Annotations, Aws, CfnOutput, LegacyStackSynthesizer, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct, Node
 
@@ -46,7 +46,8 @@ class DeliveryStack(Stack):
             scope,
             construct_id,
             description="Kennel: what GitHub's workflows may do",
-            synthesizer=CliCredentialsStackSynthesizer(),
+            # The template is small and goes with the call: a bucket of a stage's bootstrap could change it on the way.
+            synthesizer=LegacyStackSynthesizer(),
             **kwargs,
         )
         if provider_arn is None:
