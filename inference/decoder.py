@@ -3,9 +3,9 @@
 `decoder_pool.py` starts it and talks to it through standard input, a socket. Limits hold whatever a file contains and
 whichever library decodes it: processor time by ITIMER_PROF, memory by RLIMIT_AS (Linux only).
 
-Request: "<II", the shorter side in pixels and the length of the file, then the file.
+Request: "<IfI", the shorter side in pixels, the share of it that is wanted, and the length of the file, then the file.
 Reply: "<II", the lengths of a JSON header and of the pixels, then the header. Pixels follow, or are in the memory that
-both processes share if they fit: a JPEG is decoded into it, and nobody copies it.
+both processes share if they fit.
 """
 
 import vendored  # noqa: F401
@@ -45,7 +45,7 @@ MAX_FILE_BYTES = 40_000_000
 MAX_CPU_S = 1.0
 MAX_MEMORY_BYTES = 300_000_000
 BACKGROUND = "white"
-HEADER = struct.Struct("<II")
+REQUEST, HEADER = struct.Struct("<IfI"), struct.Struct("<II")
 SHARED_BYTES = 4 << 20
 UNSUPPORTED, UNREADABLE = "unsupported", "unreadable"
 
@@ -64,8 +64,8 @@ class Decoded:
     pixels: Pixels
 
 
-def decode(data: bytes, shorter_side: int, memory: Pixels | None = None) -> Decoded:
-    """The upright image in RGB, transparency on white; in `memory`, bytes, if that is large enough and saves a copy.
+def decode(data: bytes, shorter_side: int, share: float = 0) -> Decoded:
+    """The upright image in RGB, transparency on white: all of it, or the middle square of `share` of its shorter side.
 
     It is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that leaves its shorter side `shorter_side` pixels.
     Raises UnsupportedImage or UnreadableImage.
@@ -73,7 +73,7 @@ def decode(data: bytes, shorter_side: int, memory: Pixels | None = None) -> Deco
     try:
         file = image_file.read(data)
         _check(file)
-        pixels = _fast(file, shorter_side, memory)
+        pixels = _fast(file, shorter_side)
         if pixels is None:
             image = Image.open(io.BytesIO(file.data), formats=(file.format,))
             image.draft("RGB", (shorter_side, shorter_side))
@@ -85,7 +85,16 @@ def decode(data: bytes, shorter_side: int, memory: Pixels | None = None) -> Deco
         raise UnreadableImage(f"decoding takes more than {MAX_MEMORY_BYTES:,} bytes: send a smaller image") from None
     except Exception as error:
         raise UnreadableImage(f"the image is damaged: {error}") from None
-    return Decoded(file.format, file.width, file.height, file.orientation, _upright(pixels, file.orientation))
+    pixels = _upright(pixels, file.orientation)
+    return Decoded(file.format, file.width, file.height, file.orientation, middle(pixels, share) if share else pixels)
+
+
+def middle(pixels: Pixels, share: float) -> Pixels:
+    """The middle square of an image, `share` of its shorter side."""
+    height, width = pixels.shape[:2]
+    side = max(1, round(share * min(height, width)))
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
 
 
 def _check(file: ImageFile) -> None:
@@ -102,15 +111,14 @@ def _scale(size: tuple[int, int], shorter_side: int) -> int:
     return next((scale for scale in (8, 4, 2) if min(size) >= scale * shorter_side), 1)
 
 
-def _fast(file: ImageFile, shorter_side: int, memory: Pixels | None) -> Pixels | None:
+def _fast(file: ImageFile, shorter_side: int) -> Pixels | None:
     """The pixels of a JPEG without Pillow's detours; none if it is not one, or one that is left to Pillow."""
     if file.format != "JPEG":
         return None
     size = (file.height, file.width)
     height, width = (-(-side // _scale(size, shorter_side)) for side in size)
-    buffer = memory if memory is not None and 3 * height * width <= memory.size else None
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(file.data, min_height=height, min_width=width, buffer=buffer)
+        pixels: Pixels = simplejpeg.decode_jpeg(file.data, min_height=height, min_width=width)
     except ValueError as error:
         # Pillow makes up what is missing.
         if "premature end" in str(error):
@@ -143,28 +151,26 @@ def serve(connection: socket.socket, shared: mmap.mmap) -> None:
     """Answers requests. Raises ConnectionError when the other side closes."""
     memory = np.frombuffer(shared, np.uint8)
     while True:
-        shorter_side, length = HEADER.unpack(receive(connection, HEADER.size))
+        shorter_side, share, length = REQUEST.unpack(receive(connection, REQUEST.size))
         data = bytes(receive(connection, length))
         signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
-        header, pixels = _reply(data, shorter_side, memory)
+        header, pixels = _reply(data, shorter_side, share)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        if pixels.size <= SHARED_BYTES and not np.may_share_memory(pixels, memory):
-            memory[: pixels.size] = pixels.reshape(-1)
+        if pixels.size <= SHARED_BYTES:
+            memory[: pixels.size].reshape(pixels.shape)[...] = pixels
         connection.sendall(HEADER.pack(len(header), pixels.size) + header)
         if pixels.size > SHARED_BYTES:
-            connection.sendall(pixels.data.cast("B"))
+            connection.sendall(np.ascontiguousarray(pixels).data.cast("B"))
 
 
-def _reply(data: bytes, shorter_side: int, memory: Pixels) -> tuple[bytes, Pixels]:
+def _reply(data: bytes, shorter_side: int, share: float) -> tuple[bytes, Pixels]:
     try:
-        found = decode(data, shorter_side, memory)
+        found = decode(data, shorter_side, share)
     except (UnsupportedImage, UnreadableImage) as error:
         kind = UNSUPPORTED if isinstance(error, UnsupportedImage) else UNREADABLE
         return json.dumps({"error": kind, "message": str(error)}).encode(), np.empty(0, np.uint8)
-    # Turned by the file's orientation, it is copied here.
-    pixels = np.ascontiguousarray(found.pixels)
     described = {name: getattr(found, name) for name in ("format", "width", "height", "orientation")}
-    return json.dumps({**described, "shape": pixels.shape}).encode(), pixels
+    return json.dumps({**described, "shape": found.pixels.shape}).encode(), found.pixels
 
 
 def receive(connection: socket.socket, length: int) -> bytearray:

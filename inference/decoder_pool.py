@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from decoder import HEADER, MAX_CPU_S, MAX_FILE_BYTES, SHARED_BYTES, UNSUPPORTED, Decoded, receive
+from decoder import HEADER, MAX_CPU_S, MAX_FILE_BYTES, REQUEST, SHARED_BYTES, UNSUPPORTED, Decoded, receive
 from image_file import UnreadableImage, UnsupportedImage
 
 # More than MAX_CPU_S takes on a busy machine.
@@ -51,10 +51,10 @@ class _Process:
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
             )
 
-    def decode(self, data: bytes, shorter_side: int) -> Decoded:
+    def decode(self, data: bytes, shorter_side: int, share: float) -> Decoded:
         """As decoder.decode, the pixels until the next image; the process may have ended after it raised."""
         try:
-            self._connection.sendall(HEADER.pack(shorter_side, len(data)))
+            self._connection.sendall(REQUEST.pack(shorter_side, share, len(data)))
             self._connection.sendall(data)
             header_length, pixels_length = HEADER.unpack(receive(self._connection, HEADER.size))
             header = json.loads(bytes(receive(self._connection, header_length)))
@@ -112,13 +112,13 @@ def decode(data: bytes, shorter_side: int) -> Decoded:
 
 
 @contextmanager
-def lent(data: bytes, shorter_side: int) -> Generator[Decoded]:
-    """The same without a copy: the pixels are the process's until the block ends."""
+def lent(data: bytes, shorter_side: int, share: float = 0) -> Generator[Decoded]:
+    """The same without a copy: the pixels are the process's until the block ends. `share` as of decoder.decode."""
     if len(data) > MAX_FILE_BYTES:
         raise UnreadableImage(f"the file has more than {MAX_FILE_BYTES:,} bytes: send a smaller image")
     process = _taken() or _Process()
     try:
-        yield process.decode(data, shorter_side)
+        yield process.decode(data, shorter_side, share)
     finally:
         if process.alive:
             with _lock:

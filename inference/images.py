@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import decoder_pool
-from decoder import Pixels
+from decoder import Pixels, middle
 from image_file import UnreadableImage, UnsupportedImage
 
 __all__ = ["Pixels", "UnreadableImage", "UnsupportedImage"]
@@ -23,16 +23,13 @@ def decode(data: bytes, size: int) -> Pixels:
 
     Raises UnsupportedImage or UnreadableImage.
     """
-    with decoder_pool.lent(data, round(size / CROP)) as decoded:
-        return centre(decoded.pixels, size)
+    with decoder_pool.lent(data, round(size / CROP), CROP) as decoded:
+        return resized(decoded.pixels, size)
 
 
 def centre(pixels: Pixels, size: int) -> Pixels:
     """The middle square of a picture, CROP of its shorter side, as (size, size, 3)."""
-    height, width = pixels.shape[:2]
-    side = max(1, round(CROP * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    return resized(pixels[top : top + side, left : left + side], size)
+    return resized(middle(pixels, CROP), size)
 
 
 def resized(pixels: Pixels, size: int) -> Pixels:

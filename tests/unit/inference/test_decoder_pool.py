@@ -64,6 +64,15 @@ def test_pixels_beyond_the_shared_memory_arrive() -> None:
     assert np.array_equal(found, decoder.decode(data, 1200).pixels)
 
 
+@pytest.mark.parametrize("size", [(700, 500), (501, 700), (1, 1)])
+def test_middle_is_cut_where_it_is_decoded(size: tuple[int, int]) -> None:
+    data = encode(gradient(*size), "PNG")
+    whole = decoder_pool.decode(data, 2000).pixels
+    with decoder_pool.lent(data, 2000, 0.875) as found:
+        assert np.array_equal(found.pixels, decoder.middle(whole, 0.875))
+        assert found.pixels.shape[0] == found.pixels.shape[1]
+
+
 def test_threads_get_their_own_image() -> None:
     images = [encode(Image.new("RGB", (64, 64), (shade, 0, 0)), "PNG") for shade in range(0, 250, 5)]
     with ThreadPoolExecutor(8) as threads:
