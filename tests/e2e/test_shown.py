@@ -135,7 +135,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel compare step --low 1 --high 300 --minutes 90": There("tests/e2e/test_scaling.py", "*COMPARE, *load"),
     # It brings back what was destroyed.
     "make synth release smoke status": Here("answers: "),
-    "make delivery REPOSITORY=owner/name": Here("DeployRoleArn"),
+    "make delivery REPOSITORY=owner/name": Here("DiffRoleArn"),
     # --- the end ---
     "make destroy": Here("give --yes", status=2),
     # --- by hand ---

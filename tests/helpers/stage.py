@@ -221,7 +221,7 @@ class Environment:
         hashes = {file: hashlib.sha256(body).hexdigest() for file, body in changed.items()}
         model |= {"name": name or model["name"], "sha256": model["sha256"] | hashes}
         model["sha256"].pop(without, None)
-        for file in model["sha256"]:
+        for file in (*model["sha256"], packages.REPORT):
             copied = {"Bucket": bucket, "Key": f"{packages.key(job)}{file}"}
             if file in changed:
                 s3.put_object(**copied, Body=changed[file])
