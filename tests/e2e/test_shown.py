@@ -113,6 +113,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make demo KEEP=1": There("tests/e2e/test_demo.py", '"--keep"'),
     "make demo DATA=folder": There("tests/e2e/test_demo.py", '"--data"'),
     # --- training ---
+    "make bootstrap STAGE=dev": There("tests/e2e/test_shown.py", '"make bootstrap":'),
     "make bootstrap": Here(),
     "make bootstrap training": Here(),
     "kennel train FOLDER --promote": Here("Promoted"),
