@@ -79,7 +79,8 @@ def tried(data: bytes) -> Trial:
         return Trial(data, _cpu_s(proc) - before, _peak(proc) - idle, outcome)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - ended.ru_utime - ended.ru_stime
-    return Trial(data, spent - before, after.ru_maxrss * 1024 - idle, outcome)
+    # Its peak is not known: what the kernel counts of ended processes has this one in it, which they were forked from.
+    return Trial(data, spent - before, 0, outcome)
 
 
 def _peak(proc: Path) -> int:
