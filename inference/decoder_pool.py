@@ -22,7 +22,7 @@ import numpy as np
 from decoder import HEADER, MAX_CPU_S, MAX_FILE_BYTES, REQUEST, SHARED_BYTES, UNSUPPORTED, Decoded, receive
 from image_file import UnreadableImage, UnsupportedImage
 
-# What takes processor time is stopped by that. This is for what waits, and so long that a machine which others keep busy
+# What takes processor time is stopped by that. This is for what waits, so long that a machine which others keep busy
 # refuses no good image: 20 s did, once in 2,500 at the lowest priority. A server says that it hangs long before.
 MAX_WALL_S = 120.0
 PROGRAM = Path(__file__).with_name("decoder.py")
