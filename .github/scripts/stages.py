@@ -3,6 +3,7 @@
 
 stages.py list              the names of all stages, as JSON, in their order: that of a deploy
 stages.py list --awake      without those that are stopped every evening
+stages.py region STAGE      its region, as an output of a step; needs nothing but cdk.json
 stages.py outputs STAGE ACCOUNT
                             region, and the roles that deploy to and look at the stage, as outputs of a step; ACCOUNT is
                             that of the stages that have no `account` of their own
@@ -23,14 +24,16 @@ def main(command: str, stage: str = "", account: str = "") -> None:
         return
     if stage not in STAGES:
         sys.exit(f"No stage {stage!r} in cdk.json (known: {', '.join(STAGES)}).")
+    region, account = STAGES[stage]["region"], STAGES[stage].get("account", account)
+    print(f"region={region}")
+    if command == "region":
+        return
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from kennel.delivery import DEPLOY_ROLE
     from kennel.execution_policy import QUALIFIER, qualifier
 
-    region, account = STAGES[stage]["region"], STAGES[stage].get("account", account)
     roles = f"arn:{'aws-cn' if region.startswith('cn-') else 'aws'}:iam::{account}:role"
-    own = CONTEXT.get(QUALIFIER) or qualifier(stage)
-    print(f"region={region}")
+    own = qualifier(stage, CONTEXT.get(QUALIFIER))
     print(f"deploy-role={roles}/{DEPLOY_ROLE}-{stage}")
     print(f"lookup-role={roles}/cdk-{own}-lookup-role-{account}-{region}")
 

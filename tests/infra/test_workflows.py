@@ -312,6 +312,7 @@ def test_stages_of_workflows_are_those_of_cdk_json(tmp_path: Path) -> None:
         script = [sys.executable, str(REPOSITORY / ".github" / "scripts" / "stages.py"), *arguments]
         return subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
+    assert asked("region", "staging") == "region=eu-central-1\n"
     assert json.loads(asked("list")) == ["dev", "prod", "staging"]
     assert json.loads(asked("list", "--awake")) == ["prod", "staging"]
     assert asked("outputs", "staging", "111122223333").splitlines() == [
@@ -319,6 +320,23 @@ def test_stages_of_workflows_are_those_of_cdk_json(tmp_path: Path) -> None:
         "deploy-role=arn:aws:iam::111122223333:role/github-kennel-deploy-staging",
         "lookup-role=arn:aws:iam::111122223333:role/cdk-kstaging-lookup-role-111122223333-eu-central-1",
     ]
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_sparse_checkout_has_what_its_scripts_import(file: Path, tmp_path: Path) -> None:
+    for name, job in read(file)["jobs"].items():
+        checkouts = [step["with"] for step in job.get("steps", []) if "checkout@" in step.get("uses", "")]
+        if not any("cdk.json" in given.get("sparse-checkout", "") for given in checkouts):
+            continue
+        place = tmp_path / name
+        shutil.copytree(REPOSITORY / ".github" / "scripts", place / ".github" / "scripts")
+        shutil.copy(REPOSITORY / "cdk.json", place)
+        run = "\n".join(step.get("run", "") for step in job["steps"])
+        for words in re.findall(r"\.github/scripts/(stages\.py [\w\"$ -]+)", run):
+            # Without what is installed: the job has installed nothing.
+            script, *arguments = words.replace('"$STAGE"', "dev").replace('"', " ").split()
+            command = [sys.executable, "-I", "-S", str(place / ".github" / "scripts" / script), *arguments]
+            subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
 
 
 AWS = """#!/usr/bin/env bash
