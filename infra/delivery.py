@@ -64,7 +64,7 @@ class DeliveryStack(Stack):
             subjects=["pull_request", f"ref:refs/heads/{BRANCH}"],
         )
         # Code of a pull request may get this role: templates of the stages, and nothing else.
-        allow(diff, ["cloudformation:GetTemplate"], *(_stacks(region) for region in {*regions.values()}))
+        allow(diff, ["cloudformation:GetTemplate"], *(_stacks(region) for region in dict.fromkeys(regions.values())))
         allow(diff, ["cloudformation:ListStacks"], "*")  # the action has no resource level
         CfnOutput(self, "DiffRoleArn", value=diff.role_arn)
 

@@ -54,7 +54,7 @@ def qualifier(stage: str) -> str:
 
     A team that deploys by a bootstrap of its own has its qualifier in cdk.json.
     """
-    return str(cdk_json()["context"].get(QUALIFIER) or qualifier_of(stage))
+    return qualifier_of(stage, cdk_json()["context"].get(QUALIFIER))
 
 
 def toolkit_stack(stage: str) -> str:
@@ -63,7 +63,7 @@ def toolkit_stack(stage: str) -> str:
 
 
 def execution(stage: str) -> str:
-    """What the names of the policies of the stage's deploys begin with."""
+    """Prefix of the names of the stage's deploy policies."""
     return f"kennel-{stage}-execution"
 
 
@@ -73,7 +73,7 @@ def target(deployment: Deployment) -> Target:
     account, partition, region = str(identity["Account"]), identity["Arn"].split(":")[1], deployment.region
     stage, prefix = deployment.stage, f"arn:{partition}:iam::{account}:policy/"
     cloudfront = bool(deployment.settings.get("function", {}).get("cloudfront"))
-    place = Place(stage, region, account, partition, cloudfront)
+    place = Place(stage, region, account, partition, cloudfront, qualifier(stage))
     return Target(
         stage,
         account,

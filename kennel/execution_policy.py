@@ -597,12 +597,13 @@ RESIDUAL = {
 }
 
 
-def qualifier(stage: str) -> str:
-    """The qualifier of the stage's CDK bootstrap: at most ten letters and digits, by CDK's rule."""
-    plain = f"k{stage}"
-    return (
-        plain if len(plain) <= MAX_QUALIFIER else "k" + hashlib.sha256(stage.encode()).hexdigest()[: MAX_QUALIFIER - 1]
-    )
+def qualifier(stage: str, named: str | None = None) -> str:
+    """The qualifier of the stage's CDK bootstrap: at most ten letters and digits, by CDK's rule.
+
+    `named` is that of a team's own bootstrap, the context value QUALIFIER, which then serves all stages.
+    """
+    short = stage if len(stage) < MAX_QUALIFIER else hashlib.sha256(stage.encode()).hexdigest()[: MAX_QUALIFIER - 1]
+    return named or f"k{short}"
 
 
 def boundary_name(stage: str, region: str) -> str:
@@ -800,13 +801,14 @@ BOUNDARY: list[Statement] = [
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stage is deployed, and whether it has a page behind CloudFront."""
+    """Where a stage is deployed, by which bootstrap, and whether it has a page behind CloudFront."""
 
     stage: str
     region: str
     account: str
     partition: str = "aws"
     cloudfront: bool = False
+    bootstrap: str | None = None
 
 
 def execution_policies(place: Place) -> list[dict[str, Any]]:
@@ -844,6 +846,7 @@ def _by_pattern(types: Sequence[Type]) -> Iterator[Statement]:
             plain[patterns].update(calls)
         for other, others in kind.beside:
             plain.setdefault((other,), set()).update(others)
+    # An Auto Scaling group starts instances in the stage's own network, from its own launch template.
     marked[EC2 + "*"].add("ec2:RunInstances")
     for resources, actions in plain.items():
         if wanted := sorted(actions - CONDITIONAL):
@@ -866,7 +869,7 @@ def _filled(statements: list[Statement], place: Place) -> list[Statement]:
         ("{a}", place.account),
         ("{region}", place.region),
         ("{s}", place.stage),
-        ("{q}", qualifier(place.stage)),
+        ("{q}", qualifier(place.stage, place.bootstrap)),
     ):
         text = text.replace(name, value)
     return [{"Effect": "Allow", **statement} for statement in json.loads(text)]

@@ -8,7 +8,7 @@ from kennel.execution_policy import QUALIFIER, qualifier
 
 def bootstrap_qualifier(scope: Construct, stage: str) -> str:
     """The stage's own, unless cdk.json names that of a team's own bootstrap."""
-    return str(scope.node.try_get_context(QUALIFIER) or qualifier(stage))
+    return qualifier(stage, scope.node.try_get_context(QUALIFIER))
 
 
 def bootstrap_role(scope: Construct, stage: str, region: str, kind: str) -> str:

@@ -40,3 +40,10 @@ def test_policies_have_no_wildcard_actions(
     actions = [action for statement in document["Statement"] for action in statement["Action"]]
     assert [action for action in actions if "*" in action] == []
     assert "iam:CreateUser" not in actions
+
+
+@pytest.mark.parametrize(("named", "bucket"), [(None, "cdk-kdev-assets-"), ("hnb659fds", "cdk-hnb659fds-assets-")])
+def test_policies_name_the_bucket_of_the_bootstrap(named: str | None, bucket: str) -> None:
+    place = Place("dev", "us-east-1", ACCOUNT, bootstrap=named)
+    for documents in (execution_policies(place), [boundary_policy(place)]):
+        assert bucket in json.dumps(documents)
