@@ -22,8 +22,8 @@ import numpy as np
 from decoder import HEADER, MAX_CPU_S, MAX_FILE_BYTES, REQUEST, SHARED_BYTES, UNSUPPORTED, Decoded, receive
 from image_file import UnreadableImage, UnsupportedImage
 
-# What takes processor time is stopped by that. This is for what waits, so long that a machine which others keep busy
-# refuses no good image: 20 s did, once in 2,500 at the lowest priority. A server says that it hangs long before.
+# MAX_CPU_S stops a process that computes; this limit is for one that waits. It is long, so that a busy machine rejects
+# no valid image: with 20 s, one in 2,500 was rejected at the lowest priority. The server's health check fails earlier.
 MAX_WALL_S = 120.0
 PROGRAM = Path(__file__).with_name("decoder.py")
 
@@ -86,7 +86,7 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it can decode another image."""
+        """True while the process can decode another image."""
         return self._process.poll() is None
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 MAX_HEADER_BYTES = 32_768
 HEADER_S = 10.0
-# Of the coded body: chunks have lengths and line ends of their own.
+# Size of the encoded body, with the chunks' headers and line ends.
 MAX_CODED_BODY_BYTES = 16_000_000
 BODY_S = 30.0
 

@@ -17,7 +17,7 @@ EXPECTED = "KENNEL_PACKAGE_SHA256"
 
 
 def damage(package: Path) -> list[str]:
-    """What is missing from `package`, was changed or was added, by its model.json and the SHA-256 expected of that."""
+    """Missing, changed and added files of `package`, by its model.json, and by the SHA-256 that this must have."""
     try:
         text = (package / DESCRIPTION).read_bytes()
         hashes: dict[str, str] = dict(json.loads(text)["sha256"])

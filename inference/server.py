@@ -61,7 +61,7 @@ PACKAGE = Path(__file__).resolve().parent
 THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or usable() + 1
 DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
-# What is read of a body that is refused: who is still sending would see a broken connection, not the refusal.
+# Bytes read of a rejected body: a client that is still sending then gets the response instead of a reset connection.
 MAX_REFUSED_BYTES = 2 * MAX_BODY_BYTES
 # The adapter opens at most 100; each may hold a body.
 MAX_CONNECTIONS = 160
@@ -167,7 +167,7 @@ def _counted(answer: Response) -> Response:
 
 
 async def _body(request: Request) -> bytes | None:
-    """The whole body; None if it is too large, and then as much of it as is read of such ones was."""
+    """The whole body; None if it is too large, of which MAX_REFUSED_BYTES are read."""
     data, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)

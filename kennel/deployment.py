@@ -14,16 +14,25 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DATASETS_PREFIX = "datasets/"
-PACKAGES_PREFIX = "packages/"
-PROMOTED_PREFIX = "promoted/"
-CHECKPOINTS_PREFIX = "checkpoints/"
+# The layout of the buckets, for the operator's command line and for the roles. Of the datasets' bucket: what is trained
+# on, and images that callers of the URL put there.
+DATASETS_PREFIX, INBOX_PREFIX = "datasets/", "inbox/"
+# Of the models' bucket: packages written by jobs, the promoted copies, which no role of a stage can write, the state of
+# trainings, and what endpoints answered.
+PACKAGES_PREFIX, PROMOTED_PREFIX = "packages/", "promoted/"
+CHECKPOINTS_PREFIX, CAPTURES_PREFIX = "checkpoints/", "captures/"
 
 
 def cdk_json() -> dict[str, Any]:
     """The settings of the app and of the CDK command line."""
     settings: dict[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())
     return settings
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """("bucket", "key") of s3://bucket/key."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 @dataclass(frozen=True)

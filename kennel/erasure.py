@@ -13,15 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Deployment
+from kennel.deployment import (
+    CAPTURES_PREFIX,
+    CHECKPOINTS_PREFIX,
+    DATASETS_PREFIX,
+    INBOX_PREFIX,
+    PACKAGES_PREFIX,
+    Deployment,
+)
 from kennel.errors import KennelError
-from kennel.packages import REPORT
+from kennel.packages import AT_ONCE, REPORT
 
-AT_ONCE = 16
-INBOX_PREFIX, CAPTURES_PREFIX = "inbox/", "captures/"
 MANIFEST = "/manifest.json"
 DIGEST = re.compile(r"[0-9a-f]{64}")
-# Of training/report.html.jinja: a thumbnail with the digest of its image.
+# A thumbnail in training/report.html.jinja, with its image's digest.
 FIGURE = r'<figure data-image="{digest}">.*?</figure>'
 WITHOUT_DIGESTS = re.compile(r"<figure><img ")
 

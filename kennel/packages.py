@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from kennel.deployment import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment
+from kennel.deployment import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment, split_uri
 from kennel.errors import KennelError
 
 DESCRIPTION, REPORT = "model.json", "report.html"
@@ -143,7 +143,7 @@ def digest(deployment: Deployment, run: str) -> str:
 
 def description(deployment: Deployment, uri: str) -> dict[str, Any]:
     """The model.json of the promoted package at `uri`, its prefix or archive."""
-    bucket, _, place = uri.removeprefix("s3://").partition("/")
+    bucket, place = split_uri(uri)
     prefix = f"{place.removesuffix('.tar.gz').rstrip('/')}/"
     return _document(_read(deployment, bucket, f"{prefix}{DESCRIPTION}", uri), uri)
 

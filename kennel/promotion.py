@@ -5,7 +5,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from kennel import packages
-from kennel.deployment import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment
+from kennel.deployment import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment, split_uri
 from kennel.errors import KennelError
 
 
@@ -27,7 +27,7 @@ def problem(deployment: Deployment) -> tuple[str, str] | None:
     if uri is None:
         remedy = f"run `make training STAGE={stage}`, then `{again}`"
         return f"No model is promoted for stage {stage}, so Serving and Api cannot be deployed", remedy
-    bucket, key = _split(uri)
+    bucket, key = split_uri(uri)
     present = deployment.output("Data", "ModelBucket")
     if bucket != present:
         # A stage that keeps its data was destroyed and deployed again: its buckets are new.
@@ -66,7 +66,7 @@ def promote_previous(deployment: Deployment) -> tuple[str, dict[str, Any]]:
     earlier = [value for value in values if value != present]
     if not earlier:
         raise KennelError(f"{present} is the only model that was ever promoted: there is none to go back to.")
-    _, key = _split(earlier[-1])
+    _, key = split_uri(earlier[-1])
     if not key.startswith(PROMOTED_PREFIX):
         return promote(deployment, _run(key))
     return _put(deployment, earlier[-1])
@@ -82,11 +82,6 @@ def _put(deployment: Deployment, uri: str) -> tuple[str, dict[str, Any]]:
         Description="The promoted model package; written by kennel promote, read by the Serving stack",
     )
     return uri, description
-
-
-def _split(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 def _run(key: str) -> str:

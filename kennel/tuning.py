@@ -12,7 +12,7 @@ from typing import Any
 
 from kennel import jobs
 from kennel.data import training_code
-from kennel.deployment import CHECKPOINTS_PREFIX, PACKAGES_PREFIX, Deployment
+from kennel.deployment import CHECKPOINTS_PREFIX, PACKAGES_PREFIX, Deployment, split_uri
 from kennel.errors import KennelError
 
 POLL_S = 2.0
@@ -198,7 +198,7 @@ def _ranges(shapes: Any) -> Any:
 
 def _upload_source(deployment: Deployment, bucket: str, name: str) -> str:
     """The code asset as the archive that SageMaker's toolkit takes; returns its prefix."""
-    source, _, key = deployment.output("Training", "CodeUri").removeprefix("s3://").partition("/")
+    source, key = split_uri(deployment.output("Training", "CodeUri"))
     asset = deployment.client("s3").get_object(Bucket=source, Key=key)["Body"].read()
     archive = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(asset)) as files, tarfile.open(fileobj=archive, mode="w:gz") as tar:

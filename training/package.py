@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import integrity
 import variants
 import wheels
 from variants import Variant
@@ -16,7 +17,7 @@ from variants import Variant
 SERVING = Path(__file__).resolve().parent.parent / "inference"
 VENDORED = f"code/{wheels.TAG}"
 # What says what the others are; and what nothing serves, and a person's image may be taken out of (kennel/erasure.py).
-UNHASHED = ("model.json", "report.html")
+UNHASHED = (integrity.DESCRIPTION, integrity.REPORT)
 # What the container lacks: the decoder of every package, and the runtime of its variant.
 DECODER = "simplejpeg"
 

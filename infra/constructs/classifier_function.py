@@ -13,7 +13,8 @@ from infra.constructs.endpoint import Endpoint
 from infra.constructs.policies import allow, allow_objects
 from infra.constructs.retention import log_group
 from infra.constructs.rules import UNRESERVED, acknowledge
-from infra.constructs.storage import INBOX_PREFIX, Storage
+from infra.constructs.storage import Storage
+from kennel.deployment import INBOX_PREFIX
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda"
 ALIAS = "live"

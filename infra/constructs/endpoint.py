@@ -11,8 +11,9 @@ from infra.config import VARIANT, Stage
 from infra.constructs.alarm_topic import AlarmTopic
 from infra.constructs.alarms import Alarms, Message, Severity
 from infra.constructs.model import Model
-from infra.constructs.storage import CAPTURES_PREFIX, Storage
+from infra.constructs.storage import Storage
 from infra.instance_types import local_storage
+from kennel.deployment import CAPTURES_PREFIX
 
 # Where SageMaker counts an endpoint's answers, and what its instances use.
 INVOCATIONS = "AWS/SageMaker"

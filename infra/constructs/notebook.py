@@ -19,7 +19,8 @@ from infra.constructs.policies import (
     sagemaker_principal,
 )
 from infra.constructs.rules import acknowledge
-from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
+from infra.constructs.storage import Storage
+from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
 

@@ -11,18 +11,8 @@ from constructs import Construct
 from infra.config import Stage
 from infra.constructs.bootstrap import bootstrap_role
 from infra.constructs.rules import acknowledge
+from kennel.deployment import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
 from kennel.execution_policy import KEY_OF_DEPLOYS
-
-# The layout of the buckets; the operator's command line and the roles share it.
-DATASETS_PREFIX = "datasets/"
-# What jobs leave, and the copies of what was promoted, which no role of a stage can write.
-PACKAGES_PREFIX = "packages/"
-PROMOTED_PREFIX = "promoted/"
-CHECKPOINTS_PREFIX = "checkpoints/"
-# Of the models' bucket: what the endpoints answered.
-CAPTURES_PREFIX = "captures/"
-# Of the datasets' bucket: pictures that callers of the URL put there.
-INBOX_PREFIX = "inbox/"
 
 # What tells the stage's topic.
 NOTIFIERS = ("budgets", "cloudwatch")

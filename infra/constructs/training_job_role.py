@@ -16,7 +16,8 @@ from infra.constructs.policies import (
     allow_writing,
     sagemaker_principal,
 )
-from infra.constructs.storage import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Storage
+from infra.constructs.storage import Storage
+from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 
 class TrainingJobRole(iam.Role):

@@ -10,9 +10,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from kennel.deployment import split_uri
 from kennel.local.fleets import FleetSettings
 from kennel.local.roles import service_session
-from kennel.local.transfer import split_uri
 
 EVERY_S = 2.0
 

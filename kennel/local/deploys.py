@@ -16,7 +16,7 @@ from ministack.services.cloudformation import changesets, handlers, stacks
 from kennel.execution_policy import TYPES, WHILE_CREATING
 from kennel.local.authorization import Record
 from kennel.local.dependents import SELF, condition_keys, dependent_calls
-from kennel.local.roles import allowed, key_allows, key_arn, make_service_role
+from kennel.local.roles import allowed, key_allows, make_service_role
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
@@ -173,8 +173,6 @@ def _by_key(role: str, action: str, resource: str, context: dict[str, Any], prop
 def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
     """The calls that a resource takes: action, resource, condition keys."""
     takes, resource = TYPES[kind], _arn(kind, name, properties)
-    if takes.by_key_policy and verb != "create" and not resource.startswith("arn:"):
-        resource = key_arn(resource)
     context: dict[str, Any] = _tags_of(_tags(properties) or _tags_in_ec2(resource)) if takes.tagged else {}
     if kind == "AWS::IAM::Role":
         context["iam:permissionsboundary"] = properties.get("PermissionsBoundary")

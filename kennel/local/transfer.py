@@ -9,11 +9,7 @@ from typing import Any
 
 import boto3
 
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """("bucket", "key") of s3://bucket/key."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
+from kennel.deployment import split_uri
 
 
 def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:

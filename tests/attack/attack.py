@@ -27,6 +27,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from decoder import MAX_MEMORY_BYTES
 from helpers import attacks
 from helpers.attacks import Attempt
 from helpers.iam_requests import REGION, requests
@@ -39,8 +40,6 @@ from kennel.local.ports import LOOPBACK
 from kennel.roles import ACCOUNT, Stacks
 
 CONTENT_TYPE = "image/jpeg"
-# Of one image at the model server, beyond what it has when idle: docs/security.md.
-MAX_MEMORY_BYTES = 300_000_000
 # A request, on a machine that does other things: a decoder's second of processor time, and the way there and back.
 MAX_IMAGE_S = 10.0
 

@@ -5,7 +5,6 @@ of November 2026 for what got through once.
 """
 
 import base64
-import contextlib
 import json
 import socket
 import stat
@@ -85,10 +84,9 @@ def metadata() -> Iterator[tuple[str, bytes]]:
 
 
 def _sharing_exif(entries: int, size: int) -> bytes:
-    count = min(entries, 65_535)
-    start = 8 + 2 + 12 * count + 4
-    directory = b"".join(struct.pack("<HHII", 0x9286, 7, size, start) for _ in range(count))
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", count) + directory + bytes(4) + bytes(size)
+    start = 8 + 2 + 12 * entries + 4
+    directory = b"".join(struct.pack("<HHII", 0x9286, 7, size, start) for _ in range(entries))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", entries) + directory + bytes(4) + bytes(size)
 
 
 # --- addresses: `ask` posts a JSON document and gives the status; a listener counts who came ---
@@ -278,19 +276,21 @@ def archives(unpack: Callable[[Path, Path], object], folder: Path) -> Iterator[t
         place.mkdir()
         with zipfile.ZipFile(place / "x.zip", "w", zipfile.ZIP_DEFLATED) as files:
             write(files)
-        outcome = "unpacked"
-        with contextlib.suppress(Exception):
-            try:
-                unpack(place / "x.zip", place / "out")
-            except Exception as error:
-                outcome = f"{type(error).__name__}"
-                raise
+        try:
+            unpack(place / "x.zip", place / "out")
+            outcome = "unpacked"
+        except Exception as error:
+            outcome = type(error).__name__
         found = [file for file in place.rglob("*") if file.name != "x.zip" and (file.is_file() or file.is_symlink())]
         evil = [file for file in found if not file.is_relative_to(place / "out") or file.is_symlink()]
         return bool(evil) or outcome != "KennelError" or (folder.parent / "evil.jpg").exists(), outcome
 
     def named(*names: str, content: bytes = picture) -> Callable[[zipfile.ZipFile], None]:
-        return lambda files: [files.writestr(name, content) for name in names] and None
+        def write(files: zipfile.ZipFile) -> None:
+            for name in names:
+                files.writestr(name, content)
+
+        return write
 
     def special(mode: int) -> Callable[[zipfile.ZipFile], None]:
         def write(files: zipfile.ZipFile) -> None:

@@ -28,6 +28,7 @@ STACKS = (
     "app.py",
     "cdk.json",
     "infra",
+    "kennel/deployment.py",
     "kennel/execution_policy.py",
     "training",
     "inference",

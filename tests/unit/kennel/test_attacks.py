@@ -102,7 +102,7 @@ def test_archive_that_writes_elsewhere_is_noticed(tmp_path: Path) -> None:
 
     (tmp_path / "archives").mkdir()
     found = through("archive", attacks.archives(naive, tmp_path / "archives"))
-    assert {"..", "..  inside".replace("  ", " "), "growth"} <= set(found)
+    assert {"..", ".. inside", "growth"} <= set(found)
 
 
 def test_connection_without_limits_is_noticed() -> None:
