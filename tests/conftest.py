@@ -72,6 +72,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def same_environment() -> Generator[None]:
+    """A module leaves no variable behind, such as an endpoint for the modules that come after it in its process."""
+    before = _variables()
+    yield
+    assert _variables() == before
+
+
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+
 @contextmanager
 def _locked(name: str, *, exclusive: bool) -> Generator[int]:
     CACHE.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -18,9 +19,13 @@ CLASSES = ("disc", "star", "stripes")
 
 
 @pytest.fixture(scope="session")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Environment, dict[str, str]]]:
+    """The shared stage, and the variables that point to it: those of a module that asks for it, and of no other."""
+    outside = dict(os.environ)
     with deployed_stage(tmp_path_factory.mktemp("shared")) as stage:
-        yield stage
+        variables = dict(os.environ)
+        with mock.patch.dict(os.environ, outside, clear=True):
+            yield stage, variables
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +35,11 @@ def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         with deployed_stage(tmp_path_factory.mktemp("own")) as stage:
             yield stage
         return
-    stage = request.getfixturevalue("shared_stage")
-    before = stage.fingerprint()
-    yield stage
-    assert stage.fingerprint() == before, f"{request.node.name} changed the shared stage: mark it own_stage"
+    stage, variables = request.getfixturevalue("shared_stage")
+    with mock.patch.dict(os.environ, variables, clear=True):
+        before = stage.fingerprint()
+        yield stage
+        assert stage.fingerprint() == before, f"{request.node.name} changed the shared stage: mark it own_stage"
 
 
 @pytest.fixture(scope="session")
