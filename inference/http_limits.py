@@ -27,12 +27,21 @@ class Limits(asyncio.Protocol):
     loop: asyncio.AbstractEventLoop
     # uvicorn's state of the request at hand.
     cycle: Any
+    connections: set[asyncio.Protocol]
+    limit_concurrency: int | None
     _timer: asyncio.TimerHandle | None = None
     _header_bytes = _body_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Waits for the first request."""
+        """Waits for the first request.
+
+        uvicorn refuses every request while there are more connections than `limit_concurrency`; here only the
+        connections above it are refused, and those before them are served.
+        """
         super().connection_made(transport)
+        if self.limit_concurrency is not None:
+            # uvicorn compares the number of connections with it at each request.
+            self.limit_concurrency = 0 if len(self.connections) > self.limit_concurrency else None
         self._end_after(HEADER_S)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -16,6 +16,7 @@ import server
 from http_limits import MAX_HEADER_BYTES, Limits
 
 SHORT_S = 0.5
+MAX_CONNECTIONS = 4
 Address = tuple[str, int]
 
 
@@ -37,7 +38,14 @@ def address(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(http_limits, "HEADER_S", SHORT_S)
     monkeypatch.setattr(http_limits, "BODY_S", SHORT_S)
     protocol = type("Limited", (Limits, request.param), {})
-    config = uvicorn.Config(server.app, http=protocol, host="127.0.0.1", port=0, log_level="critical")
+    config = uvicorn.Config(
+        server.app,
+        http=protocol,
+        limit_concurrency=MAX_CONNECTIONS,
+        host="127.0.0.1",
+        port=0,
+        log_level="critical",
+    )
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
@@ -75,6 +83,21 @@ def test_request_is_answered_and_its_connection_kept(address: Address) -> None:
             connection.sendall(b"abc")
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
             time.sleep(2 * SHORT_S)
+
+
+def test_connections_above_the_limit_are_refused_and_no_others(address: Address) -> None:
+    """uvicorn alone refuses every request while there are too many connections, those of all others included."""
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na"
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(MAX_CONNECTIONS + 2)]
+        time.sleep(SHORT_S / 5)
+        answers = []
+        for connection in opened:
+            connection.sendall(request)
+            answers.append(connection.recv(65_536)[:12])
+        assert answers == [b"HTTP/1.1 200"] * MAX_CONNECTIONS + [b"HTTP/1.1 503"] * 2
+    time.sleep(SHORT_S / 5)
+    assert answer(address, request)[0].startswith(b"HTTP/1.1 200")
 
 
 def test_silent_connection_is_closed(address: Address) -> None:
