@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from decoder import HEADER, MAX_CPU_S, MAX_FILE_BYTES, REQUEST, SHARED_BYTES, UNSUPPORTED, Decoded, receive
+from decoder import MAX_CPU_S, MAX_FILE_BYTES, REPLY, REQUEST, SHARED_BYTES, UNSUPPORTED, Decoded, fits, receive
 from image_file import UnreadableImage, UnsupportedImage
 
 # MAX_CPU_S stops a process that computes; this limit is for one that waits. It is long, so that a busy machine rejects
@@ -41,7 +41,8 @@ class _Process:
         self._connection.settimeout(MAX_WALL_S)
         with its, _memory() as memory:
             os.truncate(memory.fileno(), SHARED_BYTES)
-            self._shared = np.frombuffer(mmap.mmap(memory.fileno(), SHARED_BYTES), np.uint8)
+            self._shared = mmap.mmap(memory.fileno(), SHARED_BYTES)
+            self._pixels = np.frombuffer(self._shared, np.uint8)
             # Its own process group: Ctrl-C is for this process alone.
             self._process = subprocess.Popen(
                 [sys.executable, *_FLAGS, str(PROGRAM), str(memory.fileno())],
@@ -55,12 +56,12 @@ class _Process:
     def decode(self, data: bytes, shorter_side: int, share: float) -> Decoded:
         """As decoder.decode, the pixels until the next image; the process may have ended after it raised."""
         try:
+            self._shared[: len(data)] = data
             self._connection.sendall(REQUEST.pack(shorter_side, share, len(data)))
-            self._connection.sendall(data)
-            header_length, pixels_length = HEADER.unpack(receive(self._connection, HEADER.size))
-            header = json.loads(bytes(receive(self._connection, header_length)))
-            if pixels_length <= SHARED_BYTES:
-                pixels = self._shared[:pixels_length]
+            header_length, pixels_length = REPLY.unpack(receive(self._connection, REPLY.size))
+            header = json.loads(self._shared[:header_length])
+            if fits(header_length, pixels_length):
+                pixels = self._pixels[header_length:][:pixels_length]
             else:
                 pixels = np.frombuffer(receive(self._connection, pixels_length), np.uint8)
         except OSError as error:

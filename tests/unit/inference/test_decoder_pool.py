@@ -58,10 +58,10 @@ def test_same_pixels_as_in_this_process(kind: str) -> None:
 
 
 def test_pixels_beyond_the_shared_memory_arrive() -> None:
-    data = encode(gradient(1500, 1200), "JPEG")
-    found = decoder_pool.decode(data, 1200).pixels
+    data = encode(gradient(4000, 3600), "JPEG")
+    found = decoder_pool.decode(data, 3600).pixels
     assert found.nbytes > SHARED_BYTES
-    assert np.array_equal(found, decoder.decode(data, 1200).pixels)
+    assert np.array_equal(found, decoder.decode(data, 3600).pixels)
 
 
 @pytest.mark.parametrize("size", [(700, 500), (501, 700), (1, 1)])
