@@ -37,7 +37,9 @@ def resized(pixels: Pixels, size: int) -> Pixels:
     # torch warns of arrays that it may not write to.
     planes = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(2, 0, 1)[None]
     planes = F.interpolate(planes, (size, size), mode="bicubic", antialias=True)
-    result: Pixels = planes[0].permute(1, 2, 0).contiguous().numpy()
+    result = np.empty((size, size, 3), np.uint8)
+    for channel, plane in enumerate(planes[0].numpy()):  # torch's contiguous() takes four times as long
+        result[:, :, channel] = plane
     return result
 
 

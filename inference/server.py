@@ -330,6 +330,7 @@ def main() -> None:
         host=arguments.host,
         port=arguments.port,
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         timeout_graceful_shutdown=round(DEADLINE_S),
         # Longer than the adapter keeps a connection (httpx: 5 s), so that it is never ours that ends first.
