@@ -138,8 +138,10 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # 16 bits of grey; convert() would cut off what is above 255.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        # 16 bits of grey, of which medical and depth images use a part; convert() would cut off what is above 255.
+        grey = np.asarray(image).astype(np.float32)
+        low, high = float(grey.min()), float(grey.max())
+        return Image.fromarray(((grey - low) * (255 / max(1.0, high - low))).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         whole = image.convert("RGBA")
         below = Image.new("RGB", whole.size, BACKGROUND)

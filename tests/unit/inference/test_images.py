@@ -71,9 +71,12 @@ def test_transparency_becomes_white() -> None:
     assert (decode(encode(clear, "WEBP", lossless=True), 32) == 255).all()
 
 
-def test_16_bit_image_keeps_upper_byte() -> None:
-    grey = Image.fromarray(np.full((50, 50), 0x8040, np.uint16))
-    assert (decode(encode(grey, "PNG"), 32) == 0x80).all()
+@pytest.mark.parametrize("depth", [8, 12, 16])
+def test_16_bit_image_is_scaled_by_its_range(depth: int) -> None:
+    steps = np.linspace(0, 2**depth - 1, 64).astype(np.uint16)
+    pixels = decode(encode(Image.fromarray(np.tile(steps, (64, 1))), "PNG"), 64)
+    assert pixels.min() < 30
+    assert pixels.max() > 225
 
 
 def test_cmyk_jpeg_keeps_colours() -> None:
