@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,16 +36,17 @@ class Cleaned:
     done: Counter[str] = field(default_factory=Counter)
 
 
-def clean(folder: Path, pictures: list[Any], copy: Path) -> Cleaned:
+def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) -> Cleaned:
     """Writes the clean copy of `folder`, whose `pictures` were read by the check, to the new folder `copy`.
 
-    Pictures that are the same and have different classes are all left out: only a person can say which is right.
+    Of equal files in one class, one is kept; equal files in different classes are all left out, since only a person can
+    say which is right. With `near`, images that show nearly the same are treated as equal.
     """
     if copy.exists():
         raise KennelError(f"{copy} is there already: choose a new folder.")
     if copy.resolve().is_relative_to(folder.resolve()):
         raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
-    left_out = dict(_left_out(pictures))
+    left_out = dict(_left_out(pictures, near))
     cleaned = Cleaned()
     for picture in pictures:
         if reason := left_out.get(picture.name):
@@ -66,12 +67,11 @@ def clean(folder: Path, pictures: list[Any], copy: Path) -> Cleaned:
     return cleaned
 
 
-def _left_out(pictures: list[Any]) -> Iterable[tuple[str, str]]:
-    checks = training_code("checks")
+def _left_out(pictures: list[Any], near: bool) -> Iterable[tuple[str, str]]:
     for picture in pictures:
         if picture.problem:
             yield picture.name, "left out: unreadable"
-    for group in checks.alike(pictures):
+    for group in training_code("checks").alike(pictures) if near else _equal(pictures):
         if len({picture.label for picture in group}) > 1:
             for picture in group:
                 yield picture.name, "left out: the same picture in two classes"
@@ -85,6 +85,14 @@ def _left_out(pictures: list[Any]) -> Iterable[tuple[str, str]]:
             elif picture.digest in seen:
                 yield picture.name, "left out: a second copy"
             seen.add(picture.digest)
+
+
+def _equal(pictures: list[Any]) -> Iterable[list[Any]]:
+    by_digest: dict[str, list[Any]] = defaultdict(list)
+    for picture in pictures:
+        if not picture.problem:
+            by_digest[picture.digest].append(picture)
+    return by_digest.values()
 
 
 def _named(picture: Any) -> str:

@@ -153,7 +153,7 @@ def predict(
     stage: Stage = "dev",
 ) -> None:
     """Call the Lambda URL with each picture, signed with your credentials; what is throttled is tried again."""
-    found = predicting.sources(pictures)
+    found = predicting.sources(pictures, lambda line: typer.echo(printable(line), err=True))
     url = calling.Url(Deployment(stage), url=address)
     table = Table(Column("picture", overflow="fold"), Column("predictions", overflow="fold"))
     failed = 0

@@ -1,8 +1,10 @@
-"""Folders of pictures to the dataset bucket."""
+"""Folders of images to the dataset bucket."""
 
+import hashlib
 import importlib
 import re
 import sys
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +14,6 @@ from typing import Any
 from kennel.deployment import DATASETS_PREFIX, REPOSITORY, Deployment
 from kennel.errors import KennelError
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 UPLOADS_AT_ONCE = 16
 DELETE_BATCH = 1000
@@ -20,12 +21,11 @@ DELETE_BATCH = 1000
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did: the dataset's name and prefix, pictures uploaded, files left out, objects removed."""
+    """What a push did: the dataset's name and prefix, the number of images uploaded and of objects removed."""
 
     name: str
     uri: str
     uploaded: int
-    left_out: list[Path]
     removed: int
 
 
@@ -50,41 +50,52 @@ def check(folder: Path, seed: int, progress: Callable[[int, int], None] | None =
 
 
 def name_of(folder: Path) -> str:
-    """The dataset name that a folder gets unless it is given one."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.") or "dataset"
+    """The dataset name that a folder gets unless it is given one; what it cannot say of the folder's, a hash does."""
+    own = unicodedata.normalize("NFC", folder.resolve().name)
+    if NAME.fullmatch(own):
+        return own
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-._")[:40] or "dataset"
+    return f"{plain}-{hashlib.sha256(own.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
-def push(deployment: Deployment, folder: Path, name: str, progress: Callable[[int, int], None]) -> Pushed:
-    """Makes the dataset `name` in the bucket the same as `folder`; `progress` gets (uploaded, total)."""
+def push(
+    deployment: Deployment, folder: Path, name: str, progress: Callable[[int, int], None], *, replace: bool = False
+) -> Pushed:
+    """Makes the dataset `name` in the bucket the same as `folder`; `progress` gets (uploaded, total).
+
+    Raises KennelError, before anything is changed, if most of the dataset would be removed and `replace` is not set.
+    """
     if not NAME.fullmatch(name):
         raise KennelError(f"{name!r} is no name for a dataset: use letters, digits, '.', '_' and '-', 63 at most.")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    left_out = sorted({path for path in folder.rglob("*") if path.is_file()} - set(found))
+    listed = training_code("layout").read(folder.resolve())
+    if listed.errors:
+        raise KennelError(f"{folder} cannot be trained on: {'; '.join(map(str, listed.findings))}")
     bucket = deployment.output("Data", "DatasetBucket")
     prefix = f"{DATASETS_PREFIX}{name}/"
     s3 = deployment.client("s3")
-
-    def upload(path: Path) -> str:
-        key = f"{prefix}{path.relative_to(folder).as_posix()}"
-        s3.upload_file(str(path), bucket, key)
-        return key
-
-    keys = set()
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
-        for count, key in enumerate(pool.map(upload, found), start=1):
-            keys.add(key)
-            progress(count, len(found))
-
-    stale = sorted(
+    keys = {f"{prefix}{image.name}": image.path for image in listed.images}
+    there = {
         item["Key"]
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for item in page.get("Contents", [])
-        if item["Key"] not in keys
-    )
+    }
+    stale = sorted(there - keys.keys())
+    if len(stale) * 2 > len(there) and not replace:
+        raise KennelError(
+            f"The dataset {name} has {len(there)} images, and {len(stale)} of them are not in {folder}: is it another "
+            f"dataset? Push the folder with another --name, or replace that one: kennel data push {folder} --replace"
+        )
+
+    def upload(key: str) -> None:
+        s3.upload_file(str(keys[key]), bucket, key)
+
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+        for count, _ in enumerate(pool.map(upload, keys), start=1):
+            progress(count, len(keys))
     for start in range(0, len(stale), DELETE_BATCH):
         batch = [{"Key": key} for key in stale[start : start + DELETE_BATCH]]
         s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-    return Pushed(name, f"s3://{bucket}/{prefix}", len(keys), left_out, len(stale))
+    return Pushed(name, f"s3://{bucket}/{prefix}", len(keys), len(stale))
 
 
 def names(deployment: Deployment) -> list[str]:

@@ -77,8 +77,9 @@ def fetch(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="train/valid/test, train/val, or one folder per class.")],
+    folder: Annotated[Path, typer.Argument(help="Splits, one folder per class, or a table of labels.")],
     fix: Annotated[Path | None, typer.Option("--fix", metavar="COPY", help="Write a clean copy here.")] = None,
+    near: Annotated[bool, typer.Option("--near", help="With --fix: near copies are left out, too.")] = False,
 ) -> None:
     """Look for what would spoil a training: unreadable files, leaks between splits, duplicates, tiny classes.
 
@@ -93,7 +94,7 @@ def check(
     _show_findings(findings)
     if fix is not None and pictures:
         with step(f"Writing the clean copy {fix}"):
-            cleaned = cleaning.clean(folder, pictures, fix)
+            cleaned = cleaning.clean(folder, pictures, fix, near=near)
         console.print(", ".join([f"{cleaned.copied} copied", *(f"{n} {what}" for what, n in cleaned.done.items())]))
         console.print(f"Next: kennel data check {fix}")
         return
@@ -104,12 +105,13 @@ def check(
 
 @app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="train/valid/test, train/val, or one folder per class.")],
+    folder: Annotated[Path, typer.Argument(help="Splits, one folder per class, or a table of labels.")],
     name: Annotated[str | None, typer.Option(help="The dataset's name; the folder's by default.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Even if most of the dataset is then removed.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Upload a folder of pictures as a dataset; what is no longer in the folder is removed from the dataset."""
-    pushed = push_folder(Deployment(stage), folder, name)
+    """Upload a folder of images as a dataset; what is no longer in the folder is removed from the dataset."""
+    pushed = push_folder(Deployment(stage), folder, name, replace=replace)
     console.print(f"Next: kennel train {pushed.name}")
 
 
@@ -145,22 +147,24 @@ def forget(
         console.print(f"[yellow]Remains:[/yellow] {escape(what)}", soft_wrap=True)
 
 
-def push_folder(deployment: Deployment, folder: Path, name: str | None) -> "data.Pushed":
+def push_folder(deployment: Deployment, folder: Path, name: str | None, *, replace: bool = False) -> "data.Pushed":
     """Checks and uploads a folder, and says what happened."""
     with _bar("Checking", MofNCompleteColumn()) as progress:
         loaded = data.check(folder, 1, progress)
     for reason in loaded.skipped:
         console.print(f"[yellow]will be skipped:[/yellow] {escape(reason)}", soft_wrap=True)
-    others = len(loaded.findings) - len(loaded.skipped)
+    said = [finding for finding in loaded.findings if finding.kind in ("layout", "left out")]
+    for finding in said:
+        console.print(f"[yellow]{finding.kind}:[/yellow] {escape(str(finding))}", soft_wrap=True)
+    others = len(loaded.findings) - len(loaded.skipped) - len(said)
     if others:
         console.print(f"{others} finding(s) more: [bold]kennel data check {escape(str(folder))}[/bold]", soft_wrap=True)
     with _bar("Uploading", MofNCompleteColumn()) as progress:
-        pushed = data.push(deployment, folder, data.name_of(folder) if name is None else name, progress)
-    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} pictures at {pushed.uri}", soft_wrap=True)
+        name = data.name_of(folder) if name is None else name
+        pushed = data.push(deployment, folder, name, progress, replace=replace)
+    console.print(f"Dataset [bold]{pushed.name}[/bold]: {pushed.uploaded} images at {pushed.uri}", soft_wrap=True)
     if pushed.removed:
         console.print(f"{pushed.removed} object(s) that the folder no longer has were removed.")
-    for path in pushed.left_out:
-        console.print(f"[yellow]left out, not a picture:[/yellow] {escape(str(path))}")
     return pushed
 
 

@@ -87,7 +87,7 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
         names = [f"{stacks}-{name}" for name in ("Data", "Training")]
         cdk(*deploy, "-c", f"stage={stage}", *names, env=env, log=CDK_LOG, progress=progress)
     with step("Pictures into the dataset bucket", seconds) as progress:
-        pushed = data.push(deployment, folder, data.name_of(folder), _every(50, progress))
+        pushed = data.push(deployment, folder, data.name_of(folder), _every(50, progress), replace=True)
     with step("Training job", seconds) as progress:
         name = jobs.start(deployment, jobs.Request(pushed.name, hyperparameters={"seed": str(SEED)}))
         finished = jobs.follow(deployment, name, progress)

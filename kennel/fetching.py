@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from kennel.data import EXTENSIONS
+from kennel.data import training_code
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 
@@ -171,4 +171,6 @@ def _trusted(
 
 def _is_picture(member: zipfile.ZipInfo, path: PurePosixPath) -> bool:
     # macOS leaves files of its own, named like the pictures with a dot before.
-    return not member.is_dir() and path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    return (
+        not member.is_dir() and path.suffix.lower() in training_code("folder").ENDINGS and not path.name.startswith(".")
+    )

@@ -5,6 +5,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kennel.calling import Answer
-from kennel.data import EXTENSIONS
+from kennel.data import training_code
 from kennel.errors import KennelError
 
 # What passes by itself: too many callers, an endpoint that is overloaded or being replaced.
@@ -41,8 +42,8 @@ class Source:
     is_json: bool = False
 
 
-def sources(given: Iterable[str]) -> list[Source]:
-    """The pictures that are meant; raises KennelError with everything that is none."""
+def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
+    """The images that are meant; `say` gets what is left out of folders. Raises KennelError with all that is none."""
     found, wrong = [], []
     for name in given:
         path, scheme = Path(name), name.partition("://")[0].lower()
@@ -56,10 +57,12 @@ def sources(given: Iterable[str]) -> list[Source]:
             # Path("") would be this folder.
             wrong.append("An empty argument names no picture: is a variable not set?")
         elif path.is_dir():
-            files = sorted(_pictures_below(path))
+            files, left_out = training_code("folder").images(path)
             if not files:
-                wrong.append(f"{name} has no pictures ({', '.join(sorted(EXTENSIONS))})")
-            found += [Source(str(file), file.read_bytes) for file in files]
+                wrong.append(f"{name} has no images, and {len(left_out)} other file(s)")
+            for reason, count in Counter(item.reason for item in left_out).items():
+                say(f"{name}: {count} left out: {reason}")
+            found += [Source(str(file.path), file.path.read_bytes) for file in files]
         elif path.is_file():
             found.append(Source(name, path.read_bytes))
         elif path.exists():
@@ -69,14 +72,6 @@ def sources(given: Iterable[str]) -> list[Source]:
     if wrong:
         raise KennelError("\n".join(wrong))
     return found
-
-
-def _pictures_below(folder: Path) -> Iterator[Path]:
-    """The files with a picture's ending, without hidden ones and what is in hidden folders."""
-    for file in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and file.suffix.lower() in EXTENSIONS and file.is_file():
-            yield file
 
 
 def _json(form: str, value: str) -> bytes:

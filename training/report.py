@@ -12,9 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 import evaluation
-from checks import Finding
 from dataset import Sample
 from evaluation import Scored
+from findings import Finding
 from images import opened
 
 MISTAKES = 24

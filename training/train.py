@@ -40,10 +40,10 @@ import outcome
 import report
 from backbones import BACKBONES, HUB, WeightsError
 from checkpoint import Checkpoint
-from checks import ERROR
 from distributed import Group
 from evaluation import Scored
 from features import Cache
+from findings import ERROR
 from progress import progress, say
 from settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 

@@ -69,10 +69,10 @@ def test_bad_dataset_is_reported_and_group_emptied(
     request = jobs.Request("nowhere")
     run = ec2.start(Deployment("dev"), request)
     said: list[str] = []
-    with pytest.raises(KennelError, match=r"failed: Training failed: no pictures \(.*give a folder"):
+    with pytest.raises(KennelError, match=r"failed: Training failed: no images below .*give a folder"):
         ec2.follow(Deployment("dev"), run, said.append)
     assert is_empty(deployed)
-    assert any("failed: Training failed: no pictures" in line for line in said)
+    assert any("failed: Training failed: no images" in line for line in said)
     assert deployed.objects(f"packages/{run}/") == {"status.json"}
 
 

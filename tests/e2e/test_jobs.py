@@ -38,7 +38,7 @@ def test_unreadable_images_are_skipped_and_listed(deployed: Environment, tmp_pat
     (folder / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     (folder / "notes.txt").write_text("not a picture")
     output = deployed.run("kennel", "train", str(folder), "--set", "epochs=1", *TINY).stdout
-    assert "left out, not a picture:" in output
+    assert "left out: notes.txt: not an image (.txt)" in output
     assert "skipped a/broken.jpg" in output
     assert "skipped 1 unreadable picture(s)" in output
     assert "Model package: s3://" in output

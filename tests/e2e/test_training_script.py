@@ -121,7 +121,7 @@ def test_dataset_errors_are_reported_before_training(images: Path, tmp_path: Pat
     result = train(broken, tmp_path / "model")
     assert result.returncode == 1
     reason = (tmp_path / "ml" / "output" / "failure").read_text()
-    for wrong in ("class 'empty': no pictures", "disc/cut.png: ", "which has another class"):
+    for wrong in ("class 'empty': no images", "disc/cut.png: ", "which has another class"):
         assert wrong in reason
         assert wrong in result.stderr
     assert not (tmp_path / "checkpoints").exists()

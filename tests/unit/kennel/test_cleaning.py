@@ -17,7 +17,7 @@ def test_turned_copy_shows_the_same(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     gradient(90, 60).save(source, exif=exif)
-    picture = training_code("checks").inspect(folder, "train", "a", source)
+    picture = training_code("checks").inspect(training_code("layout").Image(source, "train/a/one.png", "train", "a"))
     assert picture.rotated
     cleaned = clean(folder, [picture], copy)
     assert cleaned.done == {"turned": 1}

@@ -42,7 +42,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def ask(url: Url, *given: str) -> list[tuple[str, int]]:
     seen: list[tuple[int, int]] = []
-    found = predicting.sources(given)
+    found = predicting.sources(given, print)
     answers = list(predicting.predict(url, found, 3, 4, lambda done, of: seen.append((done, of))))
     assert sorted(seen) == [(number + 1, len(found)) for number in range(len(found))]
     return [(picture.name, answer.status) for picture, answer in answers]
@@ -56,7 +56,8 @@ def test_files_and_folders_are_sent_in_order(
     for name, data in (
         ("b.png", JPEG),
         ("a.jpg", PNG),
-        ("notes.txt", JPEG),
+        ("notes.txt", b"text"),
+        ("scan.bin", JPEG),
         ("below/c.WEBP", WEBP),
         (".hidden/d.jpg", JPEG),
     ):
@@ -64,7 +65,7 @@ def test_files_and_folders_are_sent_in_order(
     (tmp_path / "odd.bin").write_bytes(JPEG + b"odd")
     url = Url()
     names = [name for name, _ in ask(url, str(tmp_path / "odd.bin"), str(tmp_path / "folder"))]
-    assert [Path(name).name for name in names] == ["odd.bin", "a.jpg", "b.png", "c.WEBP"]
+    assert [Path(name).name for name in names] == ["odd.bin", "a.jpg", "b.png", "c.WEBP", "scan.bin"]
     assert set(url.calls) == {
         (JPEG + b"odd", "image/jpeg"),
         (PNG, "image/png"),
@@ -121,15 +122,15 @@ def test_empty_or_missing_input_sends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(KennelError, match="variable"):
-        predicting.sources([""])
+        predicting.sources([""], print)
     monkeypatch.setattr(sys, "stdin", None)
     assert ask(Url(), "-") == [("standard input", 415)]
 
 
 def test_all_invalid_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(KennelError) as caught:
-        predicting.sources([str(tmp_path), "missing.jpg", "ftp://x"])
+        predicting.sources([str(tmp_path), "missing.jpg", "ftp://x"], print)
     message = str(caught.value)
-    assert "has no pictures" in message
+    assert "has no images" in message
     assert "missing.jpg is no file" in message
     assert "ftp://x is no file" in message

@@ -73,6 +73,12 @@ FAULTS: list[tuple[Callable[[Path], object], tuple[str, str, str]]] = [
     (lambda root: exact(root, "train/a/copy.jpg"), ("warning", "duplicate", "train/a/copy.jpg")),
     (lambda root: exact(root, "train/b/copy.jpg"), ("warning", "contradiction", "train/b/copy.jpg")),
     (lambda root: picture(902, 40, 40).save(root / "train/a/small.jpg"), ("warning", "small", "train/a/small.jpg")),
+    (
+        lambda root: Image.new("RGB", (80, 80), "navy").save(root / "train/a/x.jpg"),
+        ("warning", "blank", "train/a/x.jpg"),
+    ),
+    (lambda root: picture(903).save(root / "train/a/x.bmp"), ("warning", "unreadable", "train/a/x.bmp")),
+    (lambda root: (root / "train/a/notes.txt").write_text("x"), ("note", "left out", "train/a/notes.txt")),
     (lambda root: (root / "train/empty").mkdir(), ("error", "structure", "class 'empty'")),
     (lambda root: write(root, "valid/other/1.jpg"), ("error", "structure", "class 'other'")),
     (lambda root: write(root, "train/rare/1.jpg"), ("warning", "class", "class 'rare'")),
@@ -102,7 +108,7 @@ def test_load_error_lists_every_fault(tmp_path: Path) -> None:
     with pytest.raises(dataset.DatasetError) as caught:
         dataset.load(tmp_path, seed=1)
     lines = str(caught.value).split("\n")
-    assert lines[0].startswith("class 'empty': no pictures in train")
+    assert lines[0].startswith("class 'empty': no images in train")
     assert lines[1].startswith("class 'text': no readable training picture")
     for name in ("train/a/cut.jpg", "train/text/1.jpg", "valid/a/copy.jpg"):
         assert any(line.startswith(f"{name}: ") for line in lines)
@@ -131,7 +137,7 @@ def test_fixed_copy_is_clean_and_original_unchanged(tmp_path: Path) -> None:
     (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG"))
     before = {file: file.read_bytes() for file in root.rglob("*.jpg")}
     _, pictures = dataset.read(root)
-    cleaned = cleaning.clean(root, pictures, copy)
+    cleaned = cleaning.clean(root, pictures, copy, near=True)
     assert found(copy) == []
     assert {file: file.read_bytes() for file in root.rglob("*.jpg")} == before
     assert cleaned.done == {
@@ -161,3 +167,61 @@ def test_plain_images_are_not_duplicates(tmp_path: Path) -> None:
         Image.new("RGB", (100, 100), colour).save(tmp_path / f"a/{number}.png")
     _, pictures = dataset.read(tmp_path)
     assert [len(group) for group in checks.alike(pictures)] == [1, 1, 1]
+
+
+def test_near_copies_are_kept_unless_asked(tmp_path: Path) -> None:
+    root = good(tmp_path / "data")
+    near(root)
+    pictures = dataset.read(root)[1]
+    assert cleaning.clean(root, pictures, tmp_path / "kept").done == {}
+    assert cleaning.clean(root, pictures, tmp_path / "less", near=True).done == {
+        "left out: in a measuring split too": 1
+    }
+
+
+def grey(values: np.ndarray) -> checks.Picture:
+    small = values.astype(np.uint8)
+    return checks.Picture(
+        Path(), "", "train", "a", digest=str(values.tobytes()), grey=small.tobytes(), hash=checks._hash(small)
+    )
+
+
+def test_copies_are_alike_by_pairs_and_not_by_chains() -> None:
+    """Each step is near the one before; the last one is another image."""
+    steps = np.random.default_rng(1).permutation(16 * 17)
+    start = np.random.default_rng(2).integers(0, 256, (16, 17))
+    chain = []
+    for step in range(0, 120, 3):
+        values = start.copy()
+        values.flat[steps[:step]] = 255 - values.flat[steps[:step]]
+        chain.append(grey(values))
+    groups = checks.alike(chain)
+    assert len(groups) > 3
+    for group in groups:
+        for picture in group[1:]:
+            assert picture.hash is not None
+            assert group[0].hash is not None
+            assert (picture.hash ^ group[0].hash).bit_count() < checks.NEAR_BITS
+
+
+def test_equal_hashes_of_other_levels_are_not_alike() -> None:
+    ramp = np.tile(np.arange(17) * 2, (16, 1))
+    assert len(checks.alike([grey(ramp), grey(ramp + 3)])) == 1
+    assert len(checks.alike([grey(ramp), grey(ramp * 5)])) == 2
+
+
+def test_alike_finds_what_comparing_all_pairs_finds() -> None:
+    """Hashes of random images with a few bits turned, by parts of the hash and one by one."""
+    generator = np.random.default_rng(3)
+    made = []
+    for _ in range(60):
+        values = generator.integers(0, 256, (16, 17))
+        made.append(grey(values))
+        for changed in (1, 3, 6):
+            again = values.copy()
+            again.flat[generator.choice(values.size, changed, replace=False)] = 128
+            made.append(grey(again))
+    found = {id(picture): group[0] for group in checks.alike(made) for picture in group}
+    for place, picture in enumerate(made):
+        earlier = [other for other in made[:place] if found[id(other)] is other and checks._same(other, picture)]
+        assert (found[id(picture)] is picture) == (not earlier)

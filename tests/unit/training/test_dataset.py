@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import dataset
 from helpers.images import encode, gradient
@@ -59,14 +61,14 @@ def test_class_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "valid" / "other").mkdir()
     with pytest.raises(dataset.DatasetError) as caught:
         dataset.load(tmp_path, seed=1)
-    assert "class 'empty': no pictures in train" in str(caught.value)
+    assert "class 'empty': no images in train" in str(caught.value)
     assert "class 'other': in valid and not in train" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ((), "no pictures"),
+        ((), "no images"),
         (("a/1.jpg", "a/2.jpg"), "only the class 'a'"),
         (("a/1.jpg", "a/2.jpg", "b/1.jpg"), "a single picture"),
     ],
@@ -87,3 +89,31 @@ def test_class_of_unreadable_images_is_an_error(tmp_path: Path) -> None:
 def test_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(dataset.DatasetError, match="is not a folder"):
         dataset.load(tmp_path / "nowhere", seed=1)
+
+
+def frames(root: Path, label: str, count: int) -> None:
+    """One scene with one pixel changed in each."""
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8))
+    for number in range(count):
+        image = noise.resize((120, 90), Image.Resampling.BICUBIC)
+        image.putpixel((number, 0), (255, 255, 255))
+        (root / label).mkdir(parents=True, exist_ok=True)
+        image.save(root / label / f"{number:03}.png")
+
+
+def test_class_of_frames_is_in_both_splits_and_said(tmp_path: Path) -> None:
+    frames(tmp_path, "film", 20)
+    write(tmp_path, *(f"b/{number}.jpg" for number in range(10)))
+    loaded = dataset.load(tmp_path, seed=1)
+    film = loaded.labels.index("film")
+    held = [sum(sample.label == film for sample in loaded.splits[split]) for split in ("train", "valid")]
+    assert held == [16, 4]
+    (finding,) = (item for item in loaded.findings if item.kind == "alike")
+    assert finding.where == "class 'film'"
+    assert "20 of its 20 images show nearly the same" in finding.message
+
+
+def test_class_missing_in_valid_is_said(tmp_path: Path) -> None:
+    write(tmp_path, *(f"train/{label}/{n}.jpg" for label in "abc" for n in range(2)), "valid/a/1.jpg", "valid/b/1.jpg")
+    found = [str(item) for item in dataset.load(tmp_path, seed=1).findings]
+    assert "class 'c': no readable image in valid: nothing there says how well the class is told" in found

@@ -9,9 +9,9 @@ import torch
 
 import evaluation
 import report
-from checks import Finding
 from dataset import Sample
 from evaluation import Scored
+from findings import Finding
 from helpers.images import encode, gradient
 
 

@@ -1,0 +1,94 @@
+"""Datasets in the bucket: names that cannot meet, and nothing removed by mistake."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from helpers.images import encode, gradient
+from kennel import data
+from kennel.errors import KennelError
+
+
+class Stage:
+    """A dataset bucket."""
+
+    def __init__(self, s3: Any) -> None:
+        self.s3 = s3
+
+    def client(self, service: str) -> Any:
+        return self.s3
+
+    def output(self, stack: str, name: str) -> str:
+        return "datasets"
+
+    def keys(self) -> list[str]:
+        return [item["Key"] for item in self.s3.list_objects_v2(Bucket="datasets").get("Contents", [])]
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="datasets")
+        yield Stage(s3)
+
+
+def folder(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(encode(gradient(40, 30), "PNG"))
+    return root
+
+
+def push(stage: Stage, root: Path, **options: bool) -> data.Pushed:
+    return data.push(stage, root, "pets", lambda done, of: None, **options)  # ty: ignore[invalid-argument-type]
+
+
+@pytest.mark.parametrize("name", ["pets", "My-Dogs_2.0", "a" * 63])
+def test_valid_folder_name_is_the_dataset_name(tmp_path: Path, name: str) -> None:
+    assert data.name_of(tmp_path / name) == name
+
+
+def test_names_of_other_folders_are_valid_and_do_not_meet(tmp_path: Path) -> None:
+    names = ["犬と猫", "花", "my dogs", "my-dogs ", "dogs!", "dogs?", "-dogs", "a" * 64, "a" * 65, "é", "._"]
+    found = [data.name_of(tmp_path / name) for name in names]
+    assert len(set(found)) == len(names)
+    assert all(data.NAME.fullmatch(name) for name in found)
+
+
+def test_upload_is_what_the_job_reads(stage: Stage, tmp_path: Path) -> None:
+    root = folder(
+        tmp_path / "in", "x/Training/a/1.png", "x/Training/b/1.jfif", "x/Testing/a/2.png", "x/Testing/b/2.png"
+    )
+    (tmp_path / "in" / "notes.txt").write_text("text")
+    assert push(stage, root).uploaded == 4
+    assert stage.keys() == [
+        f"datasets/pets/{name}" for name in ("test/a/2.png", "test/b/2.png", "train/a/1.png", "train/b/1.jfif")
+    ]
+
+
+def test_another_dataset_is_not_emptied(stage: Stage, tmp_path: Path) -> None:
+    push(stage, folder(tmp_path / "one", "a/1.png", "b/1.png", "b/2.png"))
+    before = stage.keys()
+    other = folder(tmp_path / "other", "rose/1.png", "tulip/1.png")
+    with pytest.raises(KennelError, match="has 3 images, and 3 of them are not in"):
+        push(stage, other)
+    assert stage.keys() == before
+    assert push(stage, other, replace=True).removed == 3
+
+
+def test_folder_that_lost_an_image_removes_it(stage: Stage, tmp_path: Path) -> None:
+    root = folder(tmp_path / "one", "a/1.png", "b/1.png", "b/2.png")
+    push(stage, root)
+    (root / "b" / "2.png").unlink()
+    assert push(stage, root).removed == 1
+
+
+def test_folder_that_is_not_understood_is_not_pushed(stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(KennelError, match="only the class 'a'"):
+        push(stage, folder(tmp_path / "one", "a/1.png"))
+    assert stage.keys() == []

@@ -1,0 +1,18 @@
+"""What is said about a dataset: one thing that is wrong, or that a reader of the result should know."""
+
+from dataclasses import dataclass
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about a dataset. An error stops the training, a warning costs accuracy, a note is dealt with."""
+
+    severity: str
+    kind: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message

@@ -1,0 +1,293 @@
+"""Which class and which split the images of a folder have, from the names of folders, of files, or from a CSV table.
+
+A layout that is not understood is refused with the reason; it is never taken for another one. Labels and names are in
+Unicode's NFC and in UTF-8, so that a copy in S3, or in a folder with one folder per class, is read as the same dataset.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import labels
+from findings import ERROR, NOTE, WARNING, Finding
+from folder import File, Folder, LeftOut, walk
+
+TRAIN, VALID, TEST = "train", "valid", "test"
+SPLITS = (TRAIN, VALID, TEST)
+ROLES = {
+    **dict.fromkeys(("train", "training", "trn"), TRAIN),
+    **dict.fromkeys(("valid", "val", "validation", "validate", "dev", "eval", "evaluation"), VALID),
+    **dict.fromkeys(("test", "testing", "tst"), TEST),
+}
+# seg_train, Train_Data, test1: a split if all the folders beside it are splits, too.
+LOOSE_ROLE = re.compile(
+    rf"(?:.+[ _-])?({'|'.join(ROLES)})(?:[ _-]?(?:data|set|dataset|images|imgs|pictures|photos))?[ _-]?\d?"
+)
+STRUCTURE = "structure"
+MAX_NAME_BYTES = 255
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of the dataset. `name` is its place in it: the split if there are splits, the class, and the rest."""
+
+    path: Path
+    name: str
+    split: str
+    label: str
+    # By its first bytes.
+    format: str | None = None
+
+
+@dataclass
+class Layout:
+    """The images of a folder, what is left out, and what is to be said about it."""
+
+    images: list[Image] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> bool:
+        """True if the folder was not understood."""
+        return any(finding.severity == ERROR for finding in self.findings)
+
+
+def read(root: Path) -> Layout:
+    """The images below `root` with class and split, every other file with the reason why it is not used."""
+    if not root.is_dir():
+        return Layout(findings=[Finding(ERROR, STRUCTURE, "", f"{root} is not a folder")])
+    top = walk(root)
+    reading = _Reading(top)
+    reading.read(top)
+    layout = reading.layout
+    layout.left_out += (item for item in top.left_out if item.path not in reading.used)
+    layout.images.sort(key=lambda image: image.name)
+    if not layout.errors:
+        layout.findings += _of_classes(layout.images, reading.empty, root)
+    layout.findings += _of_left_out(layout.left_out)
+    return layout
+
+
+class _Reading:
+    """One folder being understood, from the top down."""
+
+    def __init__(self, top: Folder) -> None:
+        self.layout = Layout()
+        self.tables = list(top.tables)
+        # Class folders without images: (split, label).
+        self.empty: list[tuple[str | None, str]] = []
+        # Tables that give classes.
+        self.used: set[Path] = set()
+
+    def read(self, folder: Folder) -> None:
+        """Splits, or classes that are not split."""
+        folder = self._unwrapped(folder)
+        live = folder.live
+        if not folder.has_images:
+            self._error("", f"no images below {folder.path}: give a folder with one folder per class")
+            return
+        strict = {name: role for name in live if (role := ROLES.get(_plain(name)))}
+        loose = {name: role for name in live if (role := _loose_role(name))}
+        if live and len(loose) == len(live) and (strict or any(child.live for child in live.values())):
+            self._splits(folder, loose)
+        elif strict and (len(strict) > 1 or any(live[name].live for name in strict)):
+            splits, others = (_listed(names) for names in (strict, set(live) - set(strict)))
+            self._error("", f"{splits} look like splits, and {others} do not: move them apart, or rename them")
+        else:
+            self._classes(folder, None)
+
+    def _splits(self, folder: Folder, roles: dict[str, str]) -> None:
+        by_role: dict[str, list[str]] = defaultdict(list)
+        for name, role in roles.items():
+            by_role[role].append(name)
+        for role, names in by_role.items():
+            if len(names) > 1:
+                self._error("", f"{_listed(names)} are all folders for {role}: merge them, or move all but one away")
+        if TRAIN not in by_role:
+            self._error("", f"there is no folder for training beside {_listed(roles)}: add train/")
+        for file in folder.images:
+            self._leave(file, "it is in no split and no class")
+        if not self.layout.errors:
+            for role in SPLITS:
+                for name in by_role.get(role, []):
+                    self._classes(self._unwrapped(folder.folders[name]), role)
+
+    def _unwrapped(self, folder: Folder) -> Folder:
+        """The folder, or the one in it that holds everything, if that one holds folders and is no split."""
+        while len(folder.live) == 1 and not folder.images:
+            ((name, inner),) = folder.live.items()
+            if inner.images or not inner.live or ROLES.get(_plain(name)):
+                break
+            self.layout.findings.append(Finding(NOTE, "layout", _place(inner.parts), "the dataset is in this folder"))
+            self.tables += inner.tables
+            folder = inner
+        return folder
+
+    def _classes(self, folder: Folder, split: str | None) -> None:
+        files = list(folder.all_images())
+        by_folder = {file: file.parts[len(folder.parts)] for file in files if len(file.parts) > len(folder.parts) + 1}
+        table = self._table([*self.tables, *folder.tables], files, by_folder)
+        if self.layout.errors:
+            return
+        if table is not None:
+            for file in files:
+                if file in table:
+                    self._add(file, file.parts[len(folder.parts) :], table[file], split)
+                else:
+                    self._leave(file, "the table does not name it")
+        elif folder.live:
+            for file in folder.images:
+                self._leave(file, "it is in no class folder")
+            for name, inner in folder.folders.items():
+                self._class(inner, name, split)
+        elif named := labels.of_names([file.path.stem for file in files]):
+            counts = Counter(named)
+            most = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(SHOWN))
+            message = f"{len(counts)} classes by the names of the files, such as {most}: make folders if this is wrong"
+            self.layout.findings.append(Finding(WARNING, "layout", _place(folder.parts), message))
+            for file, label in zip(files, named, strict=True):
+                self._add(file, (file.parts[-1],), label, split)
+        elif split == TEST:
+            for file in files:
+                self._leave(file, "a test image without a class")
+        else:
+            where = _place(folder.parts)
+            message = f"{len(files)} image(s), but not in class folders: make one folder per class, or a labels.csv"
+            self._error(where, message)
+
+    def _class(self, folder: Folder, label: str, split: str | None) -> None:
+        if not folder.has_images:
+            if not folder.others or folder.folders:
+                self.empty.append((split, _label(label)))
+            else:
+                self.layout.findings.append(
+                    Finding(NOTE, "layout", _place(folder.parts), "no images in it: it is not taken for a class")
+                )
+            return
+        inner = folder.live
+        roles = {name: role for name in inner if (role := ROLES.get(_plain(name)))}
+        if split is None and len(roles) == len(inner) > 1 and TRAIN in roles.values() and not folder.images:
+            for name, role in roles.items():
+                for file in inner[name].all_images():
+                    self._add(file, file.parts[len(inner[name].parts) :], label, role)
+            return
+        for file in folder.all_images():
+            self._add(file, file.parts[len(folder.parts) :], label, split)
+
+    def _table(self, tables: list[File], files: list[File], by_folder: dict[File, str]) -> dict[File, str] | None:
+        """The classes that a CSV table gives; none if no table is about these images, or it repeats the folders."""
+        for file in tables:
+            try:
+                found = labels.of_table(file.path, {image: image.parts for image in files})
+            except labels.TableError as error:
+                self._error(_place(file.parts), str(error))
+                return None
+            if not found or len(found) * 2 < len(files):
+                continue
+            if all(by_folder.get(image) == label for image, label in found.items()):
+                return None
+            if set(by_folder.values()) & set(found.values()):
+                differs = next(image for image, label in found.items() if by_folder.get(image) != label)
+                said = f"{_place(differs.parts)} is {found[differs]!r} in it, and in a folder of another name"
+                self._error(_place(file.parts), f"the table and the folders disagree: {said}")
+                return None
+            message = f"the classes of {len(found)} images are in this table"
+            self.layout.findings.append(Finding(NOTE, "layout", _place(file.parts), message))
+            self.used.add(file.path)
+            return found
+        return None
+
+    def _add(self, file: File, rest: tuple[str, ...], label: str, split: str | None) -> None:
+        label = _label(label)
+        name = "/".join([*([split] if split else []), label, *map(_portable, rest)])
+        self.layout.images.append(Image(file.path, name, split or TRAIN, label, file.format))
+
+    def _leave(self, file: File, reason: str) -> None:
+        self.layout.left_out.append(LeftOut(file.path, file.parts, WARNING, reason))
+
+    def _error(self, where: str, message: str) -> None:
+        self.layout.findings.append(Finding(ERROR, STRUCTURE, where, message))
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def _loose_role(name: str) -> str | None:
+    match = LOOSE_ROLE.fullmatch(_plain(name))
+    return ROLES[match[1]] if match else None
+
+
+def _label(name: str) -> str:
+    """A class name from the name of a folder or the field of a table: one part of a path."""
+    label = _portable(name.strip().replace("/", "-"))
+    return f"_{label[1:]}" if label.startswith(".") else label
+
+
+def _portable(part: str) -> str:
+    """One part of a path, in NFC and UTF-8; what is not UTF-8 becomes _, with a hash, so that no two names meet."""
+    try:
+        normal = unicodedata.normalize("NFC", part)
+        if len(normal.encode()) <= MAX_NAME_BYTES:
+            return normal
+        raw = part.encode()
+    except UnicodeEncodeError:
+        raw = part.encode("utf-8", "surrogateescape")
+    stem, dot, ending = raw.decode("ascii", "replace").replace("\ufffd", "_").rpartition(".")
+    mark = f"-{hashlib.sha256(raw).hexdigest()[:8]}"
+    return f"{stem[:200]}{mark}{dot}{ending[:20]}" if stem else f"{ending[:200]}{mark}"
+
+
+def _place(parts: Iterable[str]) -> str:
+    """A path below the root, as it can be printed."""
+    return "/".join(parts).encode("utf-8", "backslashreplace").decode()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{_place([name])}/" for name in sorted(names))
+
+
+def _of_classes(images: list[Image], empty: list[tuple[str | None, str]], root: Path) -> Iterator[Finding]:
+    """Classes that are nowhere to be trained, and names that mean two files."""
+
+    def error(where: str, message: str) -> Finding:
+        return Finding(ERROR, STRUCTURE, where, message)
+
+    by_split: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        by_split[image.split].add(image.label)
+    classes = sorted(by_split[TRAIN] | {label for split, label in empty if split in (None, TRAIN)})
+    if not images:
+        yield error("", f"no images below {root}: give a folder with one folder per class")
+        return
+    if len(classes) == 1:
+        yield error("", f"only the class {classes[0]!r}: a classifier needs at least two folders")
+    for split, label in empty:
+        yield error(f"class {label!r}", f"no images in {split or TRAIN}: add some, or remove the folder")
+    for split in SPLITS[1:]:
+        others = by_split[split] | {label for its, label in empty if its == split}
+        for label in sorted(others - set(classes)):
+            yield error(f"class {label!r}", f"in {split} and not in train: add it there, or remove it")
+    unsplit = all(image.name.startswith(f"{image.label}/") for image in images)
+    if unsplit and len(alike := [label for label in classes if ROLES.get(_plain(label))]) > 1:
+        yield error("", f"the classes {', '.join(alike)} have the names of splits: rename them")
+    seen: dict[str, Path] = {}
+    for image in images:
+        if (other := seen.setdefault(image.name, image.path)) != image.path:
+            where = _place([str(image.path.relative_to(root))])
+            yield error(where, f"has the same name as {_place([str(other.relative_to(root))])}: rename one")
+
+
+def _of_left_out(left_out: list[LeftOut]) -> Iterator[Finding]:
+    by_reason: dict[tuple[str, str], list[LeftOut]] = defaultdict(list)
+    for item in left_out:
+        by_reason[item.severity, item.reason].append(item)
+    for (severity, reason), items in sorted(by_reason.items()):
+        more = f"; and {len(items) - 1} more" if len(items) > 1 else ""
+        yield Finding(severity, "left out", _place(items[0].parts), f"{reason}{more}")
