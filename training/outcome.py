@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,9 @@ class Trained:
 
 
 def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained, search: report.Search | None) -> None:
-    """The package of `trained` in the model folder, with its metrics and its report."""
+    """The package of `trained` in the model folder, with its metrics and its report. Raises variants.NoModel."""
     scored = trained.scored
+    _require_numbers(trained, arguments.mode)
     backbone = BACKBONES[arguments.backbone]
     looked_at = "test" if "test" in scored else "valid"
     temperature = evaluation.fit_temperature(scored["valid"])
@@ -96,6 +98,14 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
             "hyperparameters": used,
         },
     )
+
+
+def _require_numbers(trained: Trained, mode: str) -> None:
+    bad = [epoch.number for epoch in trained.epochs if not math.isfinite(epoch.train_loss + epoch.loss)]
+    if bad or not all(bool(scored.logits.isfinite().all()) for scored in trained.scored.values()):
+        since = f" since epoch {bad[0]}" if bad else ""
+        setting = "finetune_learning_rate" if mode == "finetune" else "learning_rate"
+        raise variants.NoModel(f"the loss is not a number{since}: lower {setting} (--set {setting}=VALUE)")
 
 
 def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[variants.Variant]:

@@ -38,6 +38,7 @@ import finetune
 import head
 import outcome
 import report
+import variants
 from backbones import BACKBONES, HUB, WeightsError
 from checkpoint import Checkpoint
 from distributed import Group
@@ -65,7 +66,7 @@ def run(training: Any) -> int:
     except finetune.Interrupted as interruption:
         say(f"interrupted: {interruption}; the next run goes on from the checkpoint")
         return 128 + 15  # as a process ended by SIGTERM
-    except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError) as error:
+    except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError, variants.NoModel) as error:
         message = f"Training failed: {error}"
         contract.report_failure(message)
         print(message, file=sys.stderr, flush=True)

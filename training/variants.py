@@ -56,6 +56,10 @@ MAX_WORKERS = 8
 BATCH = 1
 
 
+class NoModel(Exception):
+    """The training gave no model that can be served; the message says why and what to change."""
+
+
 @dataclass
 class Variant:
     """A candidate and what was measured of it: top-1 share, share of the reference's answers, ms a picture (median)."""
@@ -157,7 +161,7 @@ def candidates(
     """The reference and all servable variants, timed and compared: the fastest that holds its accuracy is "served".
 
     `images` are (file, label), as they are validated on. Speed is measured on a few dozen of them; accuracy on all, and
-    only of the variants that could be served (see `choose`). Raises RuntimeError if none of them holds.
+    only of the variants that could be served (see `choose`). Raises NoModel if none of them holds.
     """
     found = [Variant(REFERENCE, "fp32"), *(Variant(*kind) for kind in SERVABLE)]
     workers = min(MAX_WORKERS, usable())
@@ -246,7 +250,7 @@ def choose(variants: list[Variant], score: Callable[[Variant], None]) -> Variant
     """The fastest variant that holds its accuracy, if its runtime is worth its size; states the verdict on each.
 
     `score` measures the accuracy of one, and rejects it by a verdict; only of those that would be served is it asked.
-    Raises RuntimeError if no variant holds.
+    Raises NoModel if no variant holds.
     """
     kept: Variant | None = None
     for runtime in BY_SIZE:
@@ -260,7 +264,8 @@ def choose(variants: list[Variant], score: Callable[[Variant], None]) -> Variant
                 kept = one
                 break
     if kept is None:
-        raise RuntimeError("no variant of the model holds its accuracy; the report's table says by how much each fails")
+        verdicts = "; ".join(f"{one.runtime} in {one.precision} {one.verdict}" for one in variants)
+        raise NoModel(f"no variant of the model holds its accuracy: {verdicts}")
     for one in variants:
         if one is kept:
             one.verdict = "served"
