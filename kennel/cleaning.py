@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kennel.data import training_code
 from kennel.errors import KennelError
@@ -49,13 +49,13 @@ def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) 
     left_out = dict(_left_out(pictures, near))
     cleaned = Cleaned()
     for picture in pictures:
+        if picture.problem and picture.format in training_code("checks").CONVERTIBLE:
+            cleaned.done[_converted(picture.path, _free(copy / picture.name, ".png", picture.digest))] += 1
+            continue
         if reason := left_out.get(picture.name):
             cleaned.done[reason] += 1
             continue
-        target = copy / _named(picture)
-        if target.exists():
-            target = target.with_stem(f"{target.stem}-{picture.digest[:8]}")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = _free(copy / picture.name, _ending(picture), picture.digest)
         if target.suffix != Path(picture.name).suffix:
             cleaned.done["renamed"] += 1
         if picture.rotated:
@@ -95,11 +95,30 @@ def _equal(pictures: list[Any]) -> Iterable[list[Any]]:
     return by_digest.values()
 
 
-def _named(picture: Any) -> str:
-    """The picture's path with the ending of its format."""
+def _ending(picture: Any) -> str:
+    """The ending of the picture's file, or that of its format."""
     endings: tuple[str, ...] = training_code("checks").SUFFIXES[picture.format]
-    path = Path(picture.name)
-    return picture.name if path.suffix.lower() in endings else str(path.with_suffix(endings[0]))
+    own = Path(picture.name).suffix
+    return own if own.lower() in endings else endings[0]
+
+
+def _free(target: Path, ending: str, digest: str) -> Path:
+    """A place for the file in a folder that is there, with another ending, beside what is there already."""
+    target = target.with_suffix(ending)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_stem(f"{target.stem}-{digest[:8]}") if target.exists() else target
+
+
+def _converted(source: Path, target: Path) -> str:
+    """Writes the upright first frame as PNG; returns what became of it."""
+    try:
+        with Image.open(source) as image:
+            upright = ImageOps.exif_transpose(image)
+            upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(target, "PNG")
+    except Exception:
+        target.unlink(missing_ok=True)
+        return "left out: unreadable"
+    return "converted to PNG"
 
 
 def _turn(source: Path, target: Path, kind: str) -> None:

@@ -17,6 +17,8 @@ from layout import Image as Listed
 
 UNREADABLE = "unreadable"
 SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",)}
+# What Pillow reads and `kennel data check --fix` writes as PNG.
+CONVERTIBLE = {"BMP", "TIFF", "GIF", "AVIF", "JPEG 2000"}
 SMALL_SIDE_PX = 64
 TINY_CLASS = 10
 IMBALANCE = 10
@@ -65,7 +67,8 @@ def inspect(listed: Listed) -> Picture:
         return Picture(path, name, split, label, "", problem=f"cannot be read: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()
     if listed.format and listed.format not in SUFFIXES:
-        problem = f"{listed.format} is not read: convert it to JPEG or PNG"
+        how = "--fix converts it" if listed.format in CONVERTIBLE else "convert it to JPEG or PNG"
+        problem = f"{listed.format} is not read: {how}"
         return Picture(path, name, split, label, digest, problem, listed.format)
     try:
         file = decoder_pool.decode(data, 2 * HASH_SIDE)

@@ -25,3 +25,25 @@ def test_turned_copy_shows_the_same(tmp_path: Path, orientation: int) -> None:
     assert training_code("image_file").read(after).orientation == 1
     opened = training_code("images").opened
     assert np.array_equal(opened(after, 60), opened(before, 60))
+
+
+def test_other_formats_are_converted(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "from", tmp_path / "to"
+    image = gradient(90, 60)
+    for number, name in enumerate(("a/0.png", "a/1.png", "b/0.png", "b/1.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        gradient(90 + number, 60).save(folder / name)
+    for ending in ("bmp", "tif", "gif", "avif", "jp2"):
+        image.save(folder / "a" / f"0.{ending}")
+    (folder / "b" / "cut.bmp").write_bytes((folder / "a" / "0.bmp").read_bytes()[:400])
+    pictures = training_code("dataset").read(folder)[1]
+    problems = {picture.problem for picture in pictures if picture.format == "BMP"}
+    assert problems == {"BMP is not read: --fix converts it"}
+    cleaned = clean(folder, pictures, copy)
+    assert cleaned.done == {"converted to PNG": 5, "left out: unreadable": 1}
+    assert cleaned.copied == 4
+    written = [file for file in (copy / "a").iterdir() if file.stem.startswith("0")]
+    assert len(written) == 6
+    for file in written:
+        with Image.open(file) as converted:
+            assert (converted.format, converted.size) == ("PNG", (90, 60))
