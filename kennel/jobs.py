@@ -1,5 +1,6 @@
 """Training jobs on SageMaker: the code asset of the Training stack on a dataset of the bucket, in network isolation."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from kennel.logs import LogTail
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 POLL_S = 1.0
+# For the programs, the features and the package; the dataset comes on top, with a fifth for the blocks of its files.
 VOLUME_GIB = 30
+DATASET_SHARE = 1.2
 # How long a managed spot job waits for capacity, all interruptions together.
 SPOT_WAIT_S = 6 * 3600
 # Unpacks the asset that arrives in the channel `code`: with network isolation the job can fetch nothing itself.
@@ -113,7 +116,7 @@ def start(deployment: Deployment, request: Request) -> str:
         resource_config=ResourceConfig(
             instance_type=request.instance_type,
             instance_count=request.instances,
-            volume_size_in_gb=VOLUME_GIB,
+            volume_size_in_gb=volume_gib(deployment, request.dataset),
             **volume_key(request.instance_type, key),
         ),
         stopping_condition=StoppingCondition(max_runtime_in_seconds=request.max_run_s, **waits),
@@ -123,6 +126,17 @@ def start(deployment: Deployment, request: Request) -> str:
         tags=tags(deployment, request.dataset),
     )
     return name
+
+
+def volume_gib(deployment: Deployment, dataset: str) -> int:
+    """The size of a job's volume, in GiB: in File mode the whole dataset is copied onto it."""
+    pages = (
+        deployment.client("s3")
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket=deployment.output("Data", "DatasetBucket"), Prefix=f"{DATASETS_PREFIX}{dataset}/")
+    )
+    size = sum(item["Size"] for page in pages for item in page.get("Contents", []))
+    return VOLUME_GIB + math.ceil(DATASET_SHARE * size / 2**30)
 
 
 def volume_key(instance_type: str, key: str) -> dict[str, str]:

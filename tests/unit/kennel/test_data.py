@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 
 from helpers.images import encode, gradient
-from kennel import data
+from kennel import data, jobs
 from kennel.errors import KennelError
 
 
@@ -92,3 +92,21 @@ def test_folder_that_is_not_understood_is_not_pushed(stage: Stage, tmp_path: Pat
     with pytest.raises(KennelError, match="only the class 'a'"):
         push(stage, folder(tmp_path / "one", "a/1.png"))
     assert stage.keys() == []
+
+
+def test_job_volume_grows_with_the_dataset(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert jobs.volume_gib(stage, "pets") == jobs.VOLUME_GIB  # ty: ignore[invalid-argument-type]
+    pages = [{"Contents": [{"Size": 40 * 2**30}, {"Size": 10 * 2**30}]}, {"Contents": [{"Size": 50 * 2**30}]}]
+    monkeypatch.setattr(stage.s3, "get_paginator", lambda name: Paginator(pages))
+    assert jobs.volume_gib(stage, "pets") == jobs.VOLUME_GIB + 120  # ty: ignore[invalid-argument-type]
+
+
+class Paginator:
+    """Pages of objects that need no disk."""
+
+    def __init__(self, pages: list[Any]) -> None:
+        self.pages = pages
+
+    def paginate(self, **request: str) -> list[Any]:
+        assert request["Prefix"] == "datasets/pets/"
+        return self.pages
