@@ -16,7 +16,6 @@ from kennel.errors import KennelError
 TIMEOUT_S = 40
 # What an event of 6 MB has room for in base64, as lambda/page.py has it.
 MAX_BODY_BYTES = 4_400_000
-CONTENT_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 
 @dataclass(frozen=True)

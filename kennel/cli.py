@@ -147,6 +147,7 @@ def predict(
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to ask for.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture, no table.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
+    original: Annotated[bool, typer.Option("--original", help="Send large images as they are, not smaller.")] = False,
     address: Annotated[
         str | None, typer.Option("--url", help="The URL, for who may call it and not read the stage's outputs.")
     ] = None,
@@ -159,7 +160,9 @@ def predict(
     failed = 0
     try:
         with step("Asked", shown=not as_json) as progress:
-            answers = predicting.predict(url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"))
+            answers = predicting.predict(
+                url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"), original=original
+            )
             for picture, answer in answers:
                 failed += answer.status != 200
                 name = escape(printable(picture.name))

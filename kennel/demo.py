@@ -13,7 +13,7 @@ import boto3
 from rich.markup import escape
 from rich.table import Table
 
-from kennel import bootstrapping, calling, data, jobs, promotion, sample
+from kennel import bootstrapping, calling, data, jobs, predicting, promotion, sample
 from kennel.cdk import cdk
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
@@ -114,9 +114,11 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
         }
         for item, answer, same in zip(held, answers, direct, strict=True)
     ]
+    answered = [row for row in predictions if row["status"] == 200]
     return {
-        "top1": _share(row["predicted"] == row["label"] for row in predictions),
-        "agreement": _share(row["predicted"] == row["direct"] for row in predictions),
+        "top1": _share(row["predicted"] == row["label"] for row in answered),
+        "agreement": _share(row["predicted"] == row["direct"] for row in answered),
+        "refused": len(predictions) - len(answered),
         "metrics": finished.metrics,
         "dataset": str(folder),
         "job": finished.name,
@@ -137,7 +139,8 @@ def _caller(deployment: Deployment) -> boto3.Session:
 
 def _call(url: calling.Url, held: list[Held], progress: Any) -> list[calling.Answer]:
     def call(item: Held) -> calling.Answer:
-        return url.call(item.path.read_bytes(), calling.CONTENT_TYPES[item.path.suffix.lower()])
+        body = predicting.sendable(item.path.read_bytes())
+        return url.call(body, str(predicting.content_type(body)))
 
     answers = []
     with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
@@ -171,7 +174,7 @@ def _every(count: int, progress: Any) -> Any:
 
 def _share(truths: Any) -> float:
     values: list[bool] = list(truths)
-    return round(sum(values) / len(values), 4)
+    return round(sum(values) / max(1, len(values)), 4)
 
 
 def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
@@ -192,10 +195,13 @@ def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
     for name, value in report["seconds"].items():
         timings.add_row(name, f"{value:.1f}", end_section=name == list(report["seconds"])[-2])
     console.print(timings)
+    answered = len(rows) - report["refused"]
     console.print(
-        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {len(rows)} pictures called through the URL; "
+        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {answered} pictures called through the URL; "
         f"same label as the predictor called directly: {report['agreement']:.1%}"
     )
+    if report["refused"]:
+        console.print(f"[red]{report['refused']} picture(s) got no prediction[/red], and are in neither share.")
     console.print(f"Facts: {os.path.relpath(REPORT)} · CDK's output: {os.path.relpath(CDK_LOG)}")
     if keep:
         console.print(f"The embedded AWS is still up at {server.endpoint}. Next:")

@@ -1,5 +1,6 @@
 """Many pictures to the Lambda URL: from files, folders, URLs, the inbox or standard input; none is given up early."""
 
+import io
 import itertools
 import json
 import random
@@ -13,7 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from kennel.calling import Answer
+from PIL import Image, ImageOps
+
+from kennel.calling import MAX_BODY_BYTES, Answer
 from kennel.data import training_code
 from kennel.errors import KennelError
 
@@ -24,6 +27,8 @@ BEGINNINGS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 NO_PICTURE = Answer(415, {"detail": "This is no JPEG, PNG or WebP picture: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 PATIENCE_S = 120.0
+# Images that are too large for the URL are made this large, as on the function's page (lambda/page.html).
+LONGEST_PX = 1600
 
 
 class Calls(Protocol):
@@ -78,7 +83,23 @@ def _json(form: str, value: str) -> bytes:
     return json.dumps({form: value}).encode()
 
 
-def _content_type(body: bytes) -> str | None:
+def sendable(body: bytes) -> bytes:
+    """The same image, or a smaller JPEG of it if it is larger than the URL takes, as the page sends it."""
+    if len(body) <= MAX_BODY_BYTES:
+        return body
+    try:
+        with Image.open(io.BytesIO(body)) as image:
+            image.draft("RGB", (LONGEST_PX, LONGEST_PX))
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright.thumbnail((LONGEST_PX, LONGEST_PX))
+            written = io.BytesIO()
+            upright.save(written, "JPEG", quality=90)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return body  # the URL says what is wrong with it
+    return written.getvalue()
+
+
+def content_type(body: bytes) -> str | None:
     """The type of a picture by its first bytes; none if it is no picture that the URL takes."""
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
         return "image/webp"
@@ -86,13 +107,22 @@ def _content_type(body: bytes) -> str | None:
 
 
 def predict(
-    url: Calls, pictures: list[Source], top_k: int, at_once: int, progress: Callable[[int, int], None]
+    url: Calls,
+    pictures: list[Source],
+    top_k: int,
+    at_once: int,
+    progress: Callable[[int, int], None],
+    *,
+    original: bool = False,
 ) -> Iterator[tuple[Source, Answer]]:
-    """The answers in the order of the pictures, `at_once` calls at the same time; `progress` gets (answered, all)."""
+    """The answers in the order of the images, `at_once` calls at the same time; `progress` gets (answered, all).
+
+    Images that are too large are sent smaller, unless `original` is set.
+    """
     done = itertools.count(1)
 
     def answered(picture: Source) -> Answer:
-        answer = _patiently(url, picture, top_k)
+        answer = _patiently(url, picture, top_k, original)
         progress(next(done), len(pictures))
         return answer
 
@@ -104,14 +134,16 @@ def predict(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _patiently(url: Calls, picture: Source, top_k: int) -> Answer:
+def _patiently(url: Calls, picture: Source, top_k: int, original: bool) -> Answer:
     """The answer; what passes is tried again, later and later, and not by all callers at the same moment."""
     body, ends, wait_s = picture.read(), time.monotonic() + PATIENCE_S, FIRST_WAIT_S
-    content_type = "application/json" if picture.is_json else _content_type(body)
-    if content_type is None:
+    if not (picture.is_json or original):
+        body = sendable(body)
+    kind = "application/json" if picture.is_json else content_type(body)
+    if kind is None:
         return NO_PICTURE
     while True:
-        answer = url.call(body, content_type, top_k=top_k)
+        answer = url.call(body, kind, top_k=top_k)
         if answer.status not in PASSING or time.monotonic() > ends:
             return answer
         time.sleep(random.uniform(wait_s / 2, wait_s))

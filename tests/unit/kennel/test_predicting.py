@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from kennel import predicting
+from helpers import REPOSITORY
+from kennel import calling, predicting
 from kennel.calling import Answer
 from kennel.errors import KennelError
 
@@ -134,3 +137,33 @@ def test_all_invalid_sources_are_named(tmp_path: Path) -> None:
     assert "has no images" in message
     assert "missing.jpg is no file" in message
     assert "ftp://x is no file" in message
+
+
+def test_large_image_is_sent_smaller_and_upright(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (1500, 2400, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise).save(tmp_path / "large.jpg", quality=98, exif=exif)
+    data = (tmp_path / "large.jpg").read_bytes()
+    assert len(data) > calling.MAX_BODY_BYTES
+    url = Url()
+    assert ask(url, str(tmp_path / "large.jpg")) == [(str(tmp_path / "large.jpg"), 200)]
+    ((body, kind),) = url.calls
+    assert kind == "image/jpeg"
+    with Image.open(io.BytesIO(body)) as sent:
+        assert sent.size == (1000, 1600)
+    found = predicting.sources([str(tmp_path / "large.jpg")], print)
+    list(predicting.predict(url, found, 3, 4, lambda done, of: None, original=True))
+    assert url.calls[1][0] == data
+
+
+def test_large_file_that_cannot_be_read_is_sent_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(JPEG + bytes(calling.MAX_BODY_BYTES))
+    url = Url()
+    ask(url, str(tmp_path / "bad.jpg"))
+    assert len(url.calls[0][0]) > calling.MAX_BODY_BYTES
+
+
+def test_limits_are_those_of_the_page() -> None:
+    page = (REPOSITORY / "lambda" / "page.html").read_text()
+    assert f"const LONGEST_PX = {predicting.LONGEST_PX};" in page
