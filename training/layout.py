@@ -28,6 +28,7 @@ LOOSE_ROLE = re.compile(
     rf"(?:.+[ _-])?({'|'.join(ROLES)})(?:[ _-]?(?:data|set|dataset|images|imgs|pictures|photos))?[ _-]?\d?"
 )
 STRUCTURE = "structure"
+ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 MAX_NAME_BYTES = 255
 SHOWN = 3
 
@@ -61,7 +62,8 @@ class Layout:
 def read(root: Path) -> Layout:
     """The images below `root` with class and split, every other file with the reason why it is not used."""
     if not root.is_dir():
-        return Layout(findings=[Finding(ERROR, STRUCTURE, "", f"{root} is not a folder")])
+        advice = ": unpack it, and give the folder" if root.suffix.lower() in ARCHIVES else ""
+        return Layout(findings=[Finding(ERROR, STRUCTURE, "", f"{_place([str(root)])} is not a folder{advice}")])
     top = walk(root)
     reading = _Reading(top)
     reading.read(top)
@@ -70,6 +72,11 @@ def read(root: Path) -> Layout:
     layout.images.sort(key=lambda image: image.name)
     if not layout.errors:
         layout.findings += _of_classes(layout.images, reading.empty, root)
+    if reading.unnamed:
+        message = (
+            f"{len(reading.unnamed)} name(s) are not UTF-8, such as this one: what is not, is called _ in the dataset"
+        )
+        layout.findings.append(Finding(NOTE, "name", _place(reading.unnamed[0].parts), message))
     layout.findings += _of_left_out(layout.left_out)
     return layout
 
@@ -84,13 +91,19 @@ class _Reading:
         self.empty: list[tuple[str | None, str]] = []
         # Tables that give classes.
         self.used: set[Path] = set()
+        # Files whose names are not UTF-8.
+        self.unnamed: list[File] = []
 
     def read(self, folder: Folder) -> None:
         """Splits, or classes that are not split."""
         folder = self._unwrapped(folder)
         live = folder.live
         if not folder.has_images:
-            self._error("", f"no images below {folder.path}: give a folder with one folder per class")
+            archives = [item for item in folder.left_out if item.path.suffix.lower() in ARCHIVES]
+            advice = (
+                f"unpack {_place(archives[0].parts)} first" if archives else "give a folder with one folder per class"
+            )
+            self._error("", f"no images below {_place([str(folder.path)])}: {advice}")
             return
         strict = {name: role for name in live if (role := ROLES.get(_plain(name)))}
         loose = {name: role for name in live if (role := _loose_role(name))}
@@ -205,6 +218,8 @@ class _Reading:
 
     def _add(self, file: File, rest: tuple[str, ...], label: str, split: str | None) -> None:
         label = _label(label)
+        if not _is_utf8("".join(file.parts)):
+            self.unnamed.append(file)
         name = "/".join([*([split] if split else []), label, *map(_portable, rest)])
         self.layout.images.append(Image(file.path, name, split or TRAIN, label, file.format))
 
@@ -228,6 +243,10 @@ def _label(name: str) -> str:
     """A class name from the name of a folder or the field of a table: one part of a path."""
     label = _portable(name.strip().replace("/", "-"))
     return f"_{label[1:]}" if label.startswith(".") else label
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _portable(part: str) -> str:

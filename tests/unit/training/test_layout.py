@@ -92,6 +92,13 @@ def test_layout_is_refused_with_the_reason(tmp_path: Path, files: str, message: 
     assert message in said(layout.read(write(tmp_path, *files.split())), ERROR)
 
 
+def test_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "dogs.zip").write_bytes(b"PK")
+    assert "no images below" in said(layout.read(tmp_path), ERROR)
+    assert "unpack dogs.zip first" in said(layout.read(tmp_path), ERROR)
+    assert "is not a folder: unpack it" in said(layout.read(tmp_path / "dogs.zip"), ERROR)
+
+
 def table(root: Path, text: str, name: str = "labels.csv") -> Path:
     (root / name).write_text(text)
     return root
@@ -184,7 +191,9 @@ def test_names_are_portable(tmp_path: Path) -> None:
     for name in (b"caf\xe9.jpg", b"caf\xe8.jpg"):
         with open(os.path.join(os.fsencode(root), b"b", name), "wb") as file:
             file.write(JPEG)
-    names = [image.name for image in layout.read(root).images]
+    found = layout.read(root)
+    assert "b/caf\\udce8.jpg: 2 name(s) are not UTF-8" in said(found, NOTE)
+    names = [image.name for image in found.images]
     assert all(name == unicodedata.normalize("NFC", name) and name.encode() for name in names)
     assert len(set(names)) == 5
     assert sum(name.startswith("b/caf_-") for name in names) == 2
