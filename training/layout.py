@@ -126,6 +126,8 @@ class _Reading:
             self._error("", f"there is no folder for training beside {_listed(roles)}: add train/")
         for file in folder.images:
             self._leave(file, "it is in no split and no class")
+        for name in folder.folders.keys() - folder.live.keys():
+            self._note((*folder.parts, name), "no images in it: it is not used")
         if not self.layout.errors:
             for role in SPLITS:
                 for name in by_role.get(role, []):
@@ -137,7 +139,7 @@ class _Reading:
             ((name, inner),) = folder.live.items()
             if inner.images or not inner.live or ROLES.get(_plain(name)):
                 break
-            self.layout.findings.append(Finding(NOTE, "layout", _place(inner.parts), "the dataset is in this folder"))
+            self._note(inner.parts, "the dataset is in this folder")
             self.tables += inner.tables
             folder = inner
         return folder
@@ -159,6 +161,9 @@ class _Reading:
                 self._leave(file, "it is in no class folder")
             for name, inner in folder.folders.items():
                 self._class(inner, name, split)
+                if split is None and ROLES.get(_plain(name)):
+                    message = "taken for a class, since the folders beside it are no splits: move it away if it is one"
+                    self.layout.findings.append(Finding(WARNING, "layout", _place(inner.parts), message))
         elif named := labels.of_names([file.path.stem for file in files]):
             counts = Counter(named)
             most = ", ".join(f"{label!r} ({count})" for label, count in counts.most_common(SHOWN))
@@ -179,9 +184,7 @@ class _Reading:
             if not folder.others or folder.folders:
                 self.empty.append((split, _label(label)))
             else:
-                self.layout.findings.append(
-                    Finding(NOTE, "layout", _place(folder.parts), "no images in it: it is not taken for a class")
-                )
+                self._note(folder.parts, "no images in it: it is not taken for a class")
             return
         inner = folder.live
         roles = {name: role for name in inner if (role := ROLES.get(_plain(name)))}
@@ -211,7 +214,7 @@ class _Reading:
                 self._error(_place(file.parts), f"the table and the folders disagree: {said}")
                 return None
             message = f"the classes of {len(found)} images are in this table"
-            self.layout.findings.append(Finding(NOTE, "layout", _place(file.parts), message))
+            self._note(file.parts, message)
             self.used.add(file.path)
             return found
         return None
@@ -225,6 +228,9 @@ class _Reading:
 
     def _leave(self, file: File, reason: str) -> None:
         self.layout.left_out.append(LeftOut(file.path, file.parts, WARNING, reason))
+
+    def _note(self, parts: tuple[str, ...], message: str) -> None:
+        self.layout.findings.append(Finding(NOTE, "layout", _place(parts), message))
 
     def _error(self, where: str, message: str) -> None:
         self.layout.findings.append(Finding(ERROR, STRUCTURE, where, message))
@@ -293,9 +299,16 @@ def _of_classes(images: list[Image], empty: list[tuple[str | None, str]], root: 
         others = by_split[split] | {label for its, label in empty if its == split}
         for label in sorted(others - set(classes)):
             yield error(f"class {label!r}", f"in {split} and not in train: add it there, or remove it")
+    by_case: dict[str, list[str]] = defaultdict(list)
+    for label in classes:
+        by_case[label.casefold()].append(label)
+    for alike in by_case.values():
+        if len(alike) > 1:
+            message = "classes whose names differ in case only: rename the folders if they are one class"
+            yield Finding(WARNING, "class", ", ".join(map(repr, alike)), message)
     unsplit = all(image.name.startswith(f"{image.label}/") for image in images)
-    if unsplit and len(alike := [label for label in classes if ROLES.get(_plain(label))]) > 1:
-        yield error("", f"the classes {', '.join(alike)} have the names of splits: rename them")
+    if unsplit and len(named := [label for label in classes if ROLES.get(_plain(label))]) > 1:
+        yield error("", f"the classes {', '.join(named)} have the names of splits: rename them")
     seen: dict[str, Path] = {}
     for image in images:
         if (other := seen.setdefault(image.name, image.path)) != image.path:

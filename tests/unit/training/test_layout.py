@@ -99,6 +99,29 @@ def test_archive_is_to_be_unpacked(tmp_path: Path) -> None:
     assert "is not a folder: unpack it" in said(layout.read(tmp_path / "dogs.zip"), ERROR)
 
 
+@pytest.mark.parametrize(
+    ("files", "folders", "message"),
+    [
+        ("cat/1.jpg dog/1.jpg test/1.jpg", "", "test: taken for a class"),
+        ("Cat/1.jpg cat/2.jpg dog/1.jpg", "", "'Cat', 'cat': classes whose names differ in case only"),
+        (
+            "train/a/1.jpg train/b/1.jpg test/a/1.jpg test/b/1.jpg loose.jpg",
+            "",
+            "loose.jpg: it is in no split and no class",
+        ),
+        ("a/1.jpg b/1.jpg loose.jpg", "", "loose.jpg: it is in no class folder"),
+        ("train/a/1.jpg train/b/1.jpg", "valid", "valid: no images in it: it is not used"),
+    ],
+)
+def test_layout_that_is_doubtful_is_said(tmp_path: Path, files: str, folders: str, message: str) -> None:
+    root = write(tmp_path, *files.split())
+    for name in folders.split():
+        (root / name).mkdir()
+    found = layout.read(root)
+    assert said(found, ERROR) == ""
+    assert message in said(found, WARNING) + said(found, NOTE)
+
+
 def table(root: Path, text: str, name: str = "labels.csv") -> Path:
     (root / name).write_text(text)
     return root
