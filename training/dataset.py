@@ -55,38 +55,67 @@ class Dataset:
 Progress = Callable[[int, int], None]
 
 
-def load(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress | None = None) -> Dataset:
-    """Reads `root` (layout.py); of classes that are not split, `valid_fraction` is held out.
+@dataclass(frozen=True)
+class Checked:
+    """The images of a folder, everything that was found about them, and the readable ones by split.
 
-    Every picture is decoded once; `progress` gets (read, all). Raises DatasetError with everything that is wrong.
+    With an error among the findings, nothing is held out.
+    """
+
+    pictures: list[Picture]
+    findings: list[Finding]
+    labels: list[str]
+    splits: dict[str, list[Picture]]
+
+    @property
+    def errors(self) -> int:
+        """The number of findings that stop a training."""
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+
+def check(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress | None = None) -> Checked:
+    """Reads and checks `root` (layout.py); of classes that are not split, `valid_fraction` is held out.
+
+    Every image is decoded once; `progress` gets (read, all).
     """
     structure, pictures = read(root, progress)
-    findings = structure + checks.of_pictures(pictures)
     labels = sorted({picture.label for picture in pictures if picture.split == "train"})
-    index = {label: number for number, label in enumerate(labels)}
+    known = set(labels)
     splits: dict[str, list[Picture]] = {}
     for picture in pictures:
-        if not picture.problem and picture.label in index:
+        if not picture.problem and picture.label in known:
             splits.setdefault(picture.split, []).append(picture)
-    findings += checks.of_classes(pictures, split_already="valid" in splits)
-    if any(finding.severity == ERROR for finding in findings):
-        raise DatasetError(findings)
-
-    if "valid" not in splits:
+    findings = [
+        *structure,
+        *checks.of_pictures(pictures),
+        *checks.of_classes(pictures, split_already="valid" in splits),
+    ]
+    checked = Checked(pictures, findings, labels, splits)
+    if not checked.errors and "valid" not in splits:
         splits["train"], splits["valid"], divided = _hold_out(splits["train"], seed, valid_fraction)
         findings += divided
+    return checked
+
+
+def load(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress | None = None) -> Dataset:
+    """The checked images of `root` as samples. Raises DatasetError with everything that is wrong."""
+    checked = check(root, seed, valid_fraction, progress)
+    if checked.errors:
+        raise DatasetError(checked.findings)
+    index = {label: number for number, label in enumerate(checked.labels)}
+    splits = checked.splits
     digest = hashlib.sha256()
     for picture in sorted((picture for items in splits.values() for picture in items), key=lambda item: item.name):
         digest.update(f"{picture.name}\0{picture.digest}\n".encode())
     return Dataset(
-        labels,
+        checked.labels,
         {
             split: [Sample(item.path, index[item.label], item.digest) for item in splits[split]]
             for split in SPLITS
             if split in splits
         },
         digest.hexdigest(),
-        findings,
+        checked.findings,
     )
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from moto import mock_aws
+from PIL import Image
+from typer.testing import CliRunner
 
 from helpers.images import encode, gradient
-from kennel import data, jobs
+from kennel import data, data_cli, jobs
 from kennel.errors import KennelError
 
 
@@ -92,6 +95,20 @@ def test_folder_that_is_not_understood_is_not_pushed(stage: Stage, tmp_path: Pat
     with pytest.raises(KennelError, match="only the class 'a'"):
         push(stage, folder(tmp_path / "one", "a/1.png"))
     assert stage.keys() == []
+
+
+def test_check_finds_what_the_split_would_do(tmp_path: Path) -> None:
+    """A class of frames is known only once a part of it is to be held out."""
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8))
+    for number in range(12):
+        frame = noise.resize((120, 90), Image.Resampling.BICUBIC)
+        frame.putpixel((number, 0), (255, 255, 255))
+        (tmp_path / "film").mkdir(exist_ok=True)
+        frame.save(tmp_path / "film" / f"{number}.png")
+    folder(tmp_path, *(f"b/{number}.png" for number in range(12)))
+    result = CliRunner().invoke(data_cli.app, ["check", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "12 of its 12 images show nearly the same" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_job_volume_grows_with_the_dataset(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
