@@ -45,20 +45,25 @@ def _is_class(label: str) -> bool:
     return bool(SYNSET.fullmatch(label)) or not NO_CLASS.fullmatch(label)
 
 
-def of_table(table: Path, files: Mapping[Key, tuple[str, ...]]) -> dict[Key, str]:
-    """The classes that a CSV table gives to `files`, by their paths; empty if the table is about something else.
-
-    A column names the files, with or without folders and endings; another one, of LABEL_COLUMNS or the only other one,
-    their classes. Raises TableError if the files are named, and the classes are not.
-    """
-    if table.stat().st_size > MAX_TABLE_BYTES:
-        return {}
-    by_name: dict[str, list[Key]] = defaultdict(list)
+def by_name(files: Mapping[Key, tuple[str, ...]]) -> dict[str, list[Key]]:
+    """The files by what a table may call them: their paths, with or without folders and extension."""
+    found: dict[str, list[Key]] = defaultdict(list)
     for key, parts in files.items():
         for first in range(len(parts)):
             whole = PurePosixPath(*parts[first:])
             for name in {str(whole), str(whole.with_suffix(""))}:
-                by_name[name].append(key)
+                found[name].append(key)
+    return found
+
+
+def of_table(table: Path, files: Mapping[str, list[Key]]) -> dict[Key, str]:
+    """The classes that a CSV table gives to `files` (see `by_name`); empty if the table is about something else.
+
+    One column names the files. Another one, of LABEL_COLUMNS or the only other one, names their classes.
+    Raises TableError if the table names the files but not their classes.
+    """
+    if table.stat().st_size > MAX_TABLE_BYTES:
+        return {}
     with table.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
         start = opened.read(65_536)
         opened.seek(0)
@@ -68,14 +73,14 @@ def of_table(table: Path, files: Mapping[Key, tuple[str, ...]]) -> dict[Key, str
         except csv.Error:
             return {}
     header, rows = rows[0] if rows else [], [row for row in rows[1:] if any(row)]
-    names = _column_of_files(header, rows, by_name)
+    names = _column_of_files(header, rows, files)
     if names is None:
         return {}
     classes = _column_of_classes(header, names)
     found: dict[Key, str] = {}
     for row in rows:
         if len(row) > max(names, classes) and (label := row[classes].strip()):
-            keys = by_name.get(_tidy(row[names]), [])
+            keys = files.get(_tidy(row[names]), [])
             if len(keys) > 1:
                 raise TableError(
                     f"{row[names]!r} is the name of {len(keys)} files: give their folders in the table, too"

@@ -65,7 +65,7 @@ def read(root: Path) -> Layout:
         advice = ": unpack it, and give the folder" if root.suffix.lower() in ARCHIVES else ""
         return Layout(findings=[Finding(ERROR, STRUCTURE, "", f"{_place([str(root)])} is not a folder{advice}")])
     top = walk(root)
-    reading = _Reading(top)
+    reading = _Reading()
     reading.read(top)
     layout = reading.layout
     layout.left_out += (item for item in top.left_out if item.path not in reading.used)
@@ -84,9 +84,8 @@ def read(root: Path) -> Layout:
 class _Reading:
     """One folder being understood, from the top down."""
 
-    def __init__(self, top: Folder) -> None:
+    def __init__(self) -> None:
         self.layout = Layout()
-        self.tables = list(top.tables)
         # Class folders without images: (split, label).
         self.empty: list[tuple[str | None, str]] = []
         # Tables that give classes.
@@ -96,7 +95,7 @@ class _Reading:
 
     def read(self, folder: Folder) -> None:
         """Splits, or classes that are not split."""
-        folder = self._unwrapped(folder)
+        folder, tables = self._unwrapped(folder, [])
         live = folder.live
         if not folder.has_images:
             archives = [item for item in folder.left_out if item.path.suffix.lower() in ARCHIVES]
@@ -108,14 +107,14 @@ class _Reading:
         strict = {name: role for name in live if (role := ROLES.get(_plain(name)))}
         loose = {name: role for name in live if (role := _loose_role(name))}
         if live and len(loose) == len(live) and (strict or any(child.live for child in live.values())):
-            self._splits(folder, loose)
+            self._splits(folder, loose, tables)
         elif strict and (len(strict) > 1 or any(live[name].live for name in strict)):
             splits, others = (_listed(names) for names in (strict, set(live) - set(strict)))
             self._error("", f"{splits} look like splits, and {others} do not: move them apart, or rename them")
         else:
-            self._classes(folder, None)
+            self._classes(folder, None, tables)
 
-    def _splits(self, folder: Folder, roles: dict[str, str]) -> None:
+    def _splits(self, folder: Folder, roles: dict[str, str], tables: list[File]) -> None:
         by_role: dict[str, list[str]] = defaultdict(list)
         for name, role in roles.items():
             by_role[role].append(name)
@@ -131,23 +130,27 @@ class _Reading:
         if not self.layout.errors:
             for role in SPLITS:
                 for name in by_role.get(role, []):
-                    self._classes(self._unwrapped(folder.folders[name]), role)
+                    inner, its = self._unwrapped(folder.folders[name], tables)
+                    self._classes(inner, role, its)
 
-    def _unwrapped(self, folder: Folder) -> Folder:
-        """The folder, or the one in it that holds everything, if that one holds folders and is no split."""
+    def _unwrapped(self, folder: Folder, tables: list[File]) -> tuple[Folder, list[File]]:
+        """The folder, or the one in it that holds everything, if that one holds folders and is no split.
+
+        And the tables that are about its images: `tables` of the folders above, and its own.
+        """
+        tables = [*tables, *folder.tables]
         while len(folder.live) == 1 and not folder.images:
             ((name, inner),) = folder.live.items()
             if inner.images or not inner.live or ROLES.get(_plain(name)):
                 break
             self._note(inner.parts, "the dataset is in this folder")
-            self.tables += inner.tables
+            tables += inner.tables
             folder = inner
-        return folder
+        return folder, tables
 
-    def _classes(self, folder: Folder, split: str | None) -> None:
+    def _classes(self, folder: Folder, split: str | None, tables: list[File]) -> None:
         files = list(folder.all_images())
-        by_folder = {file: file.parts[len(folder.parts)] for file in files if len(file.parts) > len(folder.parts) + 1}
-        table = self._table([*self.tables, *folder.tables], files, by_folder)
+        table = self._table(tables, folder, files) if tables else None
         if self.layout.errors:
             return
         if table is not None:
@@ -196,11 +199,14 @@ class _Reading:
         for file in folder.all_images():
             self._add(file, file.parts[len(folder.parts) :], label, split)
 
-    def _table(self, tables: list[File], files: list[File], by_folder: dict[File, str]) -> dict[File, str] | None:
+    def _table(self, tables: list[File], folder: Folder, files: list[File]) -> dict[File, str] | None:
         """The classes that a CSV table gives; none if no table is about these images, or it repeats the folders."""
+        depth = len(folder.parts)
+        by_folder = {file: file.parts[depth] for file in files if len(file.parts) > depth + 1}
+        by_name = labels.by_name({image: image.parts for image in files})
         for file in tables:
             try:
-                found = labels.of_table(file.path, {image: image.parts for image in files})
+                found = labels.of_table(file.path, by_name)
             except labels.TableError as error:
                 self._error(_place(file.parts), str(error))
                 return None

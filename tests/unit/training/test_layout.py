@@ -147,6 +147,17 @@ def test_table_goes_before_folders_that_are_no_classes(tmp_path: Path) -> None:
     assert "part_2/3.jpg: the table does not name it" in said(found, WARNING)
 
 
+def test_table_of_one_split_is_not_read_for_another(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        *(f"{split}/x/{part}/{n}.jpg" for split in ("train", "test") for part in "pq" for n in (part, "n" + part)),
+    )
+    table(root / "train" / "x", "file,label\np,a\nnp,b\nq,a\nnq,b\n")
+    found = layout.read(root)
+    assert {image.label for image in found.images if image.split == "train"} == {"a", "b"}
+    assert "class 'p': in test and not in train" in said(found, ERROR)
+
+
 def test_table_about_something_else_is_left_out(tmp_path: Path) -> None:
     found = layout.read(table(write(tmp_path, "a/1.jpg", "b/2.jpg"), "epoch,loss\n1,0.5\n2,0.4\n3,0.3\n4,0.2\n5,0.1\n"))
     assert classes(found) == UNSPLIT
