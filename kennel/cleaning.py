@@ -39,23 +39,24 @@ class Cleaned:
 def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) -> Cleaned:
     """Writes the clean copy of `folder`, whose `pictures` were read by the check, to the new folder `copy`.
 
-    Of equal files in one class, one is kept; equal files in different classes are all left out, since only a person can
-    say which is right. With `near`, images that show nearly the same are treated as equal.
+    One of several identical files in a class is kept. Identical files in different classes are all removed, because
+    only a person can decide which class is right. With `near`, near duplicates are treated as identical.
     """
     if copy.exists():
         raise KennelError(f"{copy} is there already: choose a new folder.")
     if copy.resolve().is_relative_to(folder.resolve()):
         raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
     left_out = dict(_left_out(pictures, near))
+    convertible = training_code("checks").CONVERTIBLE
     cleaned = Cleaned()
     for picture in pictures:
-        if picture.problem and picture.format in training_code("checks").CONVERTIBLE:
-            cleaned.done[_converted(picture.path, _free(copy / picture.name, ".png", picture.digest))] += 1
+        if picture.problem and picture.format in convertible:
+            cleaned.done[_converted(picture.path, _target_path(copy / picture.name, ".png", picture.digest))] += 1
             continue
         if reason := left_out.get(picture.name):
             cleaned.done[reason] += 1
             continue
-        target = _free(copy / picture.name, _ending(picture), picture.digest)
+        target = _target_path(copy / picture.name, _extension(picture), picture.digest)
         if target.suffix != Path(picture.name).suffix:
             cleaned.done["renamed"] += 1
         if picture.rotated:
@@ -71,7 +72,7 @@ def _left_out(pictures: list[Any], near: bool) -> Iterable[tuple[str, str]]:
     for picture in pictures:
         if picture.problem:
             yield picture.name, "left out: unreadable"
-    for group in training_code("checks").alike(pictures) if near else _equal(pictures):
+    for group in training_code("checks").alike(pictures) if near else _exact_duplicates(pictures):
         if len({picture.label for picture in group}) > 1:
             for picture in group:
                 yield picture.name, "left out: the same picture in two classes"
@@ -87,7 +88,7 @@ def _left_out(pictures: list[Any], near: bool) -> Iterable[tuple[str, str]]:
             seen.add(picture.digest)
 
 
-def _equal(pictures: list[Any]) -> Iterable[list[Any]]:
+def _exact_duplicates(pictures: list[Any]) -> Iterable[list[Any]]:
     by_digest: dict[str, list[Any]] = defaultdict(list)
     for picture in pictures:
         if not picture.problem:
@@ -95,22 +96,22 @@ def _equal(pictures: list[Any]) -> Iterable[list[Any]]:
     return by_digest.values()
 
 
-def _ending(picture: Any) -> str:
-    """The ending of the picture's file, or that of its format."""
-    endings: tuple[str, ...] = training_code("checks").SUFFIXES[picture.format]
+def _extension(picture: Any) -> str:
+    """The file name extension of an image, or the one of its format if the file's own is wrong."""
+    extensions: tuple[str, ...] = training_code("folder").EXTENSIONS[picture.format]
     own = Path(picture.name).suffix
-    return own if own.lower() in endings else endings[0]
+    return own if own.lower() in extensions else extensions[0]
 
 
-def _free(target: Path, ending: str, digest: str) -> Path:
-    """A place for the file in a folder that is there, with another ending, beside what is there already."""
-    target = target.with_suffix(ending)
+def _target_path(target: Path, extension: str, digest: str) -> Path:
+    """A path that no file has yet, in an existing folder; the digest makes the name unique where it is taken."""
+    target = target.with_suffix(extension)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target.with_stem(f"{target.stem}-{digest[:8]}") if target.exists() else target
 
 
 def _converted(source: Path, target: Path) -> str:
-    """Writes the upright first frame as PNG; returns what became of it."""
+    """Writes the upright first frame as PNG. Returns the outcome, as `Cleaned.done` counts it."""
     try:
         with Image.open(source) as image:
             upright = ImageOps.exif_transpose(image)

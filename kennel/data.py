@@ -5,7 +5,7 @@ import importlib
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,7 @@ def push(
     prefix = f"{DATASETS_PREFIX}{name}/"
     s3 = deployment.client("s3")
     keys = {f"{prefix}{image.name}": image.path for image in listed.images}
-    there = {
-        item["Key"]
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for item in page.get("Contents", [])
-    }
+    there = {item["Key"] for item in objects(deployment, name)}
     stale = sorted(there - keys.keys())
     if len(stale) * 2 > len(there) and not replace:
         raise KennelError(
@@ -96,6 +92,14 @@ def push(
         batch = [{"Key": key} for key in stale[start : start + DELETE_BATCH]]
         s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
     return Pushed(name, f"s3://{bucket}/{prefix}", len(keys), len(stale))
+
+
+def objects(deployment: Deployment, name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a dataset, as ListObjectsV2 returns them."""
+    pages = deployment.client("s3").get_paginator("list_objects_v2")
+    bucket = deployment.output("Data", "DatasetBucket")
+    for page in pages.paginate(Bucket=bucket, Prefix=f"{DATASETS_PREFIX}{name}/"):
+        yield from page.get("Contents", [])
 
 
 def names(deployment: Deployment) -> list[str]:

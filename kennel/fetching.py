@@ -146,6 +146,7 @@ def _trusted(
 ) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """The pictures to unpack, each with its path below the folder."""
     errors, members = [], []
+    extensions = training_code("folder").ALL_EXTENSIONS
     for member in files.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
@@ -154,7 +155,10 @@ def _trusted(
             errors.append(f"{member.filename!r} is a link")
         elif member.flag_bits & 1:
             errors.append(f"{member.filename!r} is encrypted")
-        elif _is_picture(member, path) and path.parts[0] == inside:
+        # macOS adds files with the images' names and a dot before.
+        elif member.is_dir() or path.name.startswith(".") or path.suffix.lower() not in extensions:
+            continue
+        elif path.parts[0] == inside:
             members.append((member, path.relative_to(inside)))
     size, packed = sum(member.file_size for member, _ in members), archive.stat().st_size
     if size > MAX_GROWTH * packed or len(members) > MAX_FILES:
@@ -167,10 +171,3 @@ def _trusted(
     if size > (free := shutil.disk_usage(folder.parent).free):
         raise KennelError(f"{folder} needs {size / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB: make room.")
     return members
-
-
-def _is_picture(member: zipfile.ZipInfo, path: PurePosixPath) -> bool:
-    # macOS leaves files of its own, named like the pictures with a dot before.
-    return (
-        not member.is_dir() and path.suffix.lower() in training_code("folder").ENDINGS and not path.name.startswith(".")
-    )

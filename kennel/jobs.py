@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.instance_types import local_storage
-from kennel import packages
+from kennel import data, packages
 from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Deployment
 from kennel.errors import KennelError
 from kennel.logs import LogTail
@@ -130,12 +130,7 @@ def start(deployment: Deployment, request: Request) -> str:
 
 def volume_gib(deployment: Deployment, dataset: str) -> int:
     """The size of a job's volume, in GiB: in File mode the whole dataset is copied onto it."""
-    pages = (
-        deployment.client("s3")
-        .get_paginator("list_objects_v2")
-        .paginate(Bucket=deployment.output("Data", "DatasetBucket"), Prefix=f"{DATASETS_PREFIX}{dataset}/")
-    )
-    size = sum(item["Size"] for page in pages for item in page.get("Contents", []))
+    size = sum(item["Size"] for item in data.objects(deployment, dataset))
     return VOLUME_GIB + math.ceil(DATASET_SHARE * size / 2**30)
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 import decoder_pool
 from decoder import MAX_FILE_BYTES
 from findings import ERROR, NOTE, WARNING, Finding
+from folder import EXTENSIONS, READ
 from images import Pixels, UnreadableImage, UnsupportedImage
 from layout import Image as Listed
 
 UNREADABLE = "unreadable"
-SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",)}
 # What Pillow reads and `kennel data check --fix` writes as PNG.
 CONVERTIBLE = {"BMP", "TIFF", "GIF", "AVIF", "JPEG 2000"}
 SMALL_SIDE_PX = 64
@@ -25,7 +25,7 @@ IMBALANCE = 10
 # Difference hash of 16 × 16 bits; copies that were scaled or compressed again differ in fewer than this many of them.
 HASH_SIDE = 16
 NEAR_BITS = 12
-# Every twelfth bit of a hash: neighbours are alike in many images, and a part of neighbours would tell few apart.
+# Every twelfth bit of a hash. Adjacent bits are often equal, so parts of adjacent bits would separate few images.
 PARTS = [sum(1 << bit for bit in range(part, HASH_SIDE**2, NEAR_BITS)) for part in range(NEAR_BITS)]
 # A hash of a nearly even picture is noise: its neighbouring grey values differ by less than this on average.
 MIN_CONTRAST = 0.5
@@ -66,7 +66,7 @@ def inspect(listed: Listed) -> Picture:
     except OSError as error:
         return Picture(path, name, split, label, "", problem=f"cannot be read: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()
-    if listed.format and listed.format not in SUFFIXES:
+    if listed.format and listed.format not in READ:
         how = "--fix converts it" if listed.format in CONVERTIBLE else "convert it to JPEG or PNG"
         problem = f"{listed.format} is not read: {how}"
         return Picture(path, name, split, label, digest, problem, listed.format)
@@ -135,7 +135,7 @@ def _of_files(pictures: list[Picture]) -> Iterator[Finding]:
         if picture.problem:
             yield Finding(WARNING, UNREADABLE, picture.name, picture.problem)
             continue
-        if picture.path.suffix.lower() not in SUFFIXES[picture.format]:
+        if picture.path.suffix.lower() not in EXTENSIONS[picture.format]:
             yield Finding(WARNING, "extension", picture.name, f"is a {picture.format} file: rename it")
         if picture.rotated:
             yield Finding(NOTE, "rotation", picture.name, "EXIF says that it is rotated; it is turned when it is read")

@@ -12,25 +12,24 @@ from pathlib import Path
 
 from findings import NOTE, WARNING
 
-# With one of these endings a file was meant as an image, whatever is in it.
-ENDINGS = {
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".heic",
-    ".heif",
-    ".avif",
+# File name extensions by format.
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "HEIC": (".heic", ".heif"),
+    "AVIF": (".avif",),
 }
+# The formats that decoder.py decodes.
+READ = ("JPEG", "PNG", "WEBP")
+# A file with one of them is meant as an image, whatever it contains.
+ALL_EXTENSIONS = frozenset(extension for of_format in EXTENSIONS.values() for extension in of_format)
 # What operating systems and storage devices leave behind; names with a dot before are hidden.
 SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
-# As far as paths of 4,096 bytes go that people make.
+# Deeper than the folders that people make.
 MAX_DEPTH = 64
 # DICOM has its mark at 128; all others at the beginning.
 START_BYTES = 132
@@ -50,7 +49,7 @@ class File:
     @property
     def is_image(self) -> bool:
         """True for an image, in a format that training reads or in another one, and for what was meant as one."""
-        return self.format is not None or self.path.suffix.lower() in ENDINGS
+        return self.format is not None or self.path.suffix.lower() in ALL_EXTENSIONS
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from PIL import Image
 
 import checks
 import dataset
+import decoder
+import folder
 from helpers.images import encode
 from kennel import cleaning
 from kennel.errors import KennelError
@@ -225,3 +227,8 @@ def test_alike_finds_what_comparing_all_pairs_finds() -> None:
     for place, picture in enumerate(made):
         earlier = [other for other in made[:place] if found[id(other)] is other and checks._same(other, picture)]
         assert (found[id(picture)] is picture) == (not earlier)
+
+
+def test_formats_that_are_read_are_those_of_the_decoder() -> None:
+    assert set(folder.READ) == set(decoder.MAX_PIXELS) <= set(folder.EXTENSIONS)
+    assert not checks.CONVERTIBLE & set(folder.READ)
