@@ -25,6 +25,7 @@ from checkpoint import Checkpoint
 from dataset import Dataset, Sample
 from distributed import Group
 from evaluation import Scored
+from gates import Start
 from head import Epoch
 from images import CROP, centre, normalise, opened
 from settings import FinetuneSettings
@@ -95,6 +96,7 @@ class Finetuning:
         settings: FinetuneSettings,
         group: Group,
         checkpoint: Checkpoint,
+        start: Start | None = None,
     ) -> None:
         self._backbone, self._data, self._settings = backbone, data, settings
         self._group, self._checkpoint = group, checkpoint
@@ -108,6 +110,8 @@ class Finetuning:
         self._average = AveragedModel(self._network, multi_avg_fn=_moving_average(settings.ema_decay))
         self._position = _Position()
         self.history: list[Epoch] = []
+        # What the network was before; of a training that is resumed, as its checkpoint has it.
+        self.start = start
         self._stop = threading.Event()
 
     def run(self, after_epoch: Callable[[Epoch], Any]) -> nn.Sequential:
@@ -224,6 +228,7 @@ class Finetuning:
                     "optimiser": self._optimiser.state_dict(),
                     "schedule": self._schedule.state_dict(),
                     "position": asdict(self._position),
+                    "start": asdict(self.start) if self.start else None,
                     "history": [asdict(epoch) for epoch in self.history],
                     "random": {"torch": torch.get_rng_state(), "numpy": _numpy_state()},
                 }
@@ -238,6 +243,7 @@ class Finetuning:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         self._position = _Position(**state["position"])
+        self.start = Start(**saved) if (saved := state.get("start")) else None
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         torch.set_rng_state(state["random"]["torch"])
         np.random.set_state(state["random"]["numpy"])

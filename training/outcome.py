@@ -3,15 +3,16 @@
 import argparse
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 import dataset
 import evaluation
+import gates
 import head
 import package
 import report
@@ -27,21 +28,26 @@ NETWORK = "network.pt"
 
 @dataclass(frozen=True)
 class Trained:
-    """A backbone with its head, its logits by split, the samples in the order of the logits, and its epochs."""
+    """A backbone with its head, its logits by split, the samples in the order of the logits, and its epochs.
+
+    `start` is what it was before its backbone was trained, if that was.
+    """
 
     network: nn.Sequential
     scored: dict[str, Scored]
     ordered: dict[str, list[dataset.Sample]]
     epochs: list[head.Epoch]
+    start: gates.Start | None = None
 
 
 def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained, search: report.Search | None) -> None:
-    """The package of `trained` in the model folder, with its metrics and its report. Raises variants.NoModel."""
-    scored = trained.scored
-    _require_numbers(trained, arguments.mode)
+    """The package of `trained` in the model folder, with its metrics and its report. Raises gates.NoModel."""
+    gates.require_numbers(trained.epochs, trained.scored, arguments.mode)
+    gates.require_gain(trained.start, trained.scored["valid"])
+    looked_at = "test" if "test" in trained.scored else "valid"
+    # Before minutes are spent on its variants; what is served is judged once more.
+    gates.require_skill(trained.scored[looked_at], looked_at)
     backbone = BACKBONES[arguments.backbone]
-    looked_at = "test" if "test" in scored else "valid"
-    temperature = evaluation.fit_temperature(scored["valid"])
     used = {**dataclasses.asdict(settings_of(HeadSettings, arguments)), "epochs": arguments.epochs}
     if arguments.mode == "finetune":
         finetuned = settings_of(FinetuneSettings, arguments, prefix="finetune_")
@@ -52,6 +58,9 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     torch.save(trained.network.state_dict(), arguments.checkpoint_dir / NETWORK)
     candidates = _candidates(backbone, trained, arguments.model_dir)
     (kept,) = (one for one in candidates if one.verdict == "served")
+    scored = _as_served(kept, trained, backbone, arguments.model_dir)
+    gates.require_skill(scored[looked_at], looked_at)
+    temperature = evaluation.fit_temperature(scored["valid"])
     say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms a picture, {candidates[0].ms:.1f} as trained")
     story = report.Story(
         name=f"{backbone.name}-{data.fingerprint[:8]}",
@@ -100,14 +109,6 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     )
 
 
-def _require_numbers(trained: Trained, mode: str) -> None:
-    bad = [epoch.number for epoch in trained.epochs if not math.isfinite(epoch.train_loss + epoch.loss)]
-    if bad or not all(bool(scored.logits.isfinite().all()) for scored in trained.scored.values()):
-        since = f" since epoch {bad[0]}" if bad else ""
-        setting = "finetune_learning_rate" if mode == "finetune" else "learning_rate"
-        raise variants.NoModel(f"the loss is not a number{since}: lower {setting} (--set {setting}=VALUE)")
-
-
 def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[variants.Variant]:
     """All variants of the network, in `folder`, calibrated on training pictures and measured on validation pictures."""
     say("exporting and quantising the model")
@@ -120,6 +121,25 @@ def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[vari
     return variants.candidates(
         served, folder, size, pictures, lambda done, of: shown("variants of the model measured", done, of)
     )
+
+
+def _as_served(kept: variants.Variant, trained: Trained, backbone: Backbone, folder: Path) -> dict[str, Scored]:
+    """The logits by split, those of validation and test images as the variant that is served gives them."""
+    scored = dict(trained.scored)
+    for split in ("valid", "test"):
+        if split not in scored:
+            continue
+        samples = trained.ordered[split]
+        if split == "valid" and len(samples) <= variants.MAX_PICTURES:
+            logits = kept.logits  # it was measured on all of them
+        else:
+            shown = progress()
+            logits = variants.logits(
+                kept, folder, [one.path for one in samples], backbone.size_px,
+                lambda done, of, shown=shown, split=split: shown(f"{split} images classified as served", done, of),
+            )  # fmt: skip
+        scored[split] = Scored(torch.from_numpy(np.stack(logits)), scored[split].targets)
+    return scored
 
 
 def _spread(samples: list[dataset.Sample], most: int) -> list[dataset.Sample]:

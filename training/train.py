@@ -35,10 +35,10 @@ import dataset
 import distributed
 import features
 import finetune
+import gates
 import head
 import outcome
 import report
-import variants
 from backbones import BACKBONES, HUB, WeightsError
 from checkpoint import Checkpoint
 from distributed import Group
@@ -66,7 +66,7 @@ def run(training: Any) -> int:
     except finetune.Interrupted as interruption:
         say(f"interrupted: {interruption}; the next run goes on from the checkpoint")
         return 128 + 15  # as a process ended by SIGTERM
-    except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError, variants.NoModel) as error:
+    except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError, gates.NoModel) as error:
         message = f"Training failed: {error}"
         contract.report_failure(message)
         print(message, file=sys.stderr, flush=True)
@@ -87,6 +87,7 @@ def train(
         settings = settings_of(HeadSettings, arguments)
         whole = nn.Sequential(network, head.build(backbone.features, len(data.labels), settings.hidden))
         epochs: list[head.Epoch] = []
+        start: gates.Start | None = None
 
         def after_epoch(epoch: head.Epoch) -> None:
             epochs.append(epoch)
@@ -94,7 +95,7 @@ def train(
                 say(str(epoch))
 
         if arguments.mode == "finetune":
-            whole, scored, epochs = _finetune(arguments, data, whole, group)
+            whole, scored, epochs, start = _finetune(arguments, data, whole, group)
             ordered = data.splits
         else:
             cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, progress())
@@ -110,19 +111,20 @@ def train(
             ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
             scored = _scored(whole[1], cache)
         if group.first:
-            trained = outcome.Trained(whole, scored, ordered, epochs)
+            trained = outcome.Trained(whole, scored, ordered, epochs, start)
             outcome.write(arguments, data, trained, search or _search(arguments, data))
             say(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
 def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
-) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch]]:
+) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch], gates.Start | None]:
     backbone = BACKBONES[arguments.backbone]
     settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
     run = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
     checkpoint = Checkpoint(arguments.checkpoint_dir, run)
+    start: gates.Start | None = None
     if group.first and checkpoint.load() is None:
         say("the head first, on the features of the frozen backbone")
         cache = features.cached(
@@ -136,16 +138,17 @@ def _finetune(
             epochs=arguments.epochs,
             seed=arguments.seed,
         )
-        say(f"head: valid_top1={head.score(whole[1], cache.splits['valid'])[0]:.4f}")
+        start = gates.Start(*head.score(whole[1], cache.splits["valid"]))
+        say(f"head: valid_top1={start.top1:.4f}")
     whole[1].load_state_dict(group.from_first(whole[1].state_dict()))
-    finetuning = finetune.Finetuning(whole, backbone, data, settings, group, checkpoint)
+    finetuning = finetune.Finetuning(whole, backbone, data, settings, group, checkpoint, start)
     if group.first:
         say(f"then the whole network: {group.size} process(es) on {group.device.type}")
     trained = finetuning.run(lambda epoch: say(str(epoch)) if group.first else None)
     scored = {split: finetuning.logits(trained, split) for split in data.splits}
     if group.first:
         checkpoint.remove()
-    return trained.cpu(), scored, finetuning.history
+    return trained.cpu(), scored, finetuning.history, finetuning.start
 
 
 def _scored(trained: nn.Module, cache: Cache) -> dict[str, Scored]:

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 import runtimes
+from gates import NoModel
 from images import Pixels, decode
 from processors import usable
 
@@ -54,10 +55,6 @@ CLEARLY_SLOWER = 2.0
 MAX_WORKERS = 8
 # One picture at a time, and shapes that are known: OpenVINO loses accuracy in int8 where the batch size is open.
 BATCH = 1
-
-
-class NoModel(Exception):
-    """The training gave no model that can be served; the message says why and what to change."""
 
 
 @dataclass
@@ -220,18 +217,33 @@ class Scoring:
 
 def score(one: Variant, run: runtimes.Run, scoring: Scoring, reference: Variant | None = None) -> None:
     """Measures top-1 and the agreement with `reference`, on all images and all cores; rejects what loses accuracy."""
-
-    def logits(item: tuple[Path, int]) -> npt.NDArray[np.float32]:
-        answer: npt.NDArray[np.float32] = run(decode(item[0].read_bytes(), scoring.size_px)[None])[0]
-        return answer
-
-    one.logits = []
-    # torch counts the threads of an operation for each thread that calls one.
-    with ThreadPoolExecutor(scoring.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for answer in pool.map(logits, scoring.images):
-            one.logits.append(answer)
-            scoring.say(len(one.logits), len(scoring.images))
+    files = [file for file, _ in scoring.images]
+    one.logits = _logits(run, files, scoring.size_px, scoring.workers, scoring.say)
     judge(one, np.array([label for _, label in scoring.images]), reference or one)
+
+
+def logits(
+    one: Variant, folder: Path, images: Sequence[Path], size_px: int, say: Callable[[int, int], None]
+) -> list[npt.NDArray[np.float32]]:
+    """What a variant, whose file is in `folder`, answers to each image: (classes,) each."""
+    workers = min(MAX_WORKERS, usable())
+    return _logits(runtimes.load(one.runtime, folder / one.file, one.precision, workers), images, size_px, workers, say)
+
+
+def _logits(
+    run: runtimes.Run, images: Sequence[Path], size_px: int, workers: int, say: Callable[[int, int], None]
+) -> list[npt.NDArray[np.float32]]:
+    def answer(file: Path) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = run(decode(file.read_bytes(), size_px)[None])[0]
+        return logits
+
+    found: list[npt.NDArray[np.float32]] = []
+    # torch counts the threads of an operation for each thread that calls one.
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for logits in pool.map(answer, images):
+            found.append(logits)
+            say(len(found), len(images))
+    return found
 
 
 def judge(one: Variant, labels: npt.NDArray[np.int64], reference: Variant) -> None:

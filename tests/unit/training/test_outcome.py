@@ -1,35 +1,40 @@
-"""A training that gave no model ends with the reason, and not with a package."""
+"""What is told of a model is told of the variant that is served."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import outcome
 import variants
+from backbones import BACKBONES
+from dataset import Sample
 from evaluation import Scored
-from head import Epoch
-
-NAN = float("nan")
 
 
-def trained(logit: float, *losses: float) -> outcome.Trained:
-    scored = {"valid": Scored(torch.tensor([[logit, 0.0]]), torch.tensor([0]))}
-    epochs = [Epoch(number, loss, 0.5, loss) for number, loss in enumerate(losses, start=1)]
-    return outcome.Trained(nn.Sequential(), scored, {}, epochs)
+def test_served_variant_is_what_is_scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = variants.Variant("torch", "fp32", logits=[np.array([0.0, 1.0], np.float32)])
+    asked: list[Path] = []
 
+    def logits(one: variants.Variant, folder: Path, images: list[Path], *rest: object) -> list[object]:
+        assert one is kept
+        asked.extend(images)
+        return [np.array([3.0, 0.0], np.float32)]
 
-@pytest.mark.parametrize(
-    ("logit", "losses", "mode", "message"),
-    [
-        (1.0, (0.5, NAN, NAN), "head", r"not a number since epoch 2: lower learning_rate \(--set"),
-        (1.0, (float("inf"),), "finetune", "since epoch 1: lower finetune_learning_rate"),
-        (NAN, (0.5,), "head", "the loss is not a number: lower learning_rate"),
-    ],
-)
-def test_loss_that_is_no_number_is_the_reason(logit: float, losses: tuple[float, ...], mode: str, message: str) -> None:
-    with pytest.raises(variants.NoModel, match=message):
-        outcome._require_numbers(trained(logit, *losses), mode)
-
-
-def test_numbers_pass() -> None:
-    outcome._require_numbers(trained(1.0, 0.5, 0.4), "head")
+    monkeypatch.setattr(variants, "logits", logits)
+    trained = outcome.Trained(
+        nn.Sequential(),
+        {split: Scored(torch.tensor([[9.0, 9.0]]), torch.tensor([1])) for split in ("train", "valid", "test")},
+        {split: [Sample(tmp_path / split, 1, "")] for split in ("train", "valid", "test")},
+        [],
+    )
+    scored = outcome._as_served(kept, trained, BACKBONES["efficientnet_lite0"], tmp_path)
+    assert {split: one.logits.tolist() for split, one in scored.items()} == {
+        "train": [[9.0, 9.0]],
+        "valid": [[0.0, 1.0]],  # as it was measured already
+        "test": [[3.0, 0.0]],
+    }
+    assert asked == [tmp_path / "test"]
+    assert all(one.targets.tolist() == [1] for one in scored.values())

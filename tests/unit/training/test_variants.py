@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+import gates
 import runtimes
 import variants
 from helpers.images import encode
@@ -191,7 +192,7 @@ def test_logits_that_are_not_finite_are_rejected() -> None:
 
 
 def test_no_variant_that_holds_is_an_error() -> None:
-    with pytest.raises(variants.NoModel, match=r"torch in .* loses 3.0 percentage points"):
+    with pytest.raises(gates.NoModel, match=r"torch in .* loses 3.0 percentage points"):
         variants.choose([candidate("torch", 20, verdict="rejected: it loses 3.0 percentage points")], holds)
 
 
