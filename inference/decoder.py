@@ -29,7 +29,8 @@ import simplejpeg
 from PIL import Image
 
 import image_file
-from image_file import ImageFile, UnreadableImage, UnsupportedImage
+from colours import rgb
+from image_file import ImageFile, TooLargeImage, UnreadableImage, UnsupportedImage
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -44,10 +45,10 @@ MAX_FILE_BYTES = 40_000_000
 # For one image, and beyond what the process has once it is ready.
 MAX_CPU_S = 1.0
 MAX_MEMORY_BYTES = 300_000_000
-BACKGROUND = "white"
 REQUEST, REPLY = struct.Struct("<IfI"), struct.Struct("<II")
 SHARED_BYTES = MAX_FILE_BYTES
-UNSUPPORTED, UNREADABLE = "unsupported", "unreadable"
+# What an error is called in a reply.
+ERRORS = {"unsupported": UnsupportedImage, "too large": TooLargeImage, "unreadable": UnreadableImage}
 
 # Pillow's own limit is higher than those above, and warns before it refuses.
 Image.MAX_IMAGE_PIXELS = None
@@ -77,12 +78,12 @@ def decode(data: bytes, shorter_side: int, share: float = 0) -> Decoded:
         if pixels is None:
             image = Image.open(io.BytesIO(file.data), formats=(file.format,))
             image.draft("RGB", (shorter_side, shorter_side))
-            image = _rgb(image)
+            image = rgb(image)
             pixels = np.asarray(image.reduce(_scale(image.size, shorter_side)))
     except (UnreadableImage, UnsupportedImage):
         raise
     except MemoryError:
-        raise UnreadableImage(f"decoding takes more than {MAX_MEMORY_BYTES:,} bytes: send a smaller image") from None
+        raise TooLargeImage(f"decoding takes more than {MAX_MEMORY_BYTES:,} bytes: send a smaller image") from None
     except Exception as error:
         raise UnreadableImage(f"the image is damaged: {error}") from None
     pixels = _upright(pixels, file.orientation)
@@ -98,12 +99,12 @@ def middle(pixels: Pixels, share: float) -> Pixels:
 
 
 def _check(file: ImageFile) -> None:
-    """Raises UnreadableImage for what would take too much, before a decoder sees it."""
+    """Raises TooLargeImage for what would take too much, before a decoder sees it."""
     pixels, limit = file.width * file.height, MAX_ROWWISE_PIXELS if file.in_one_scan else MAX_PIXELS[file.format]
     if pixels > limit:
-        raise UnreadableImage(f"{file.width} × {file.height} pixels are more than {limit:,}: send a smaller image")
+        raise TooLargeImage(f"{file.width} × {file.height} pixels are more than {limit:,}: send a smaller image")
     if file.scans * pixels > MAX_SCANNED_PIXELS and not file.in_one_scan:
-        raise UnreadableImage(f"{file.scans} scans of {file.width} × {file.height} pixels would take too long")
+        raise TooLargeImage(f"{file.scans} scans of {file.width} × {file.height} pixels would take too long")
 
 
 def _scale(size: tuple[int, int], shorter_side: int) -> int:
@@ -136,20 +137,6 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.rot90(pixels, {3: 2, 6: -1, 7: 2, 8: 1}.get(orientation, 0))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16 bits of grey, of which medical and depth images use a part; convert() would cut off what is above 255.
-        grey = np.asarray(image).astype(np.float32)
-        low, high = float(grey.min()), float(grey.max())
-        return Image.fromarray(((grey - low) * (255 / max(1.0, high - low))).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        whole = image.convert("RGBA")
-        below = Image.new("RGB", whole.size, BACKGROUND)
-        below.paste(whole, mask=whole)
-        return below
-    return image.convert("RGB")
-
-
 def serve(connection: socket.socket, shared: mmap.mmap) -> None:
     """Answers requests. Raises ConnectionError when the other side closes."""
     memory = np.frombuffer(shared, np.uint8)
@@ -177,7 +164,7 @@ def _reply(data: bytes, shorter_side: int, share: float) -> tuple[bytes, Pixels]
     try:
         found = decode(data, shorter_side, share)
     except (UnsupportedImage, UnreadableImage) as error:
-        kind = UNSUPPORTED if isinstance(error, UnsupportedImage) else UNREADABLE
+        kind = next(name for name, error_class in ERRORS.items() if isinstance(error, error_class))
         return json.dumps({"error": kind, "message": str(error)}).encode(), np.empty(0, np.uint8)
     described = {name: getattr(found, name) for name in ("format", "width", "height", "orientation")}
     return json.dumps({**described, "shape": found.pixels.shape}).encode(), found.pixels

@@ -19,8 +19,8 @@ from typing import IO
 
 import numpy as np
 
-from decoder import MAX_CPU_S, MAX_FILE_BYTES, REPLY, REQUEST, SHARED_BYTES, UNSUPPORTED, Decoded, fits, receive
-from image_file import UnreadableImage, UnsupportedImage
+from decoder import ERRORS, MAX_CPU_S, MAX_FILE_BYTES, REPLY, REQUEST, SHARED_BYTES, Decoded, fits, receive
+from image_file import TooLargeImage, UnreadableImage
 
 # MAX_CPU_S stops a process that computes; this limit is for one that waits. It is long, so that a busy machine rejects
 # no valid image: with 20 s, one in 2,500 was rejected at the lowest priority. The server's health check fails earlier.
@@ -67,7 +67,7 @@ class _Process:
         except OSError as error:
             raise self._ended(isinstance(error, TimeoutError)) from None
         if "error" in header:
-            raise (UnsupportedImage if header["error"] == UNSUPPORTED else UnreadableImage)(header["message"])
+            raise ERRORS[header["error"]](header["message"])
         shape = header.pop("shape")
         return Decoded(**header, pixels=pixels.reshape(shape))
 
@@ -79,9 +79,9 @@ class _Process:
         if status >= 0:
             return RuntimeError(f"{PROGRAM.name} ended with status {status}; its own message is above")
         if too_slow:
-            return UnreadableImage(f"decoding takes more than {MAX_WALL_S:g} s: send a smaller image")
+            return TooLargeImage(f"decoding takes more than {MAX_WALL_S:g} s: send a smaller image")
         if status == -signal.SIGPROF:
-            return UnreadableImage(f"decoding takes more than {MAX_CPU_S:g} s of processor time: send a smaller image")
+            return TooLargeImage(f"decoding takes more than {MAX_CPU_S:g} s of processor time: send a smaller image")
         log.warning(json.dumps({"decoder": signal.Signals(-status).name}))
         return UnreadableImage(f"the image is damaged: it ends its decoder ({signal.Signals(-status).name})")
 
@@ -117,7 +117,7 @@ def decode(data: bytes, shorter_side: int) -> Decoded:
 def lent(data: bytes, shorter_side: int, share: float = 0) -> Generator[Decoded]:
     """The same without a copy: the pixels are the process's until the block ends. `share` as of decoder.decode."""
     if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImage(f"the file has more than {MAX_FILE_BYTES:,} bytes: send a smaller image")
+        raise TooLargeImage(f"the file has more than {MAX_FILE_BYTES:,} bytes: send a smaller image")
     process = _taken() or _Process()
     try:
         yield process.decode(data, shorter_side, share)

@@ -49,6 +49,10 @@ class UnreadableImage(ValueError):
     """The bytes begin like an image, and cannot be decoded, are more than one, or would take too much."""
 
 
+class TooLargeImage(UnreadableImage):
+    """Decoding the image would take too much: a smaller one of the same may be readable."""
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """An image file without metadata: `data` has the parts that a decoder needs.

@@ -2,18 +2,23 @@
 
 import io
 import shutil
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from kennel import converting
 from kennel.data import training_code
 from kennel.errors import KennelError
 
 JPEG_QUALITY = 95
+# Of images that are converted or too large; the decoder takes that many pixels of every format.
+LONGEST_PX = 4000
 # The transposition that makes an image upright, by its EXIF orientation (EXIF 2.32, tag 0x0112).
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,6 +31,7 @@ TURNS = {
 }
 # Of pictures that are the same, the one in the split that measures is kept, or the measure would shrink.
 KEPT_FIRST = ("test", "valid", "train")
+_naming = threading.Lock()
 
 
 @dataclass
@@ -47,14 +53,11 @@ def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) 
     if copy.resolve().is_relative_to(folder.resolve()):
         raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
     left_out = dict(_left_out(pictures, near))
-    convertible = training_code("checks").CONVERTIBLE
     cleaned = Cleaned()
     for picture in pictures:
-        if picture.problem and picture.format in convertible:
-            cleaned.done[_converted(picture.path, _target_path(copy / picture.name, ".png", picture.digest))] += 1
-            continue
         if reason := left_out.get(picture.name):
-            cleaned.done[reason] += 1
+            if not picture.fixable:
+                cleaned.done[reason] += 1
             continue
         target = _target_path(copy / picture.name, _extension(picture), picture.digest)
         if target.suffix != Path(picture.name).suffix:
@@ -65,6 +68,8 @@ def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) 
         else:
             shutil.copyfile(picture.path, target)
             cleaned.copied += 1
+    with ThreadPoolExecutor(training_code("processors").usable()) as pool:
+        cleaned.done.update(pool.map(lambda picture: _converted(picture, copy), (p for p in pictures if p.fixable)))
     return cleaned
 
 
@@ -110,16 +115,18 @@ def _target_path(target: Path, extension: str, digest: str) -> Path:
     return target.with_stem(f"{target.stem}-{digest[:8]}") if target.exists() else target
 
 
-def _converted(source: Path, target: Path) -> str:
-    """Writes the upright first frame as PNG. Returns the outcome, as `Cleaned.done` counts it."""
+def _converted(picture: Any, copy: Path) -> str:
+    """Writes an image that can be read to the clean copy. Returns the outcome, as `Cleaned.done` counts it."""
+    limit = training_code("decoder").MAX_FILE_BYTES
     try:
-        with Image.open(source) as image:
-            upright = ImageOps.exif_transpose(image)
-            upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(target, "PNG")
-    except Exception:
-        target.unlink(missing_ok=True)
+        data, kind = converting.convert(picture.path.read_bytes(), LONGEST_PX, png_bytes=limit)
+    except (converting.ConversionError, OSError):
         return "left out: unreadable"
-    return "converted to PNG"
+    # Another image may have the same name but for the extension.
+    with _naming:
+        target = _target_path(copy / picture.name, training_code("folder").EXTENSIONS[kind][0], picture.digest)
+        target.write_bytes(data)
+    return f"converted to {kind}" if picture.format != kind else "made smaller"
 
 
 def _turn(source: Path, target: Path, kind: str) -> None:

@@ -1,6 +1,5 @@
 """Many pictures to the Lambda URL: from files, folders, URLs, the inbox or standard input; none is given up early."""
 
-import io
 import itertools
 import json
 import random
@@ -14,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from PIL import Image, ImageOps
-
+from kennel import converting
 from kennel.calling import MAX_BODY_BYTES, Answer
 from kennel.data import training_code
 from kennel.errors import KennelError
@@ -84,19 +82,14 @@ def _json(form: str, value: str) -> bytes:
 
 
 def sendable(body: bytes) -> bytes:
-    """The same image, or a smaller JPEG of it if it is larger than the URL takes, as the page sends it."""
-    if len(body) <= MAX_BODY_BYTES:
+    """The same image, or a JPEG of it if the URL does not take its format or its size, as the page sends it."""
+    convertible = training_code("folder").format_of(body) in training_code("folder").CONVERTIBLE
+    if len(body) <= MAX_BODY_BYTES and not convertible:
         return body
     try:
-        with Image.open(io.BytesIO(body)) as image:
-            image.draft("RGB", (LONGEST_PX, LONGEST_PX))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            upright.thumbnail((LONGEST_PX, LONGEST_PX))
-            written = io.BytesIO()
-            upright.save(written, "JPEG", quality=90)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return converting.convert(body, LONGEST_PX)[0]
+    except converting.ConversionError:
         return body  # the URL says what is wrong with it
-    return written.getvalue()
 
 
 def content_type(body: bytes) -> str | None:
@@ -115,7 +108,7 @@ def predict(
 ) -> Iterator[tuple[Source, Answer]]:
     """The answers in the order of the images, `at_once` calls at the same time; `progress` gets (answered, all).
 
-    Images that are too large are sent smaller, unless `original` is set.
+    Images in other formats, or too large, are sent as smaller JPEGs, unless `original` is set.
     """
     done = itertools.count(1)
 

@@ -12,13 +12,12 @@ from PIL import Image
 import decoder_pool
 from decoder import MAX_FILE_BYTES
 from findings import ERROR, NOTE, WARNING, Finding
-from folder import EXTENSIONS, READ
+from folder import CONVERTIBLE, EXTENSIONS, READ
+from image_file import TooLargeImage
 from images import Pixels, UnreadableImage, UnsupportedImage
 from layout import Image as Listed
 
 UNREADABLE = "unreadable"
-# What Pillow reads and `kennel data check --fix` writes as PNG.
-CONVERTIBLE = {"BMP", "TIFF", "GIF", "AVIF", "JPEG 2000"}
 SMALL_SIDE_PX = 64
 TINY_CLASS = 10
 IMBALANCE = 10
@@ -38,7 +37,10 @@ BLANK_LEVELS = 1.5
 
 @dataclass(frozen=True)
 class Picture:
-    """A file of the dataset as it was found; `problem` says why it cannot be used, if so."""
+    """A file of the dataset as it was found; `problem` says why it cannot be used, if so.
+
+    `fixable` if a copy of it can be: in another format, or smaller.
+    """
 
     path: Path
     name: str
@@ -46,6 +48,7 @@ class Picture:
     label: str
     digest: str
     problem: str | None = None
+    fixable: bool = False
     format: str = ""
     size: tuple[int, int] = (0, 0)
     rotated: bool = False
@@ -57,26 +60,33 @@ class Picture:
 def inspect(listed: Listed) -> Picture:
     """Reads one file: its digest, its format, and a hash that copies of the picture share."""
     path, name, split, label = listed.path, listed.name, listed.split, listed.label
+
+    def unusable(problem: str, *, fixable: bool = False) -> Picture:
+        return Picture(path, name, split, label, digest, problem, fixable, listed.format or "")
+
+    digest = ""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            with path.open("rb") as large:
-                digest = hashlib.file_digest(large, "sha256").hexdigest()
-            return Picture(path, name, split, label, digest, problem=f"has more than {MAX_FILE_BYTES:,} bytes")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return Picture(path, name, split, label, "", problem=f"cannot be read: {error.strerror}")
-    digest = hashlib.sha256(data).hexdigest()
+        return unusable(f"cannot be read: {error.strerror}")
     if listed.format and listed.format not in READ:
-        how = "--fix converts it" if listed.format in CONVERTIBLE else "convert it to JPEG or PNG"
-        problem = f"{listed.format} is not read: {how}"
-        return Picture(path, name, split, label, digest, problem, listed.format)
+        if listed.format in CONVERTIBLE:
+            return unusable(f"{listed.format} is not read: --fix converts it", fixable=True)
+        return unusable(f"{listed.format} is not read: convert it to JPEG or PNG")
     try:
-        file = decoder_pool.decode(data, 2 * HASH_SIDE)
+        image = decoder_pool.decode(data, 2 * HASH_SIDE)
+    except TooLargeImage as error:
+        return unusable(f"{error}, or let --fix make a smaller copy", fixable=True)
     except (UnreadableImage, UnsupportedImage) as error:
-        return Picture(path, name, split, label, digest, problem=str(error))
-    size, rotated = (file.width, file.height), file.orientation != 1
-    grey = _grey(file.pixels)
-    return Picture(path, name, split, label, digest, None, file.format, size, rotated, grey.tobytes(), _hash(grey))
+        return unusable(str(error))
+    size, rotated = (image.width, image.height), image.orientation != 1
+    grey = _grey(image.pixels)
+    return Picture(
+        path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), _hash(grey)
+    )
 
 
 def _grey(pixels: Pixels) -> Pixels:
@@ -100,11 +110,13 @@ def of_classes(pictures: list[Picture], split_already: bool) -> list[Finding]:
     """Findings about the number of readable training pictures in each class."""
     usable = Counter(picture.label for picture in pictures if picture.split == "train" and not picture.problem)
     named = sorted({picture.label for picture in pictures if picture.split == "train"})
+    fixable = Counter(picture.label for picture in pictures if picture.split == "train" and picture.fixable)
     findings = []
     for label in named:
         count, where = usable[label], f"class {label!r}"
         if count == 0:
-            findings.append(Finding(ERROR, "class", where, "no readable training picture: add some"))
+            advice = f"--fix makes {fixable[label]} of them so" if fixable[label] else "add some"
+            findings.append(Finding(ERROR, "class", where, f"no readable training picture: {advice}"))
         elif count == 1 and not split_already:
             message = "a single picture cannot be split into training and validation: add another"
             findings.append(Finding(ERROR, "class", where, message))

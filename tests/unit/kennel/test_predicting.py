@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers import REPOSITORY
+from helpers.images import HEIC, encode, gradient
 from kennel import calling, predicting
 from kennel.calling import Answer
 from kennel.errors import KennelError
@@ -162,6 +163,17 @@ def test_large_file_that_cannot_be_read_is_sent_as_it_is(tmp_path: Path) -> None
     url = Url()
     ask(url, str(tmp_path / "bad.jpg"))
     assert len(url.calls[0][0]) > calling.MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize("data", [HEIC, encode(gradient(64, 48), "BMP")], ids=["HEIC", "BMP"])
+def test_other_format_is_sent_as_jpeg(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    url = Url()
+    assert ask(url, str(tmp_path / "a.jpg")) == [(str(tmp_path / "a.jpg"), 200)]
+    ((body, kind),) = url.calls
+    assert kind == "image/jpeg"
+    with Image.open(io.BytesIO(body)) as sent:
+        assert (sent.format, sent.size) == ("JPEG", (64, 48))
 
 
 def test_limits_are_those_of_the_page() -> None:

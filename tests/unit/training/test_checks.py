@@ -231,4 +231,4 @@ def test_alike_finds_what_comparing_all_pairs_finds() -> None:
 
 def test_formats_that_are_read_are_those_of_the_decoder() -> None:
     assert set(folder.READ) == set(decoder.MAX_PIXELS) <= set(folder.EXTENSIONS)
-    assert not checks.CONVERTIBLE & set(folder.READ)
+    assert not set(folder.CONVERTIBLE) & set(folder.READ)
