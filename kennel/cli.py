@@ -184,7 +184,9 @@ def predict(
 
 @app.command("demo")
 def run_demo(
-    folder: Annotated[Path | None, typer.Option("--data", help="Pictures; the sample set by default.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--data", help="Images, a folder or an archive; the sample set by default.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the embedded AWS up.")] = False,
     stage: Stage = "dev",
 ) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +27,9 @@ from kennel.lazy import lazily
 from kennel.options import Stage
 
 if TYPE_CHECKING:
-    from kennel import cleaning, data, erasure, fetching, sample
+    from kennel import archives, cleaning, data, erasure, fetching, sample
 else:
+    archives = lazily("kennel.archives")
     cleaning = lazily("kennel.cleaning")
     data = lazily("kennel.data")
     erasure = lazily("kennel.erasure")
@@ -39,6 +40,8 @@ SHOWN_PER_KIND = 5
 # What the check holds out is not kept: any seed finds the same.
 SEED = 1
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
+
+FOLDER = typer.Argument(help="Splits, one folder per class, or a table of labels; a folder, or a zip or tar of it.")
 
 app = typer.Typer(no_args_is_help=True, help="Pictures: get them, check them, push them to the dataset bucket.")
 
@@ -79,7 +82,7 @@ def fetch(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Splits, one folder per class, or a table of labels.")],
+    folder: Annotated[Path, FOLDER],
     fix: Annotated[Path | None, typer.Option("--fix", metavar="COPY", help="Write a clean copy here.")] = None,
     near: Annotated[bool, typer.Option("--near", help="With --fix: near copies are left out, too.")] = False,
 ) -> None:
@@ -87,23 +90,24 @@ def check(
 
     The same check is the first thing in every training job. Errors stop it; they end this command with status 1.
     """
-    with _bar("Checking", MofNCompleteColumn()) as progress:
-        checked = data.training_code("dataset").check(folder.resolve(), SEED, progress=progress)
-    _show_counts(checked.pictures, sorted({picture.split for picture in checked.pictures}))
-    _show_findings(checked.findings)
-    if fix is not None and checked.pictures:
-        with step(f"Writing the clean copy {fix}"):
-            cleaned = cleaning.clean(folder, checked.pictures, fix, near=near)
-        console.print(", ".join([f"{cleaned.copied} copied", *(f"{n} {what}" for what, n in cleaned.done.items())]))
-        console.print(f"Next: kennel data check {fix}")
-        return
+    with _unpacked(folder) as images:
+        with _bar("Checking", MofNCompleteColumn()) as progress:
+            checked = data.training_code("dataset").check(images.resolve(), SEED, progress=progress)
+        _show_counts(checked.pictures, sorted({picture.split for picture in checked.pictures}))
+        _show_findings(checked.findings)
+        if fix is not None and checked.pictures:
+            with step(f"Writing the clean copy {fix}"):
+                cleaned = cleaning.clean(images, checked.pictures, fix, near=near)
+            console.print(", ".join([f"{cleaned.copied} copied", *(f"{n} {what}" for what, n in cleaned.done.items())]))
+            console.print(f"Next: kennel data check {fix}")
+            return
     if checked.errors:
         raise KennelError(f"{folder} cannot be trained on: {checked.errors} error(s).")
 
 
 @app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="Splits, one folder per class, or a table of labels.")],
+    folder: Annotated[Path, FOLDER],
     name: Annotated[str | None, typer.Option(help="The dataset's name; the folder's by default.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Even if most of the dataset is then removed.")] = False,
     stage: Stage = "dev",
@@ -146,7 +150,12 @@ def forget(
 
 
 def push_folder(deployment: Deployment, folder: Path, name: str | None, *, replace: bool = False) -> "data.Pushed":
-    """Checks and uploads a folder, and says what happened."""
+    """Checks and uploads a folder or an archive, and says what happened."""
+    with _unpacked(folder) as images:
+        return _push(deployment, images, folder, name, replace)
+
+
+def _push(deployment: Deployment, folder: Path, given: Path, name: str | None, replace: bool) -> "data.Pushed":
     with _bar("Checking", MofNCompleteColumn()) as progress:
         loaded = data.check(folder, SEED, progress)
     for reason in loaded.skipped:
@@ -156,7 +165,7 @@ def push_folder(deployment: Deployment, folder: Path, name: str | None, *, repla
         console.print(f"[yellow]{finding.kind}:[/yellow] {escape(str(finding))}", soft_wrap=True)
     others = len(loaded.findings) - len(loaded.skipped) - len(said)
     if others:
-        console.print(f"{others} finding(s) more: [bold]kennel data check {escape(str(folder))}[/bold]", soft_wrap=True)
+        console.print(f"{others} finding(s) more: [bold]kennel data check {escape(str(given))}[/bold]", soft_wrap=True)
     with _bar("Uploading", MofNCompleteColumn()) as progress:
         name = data.name_of(folder) if name is None else name
         pushed = data.push(deployment, folder, name, progress, replace=replace)
@@ -164,6 +173,17 @@ def push_folder(deployment: Deployment, folder: Path, name: str | None, *, repla
     if pushed.removed:
         console.print(f"{pushed.removed} object(s) that the folder no longer has were removed.")
     return pushed
+
+
+@contextmanager
+def _unpacked(given: Path) -> Generator[Path]:
+    """The folder, or one with what is in the archive, until the block ends."""
+    with ExitStack() as stack:
+        folder = given
+        if archives.is_archive(given):
+            with _bar("Unpacking", MofNCompleteColumn()) as progress:
+                folder = stack.enter_context(archives.unpacked(given, progress))
+        yield folder
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import boto3
 from rich.markup import escape
 from rich.table import Table
 
-from kennel import bootstrapping, calling, data, jobs, predicting, promotion, sample
+from kennel import archives, bootstrapping, calling, data, jobs, predicting, promotion, sample
 from kennel.cdk import cdk
 from kennel.console import console, step
 from kennel.deployment import REPOSITORY, Deployment
@@ -39,13 +39,16 @@ class Held:
 
 
 def run(folder: Path | None, *, keep: bool, stage: str) -> None:
-    """Runs the demo on `folder`, or on the sample set; writes build/demo.json."""
+    """Runs the demo on `folder`, which may be an archive, or on the sample set; writes build/demo.json."""
     CDK_LOG.unlink(missing_ok=True)
     seconds: dict[str, float] = {}
     started = time.monotonic()
-    folder, held, labels = _pictures(folder, seconds)
 
     with ExitStack() as stack:
+        if folder is not None and archives.is_archive(folder):
+            with step(f"{folder.name} unpacked", seconds) as progress:
+                folder = stack.enter_context(archives.unpacked(folder, _every(50, progress)))
+        folder, held, labels = _pictures(folder, seconds)
         with step("Embedded AWS up", seconds):
             server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
         isolate(*server.access)

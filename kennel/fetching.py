@@ -1,16 +1,15 @@
-"""Public datasets onto this machine: downloads that go on where they stopped, archives unpacked without trust."""
+"""Public datasets onto this machine: downloads that go on where they stopped, and are unpacked."""
 
 import json
 import shutil
-import stat
 import time
-import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from kennel import archives
+from kennel.archives import Progress
 from kennel.data import training_code
 from kennel.errors import KennelError
 from kennel.lazy import lazily
@@ -23,10 +22,6 @@ else:
 ATTEMPTS = 6
 BACKOFF_S = 1.0
 TIMEOUT_S = 30.0
-CHUNK = 1 << 20
-# Photographs hardly shrink: an archive that grows more than this is not one of photographs.
-MAX_GROWTH = 20
-MAX_FILES = 1_000_000
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -46,8 +41,6 @@ SOURCES = {
         "the course's 8,351 dog photographs, 133 breeds, train/valid/test, 1.1 GB",
     ),
 }
-
-Progress = Callable[[int, int], None]
 
 
 def download(url: str, file: Path, progress: Progress) -> None:
@@ -78,33 +71,17 @@ def download(url: str, file: Path, progress: Progress) -> None:
 
 
 def unpack(archive: Path, inside: str, folder: Path, progress: Progress) -> int:
-    """Unpacks the pictures below `inside` in a zip archive into the new folder `folder`, and counts them.
+    """Unpacks the images below `inside` in an archive into the new folder `folder`, and counts them.
 
-    Refused, with everything that is wrong: names that lead out of the folder, links, encrypted or damaged members,
-    and archives that would grow beyond reason. Other files than pictures are left out. `folder` is there in the end
-    or not at all.
+    Raises KennelError for an archive that cannot be trusted or read (archives.unpack).
     """
-    if folder.exists():
-        raise KennelError(f"{folder} is there already: remove it, or choose another folder.")
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as files:
-            members = _trusted(files, archive, inside, folder)
-            for count, (member, path) in enumerate(members, start=1):
-                target = fresh / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with files.open(member) as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy, CHUNK)
-                progress(count, len(members))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise KennelError(f"{archive} is damaged ({error}): remove it, and fetch it again.") from None
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    fresh.rename(folder)
-    return len(members)
+    extensions = training_code("folder").ALL_EXTENSIONS
+
+    def is_image(path: PurePosixPath) -> bool:
+        # macOS adds files with the images' names and a dot before.
+        return path.suffix.lower() in extensions and not path.name.startswith(".")
+
+    return archives.unpack(archive, folder, progress, inside=inside, keep=is_image)
 
 
 def _go_on(url: str, part: Path, progress: Progress) -> None:
@@ -139,35 +116,3 @@ def _go_on(url: str, part: Path, progress: Progress) -> None:
 
 def _version_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.version")
-
-
-def _trusted(
-    files: zipfile.ZipFile, archive: Path, inside: str, folder: Path
-) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """The pictures to unpack, each with its path below the folder."""
-    errors, members = [], []
-    extensions = training_code("folder").ALL_EXTENSIONS
-    for member in files.infolist():
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
-            errors.append(f"{member.filename!r} leads out of the folder")
-        elif stat.S_ISLNK(member.external_attr >> 16):
-            errors.append(f"{member.filename!r} is a link")
-        elif member.flag_bits & 1:
-            errors.append(f"{member.filename!r} is encrypted")
-        # macOS adds files with the images' names and a dot before.
-        elif member.is_dir() or path.name.startswith(".") or path.suffix.lower() not in extensions:
-            continue
-        elif path.parts[0] == inside:
-            members.append((member, path.relative_to(inside)))
-    size, packed = sum(member.file_size for member, _ in members), archive.stat().st_size
-    if size > MAX_GROWTH * packed or len(members) > MAX_FILES:
-        errors.append(f"{len(members):,} files of {size / 1e9:.1f} GB would come out of {packed / 1e9:.3f} GB")
-    if not members and not errors:
-        errors.append(f"no pictures below {inside}/")
-    if errors:
-        shown = "; ".join(errors[:10]) + (f"; and {len(errors) - 10} more" if len(errors) > 10 else "")
-        raise KennelError(f"{archive} is not unpacked: {shown}.")
-    if size > (free := shutil.disk_usage(folder.parent).free):
-        raise KennelError(f"{folder} needs {size / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB: make room.")
-    return members

@@ -17,8 +17,9 @@ from kennel.lazy import lazily
 from kennel.options import Force, Settings, Stage, pairs
 
 if TYPE_CHECKING:
-    from kennel import data, ec2, jobs, packages, preflight, promotion, tuning
+    from kennel import archives, data, ec2, jobs, packages, preflight, promotion, tuning
 else:
+    archives = lazily("kennel.archives")
     data = lazily("kennel.data")
     ec2 = lazily("kennel.ec2")
     jobs = lazily("kennel.jobs")
@@ -31,7 +32,8 @@ SHOWN_TRIALS = 10
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
 Dataset = Annotated[
-    str | None, typer.Argument(help="A folder to push first, or a pushed dataset; not needed if there is only one.")
+    str | None,
+    typer.Argument(help="A folder or an archive to push first, or a pushed dataset; not needed if there is only one."),
 ]
 InstanceType = Annotated[str | None, typer.Option(help="Of the SageMaker job; ml.m5.xlarge by default.")]
 Promote = Annotated[bool, typer.Option("--promote", help="Promote the package when it is there.")]
@@ -168,8 +170,8 @@ def _checked(settings: dict[str, str]) -> dict[str, str]:
 
 
 def _pushed(deployment: Deployment, dataset: str | None) -> str:
-    """The name of the dataset, pushed now if it is a folder."""
-    if dataset is not None and Path(dataset).is_dir():
+    """The name of the dataset, pushed now if it is a folder or an archive."""
+    if dataset is not None and (Path(dataset).is_dir() or archives.is_archive(Path(dataset))):
         return push_folder(deployment, Path(dataset), None).name
     names = data.names(deployment)
     if dataset is None and len(names) == 1:
@@ -180,7 +182,7 @@ def _pushed(deployment: Deployment, dataset: str | None) -> str:
         raise KennelError(f"Which dataset? Name one of: {', '.join(names)}.")
     if dataset not in names:
         known = ", ".join(names) or "none yet"
-        raise KennelError(f"{dataset} is no folder, and no dataset; the datasets are: {known}.")
+        raise KennelError(f"{dataset} is no folder, no archive and no dataset; the datasets are: {known}.")
     return dataset
 
 

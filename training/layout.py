@@ -62,7 +62,7 @@ class Layout:
 def read(root: Path) -> Layout:
     """The images below `root` with class and split, every other file with the reason why it is not used."""
     if not root.is_dir():
-        advice = ": unpack it, and give the folder" if root.suffix.lower() in ARCHIVES else ""
+        advice = ": unpack it, and give the folder" if root.is_file() else ""
         return Layout(findings=[Finding(ERROR, STRUCTURE, "", f"{_place([str(root)])} is not a folder{advice}")])
     top = walk(root)
     reading = _Reading()
