@@ -33,6 +33,22 @@ MIN_CONTRAST = 0.5
 NEAR_LEVELS = 10.0
 # Of 256 grey levels: the standard deviation of an image on which there is nothing.
 BLANK_LEVELS = 1.5
+# How an image looks is judged with its longer side at so many pixels. Of 486 images of five datasets (photographs,
+# hands, magnetic resonance), the least sharp had an edge contrast of 0.38, and the darkest a bright end of 102; with a
+# blur of 2 pixels, the same images had 0.21 and less in 95 % of the cases.
+LOOK_PX = 64
+SHARP = 0.25
+DARK_LEVEL = 64
+# Longer side to shorter side: the model sees the middle third, or less.
+ODD_SHAPE = 3
+BLANK, DARK, BLURRED = "blank", "dark", "blurred"
+LOOKS = {
+    BLANK: "nearly one colour: there is nothing on it to learn from",
+    DARK: "hardly anything on it is brighter than black",
+    BLURRED: "out of focus, or enlarged from a much smaller image",
+}
+# What more images than this have is how images of the dataset look, and nothing wrong with one of them.
+COMMON_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,8 @@ class Picture:
     # HASH_SIDE × (HASH_SIDE + 1) grey levels, and their difference hash; none of an image that is nearly even.
     grey: bytes = b""
     hash: int | None = None
+    # Of BLANK, DARK, BLURRED.
+    looks: tuple[str, ...] = ()
 
 
 def inspect(listed: Listed) -> Picture:
@@ -77,21 +95,46 @@ def inspect(listed: Listed) -> Picture:
             return unusable(f"{listed.format} is not read: --fix converts it", fixable=True)
         return unusable(f"{listed.format} is not read: convert it to JPEG or PNG")
     try:
-        image = decoder_pool.decode(data, 2 * HASH_SIDE)
+        image = decoder_pool.decode(data, LOOK_PX)
     except TooLargeImage as error:
         return unusable(f"{error}, or let --fix make a smaller copy", fixable=True)
     except (UnreadableImage, UnsupportedImage) as error:
         return unusable(str(error))
     size, rotated = (image.width, image.height), image.orientation != 1
     grey = _grey(image.pixels)
+    hashed, looks = _hash(grey), tuple(_looks(image.pixels))
     return Picture(
-        path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), _hash(grey)
+        path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), hashed, looks
     )
 
 
 def _grey(pixels: Pixels) -> Pixels:
     small = Image.fromarray(pixels).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
     return np.asarray(small)
+
+
+def _looks(pixels: Pixels) -> Iterator[str]:
+    """Blank if it has one colour, dark if even its brightest hundredth is, blurred if its edges have little contrast.
+
+    The contrast of edges is that of the Laplacian (Pech-Pacheco et al. 2000), as a share of the image's own, so that
+    fog and a low contrast are not taken for blur.
+    """
+    small = Image.fromarray(pixels)
+    small.thumbnail((LOOK_PX, LOOK_PX))
+    # By the channels: colours of one brightness are a contrast, too, and a blue that is full is not dark.
+    colours = np.asarray(small)
+    if colours.std(axis=(0, 1)).max() < BLANK_LEVELS:
+        yield BLANK
+        return
+    if np.percentile(colours.max(axis=2), 99) < DARK_LEVEL:
+        yield DARK
+    grey = np.asarray(small.convert("L")).astype(np.float32)
+    contrast = float(grey.std())
+    inner = grey[1:-1, 1:-1]
+    if inner.size:
+        edges = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+        if contrast > BLANK_LEVELS and edges.std() < SHARP * contrast:
+            yield BLURRED
 
 
 def _hash(grey: Pixels) -> int | None:
@@ -143,6 +186,12 @@ def _missing(pictures: list[Picture], named: list[str]) -> Iterator[Finding]:
 
 
 def _of_files(pictures: list[Picture]) -> Iterator[Finding]:
+    readable = sum(not picture.problem for picture in pictures)
+    counts = Counter(look for picture in pictures for look in picture.looks)
+    common = {look: count for look, count in counts.items() if count > COMMON_SHARE * readable}
+    for look, count in common.items():
+        message = f"{count} of {readable} images are {look}: taken for how images of this dataset look"
+        yield Finding(NOTE, look, "", message)
     for picture in pictures:
         if picture.problem:
             yield Finding(WARNING, UNREADABLE, picture.name, picture.problem)
@@ -151,8 +200,14 @@ def _of_files(pictures: list[Picture]) -> Iterator[Finding]:
             yield Finding(WARNING, "extension", picture.name, f"is a {picture.format} file: rename it")
         if picture.rotated:
             yield Finding(NOTE, "rotation", picture.name, "EXIF says that it is rotated; it is turned when it is read")
-        if np.frombuffer(picture.grey, np.uint8).std() < BLANK_LEVELS:
-            yield Finding(WARNING, "blank", picture.name, "nearly one colour: there is nothing on it to learn from")
+        for look in picture.looks:
+            if look not in common:
+                yield Finding(WARNING, look, picture.name, LOOKS[look])
+        if max(picture.size) > ODD_SHAPE * min(picture.size):
+            width, height = picture.size
+            seen = min(picture.size) / max(picture.size)
+            message = f"{width} × {height} pixels: the model sees the middle, {seen:.0%} of the longer side"
+            yield Finding(WARNING, "shape", picture.name, message)
         if min(picture.size) < SMALL_SIDE_PX:
             width, height = picture.size
             yield Finding(WARNING, "small", picture.name, f"only {width} × {height} pixels")

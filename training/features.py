@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+import colours
 import decoder
 import image_file
 import images
@@ -178,7 +179,7 @@ def _part(whole: images.Pixels, size: int, generator: random.Random) -> images.P
 def _recipe(backbone: Backbone, network: nn.Module) -> str:
     """A name for everything but the pictures that decides the features: network, weights, preprocessing."""
     digest = hashlib.sha256(f"{backbone.name} {backbone.size_px} {backbone.mean} {backbone.std}".encode())
-    for source in (image_file, decoder, images, views_of, _part):
+    for source in (image_file, colours, decoder, images, views_of, _part):
         digest.update(inspect.getsource(source).encode())
     digest.update(f"{TRAIN_VIEWS} {CROP_AREA} {CROP_ASPECT}".encode())
     for name, values in network.state_dict().items():

@@ -108,8 +108,9 @@ class _Reading:
         loose = {name: role for name in live if (role := _loose_role(name))}
         if live and len(loose) == len(live) and (strict or any(child.live for child in live.values())):
             self._splits(folder, loose, tables)
-        elif strict and (len(strict) > 1 or any(live[name].live for name in strict)):
-            splits, others = (_listed(names) for names in (strict, set(live) - set(strict)))
+        elif len(strict) > 1 or any(live[name].live for name in loose):
+            named = strict if len(strict) > 1 else loose
+            splits, others = (_listed(names) for names in (named, set(live) - set(named)))
             self._error("", f"{splits} look like splits, and {others} do not: move them apart, or rename them")
         else:
             self._classes(folder, None, tables)
@@ -160,6 +161,7 @@ class _Reading:
                 else:
                     self._leave(file, "the table does not name it")
         elif folder.live:
+            self._depths(folder)
             for file in folder.images:
                 self._leave(file, "it is in no class folder")
             for name, inner in folder.folders.items():
@@ -181,6 +183,26 @@ class _Reading:
             where = _place(folder.parts)
             message = f"{len(files)} image(s), but not in class folders: make one folder per class, or a labels.csv"
             self._error(where, message)
+
+    def _depths(self, folder: Folder) -> None:
+        """Folders of folders are one class each if they are so for a reason: not beside folders of images."""
+        deep = {name: inner for name, inner in folder.live.items() if not inner.images and len(inner.live) > 1}
+        deep = {name: inner for name, inner in deep.items() if not all(ROLES.get(_plain(its)) for its in inner.live)}
+        if not deep:
+            return
+        inner = next(iter(deep.values()))
+        inside = f"{_place(inner.parts)}/ has no images but folders, such as {_listed(sorted(inner.live)[:SHOWN])}"
+        flat = sorted(set(folder.live) - set(deep))
+        if flat:
+            message = (
+                f"{inside}, and {_listed(flat[:1])} has images: which are the classes? Give {_place(inner.parts)}/"
+            )
+            self._error("", f"{message} alone if those in it are, or move the images up")
+            return
+        message = (
+            f"{inside}: they are one class, as are those of each folder beside it; move them up if they are classes"
+        )
+        self.layout.findings.append(Finding(WARNING, "layout", _place(inner.parts), message))
 
     def _class(self, folder: Folder, label: str, split: str | None) -> None:
         if not folder.has_images:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import checks
 import dataset
@@ -17,9 +17,11 @@ from kennel.errors import KennelError
 
 
 def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
-    """A picture like no other: coarse noise, smooth enough to survive compression."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    """An image like no other: coarse noise, smooth enough to survive compression, with edges that are sharp."""
+    generator = np.random.default_rng(seed)
+    coarse, fine = (generator.integers(0, 256, shape, np.uint8) for shape in ((6, 8, 3), (12, 16, 3)))
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.blend(smooth, Image.fromarray(fine).resize((width, height), Image.Resampling.NEAREST), 0.25)
 
 
 def write(root: Path, *names: str) -> Path:
@@ -62,6 +64,14 @@ def exact(root: Path, target: str) -> None:
     (root / target).write_bytes((root / "train/a/0.jpg").read_bytes())
 
 
+def blurred(root: Path) -> None:
+    picture(902).filter(ImageFilter.GaussianBlur(6)).save(root / "train/a/x.jpg")
+
+
+def dark(root: Path) -> None:
+    picture(903).point(lambda level: level // 6).save(root / "train/a/x.jpg")
+
+
 FAULTS: list[tuple[Callable[[Path], object], tuple[str, str, str]]] = [
     (truncated, ("warning", "unreadable", "train/a/cut.jpg")),
     (lambda root: (root / "train/a/x.jpg").write_text("text"), ("warning", "unreadable", "train/a/x.jpg")),
@@ -69,6 +79,9 @@ FAULTS: list[tuple[Callable[[Path], object], tuple[str, str, str]]] = [
         lambda root: (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG")),
         ("warning", "extension", "train/a/x.jpg"),
     ),
+    (blurred, ("warning", "blurred", "train/a/x.jpg")),
+    (dark, ("warning", "dark", "train/a/x.jpg")),
+    (lambda root: picture(904, 800, 200).save(root / "train/a/x.jpg"), ("warning", "shape", "train/a/x.jpg")),
     (rotated, ("note", "rotation", "train/a/turned.jpg")),
     (lambda root: exact(root, "valid/a/copy.jpg"), ("warning", "leak", "valid/a/copy.jpg")),
     (near, ("warning", "leak", "valid/a/again.jpg")),
@@ -128,6 +141,22 @@ def test_duplicates_stay_in_one_split(tmp_path: Path) -> None:
         )
         assert not train & valid
         assert valid
+
+
+def test_look_of_most_images_is_no_fault_of_one(tmp_path: Path) -> None:
+    root = good(tmp_path)
+    for file in sorted(root.rglob("*.jpg"))[:30]:
+        with Image.open(file) as image:
+            image.filter(ImageFilter.GaussianBlur(6)).save(file)
+    assert found(root) == [("note", "blurred", "")]
+
+
+def test_colours_of_one_brightness_are_neither_blank_nor_dark(tmp_path: Path) -> None:
+    root = good(tmp_path)
+    image = Image.new("RGB", (160, 120), (0, 0, 255))
+    image.paste((130, 0, 0), (0, 0, 80, 120))
+    image.save(root / "train" / "a" / "x.png")
+    assert found(root) == []
 
 
 def test_fixed_copy_is_clean_and_original_unchanged(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_layout_is_understood(tmp_path: Path, files: str, expected: dict[tuple[s
     assert classes(found) == expected
 
 
+def test_folders_of_folders_are_one_class_with_a_warning(tmp_path: Path) -> None:
+    found = layout.read(write(tmp_path, *["animals/a/1.jpg", "animals/b/1.jpg", "plants/a/1.jpg", "plants/b/1.jpg"]))
+    assert classes(found) == {("train", "animals"): 2, ("train", "plants"): 2}
+    assert "animals/ has no images but folders, such as a/, b/: they are one class" in said(found, WARNING)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -82,6 +88,9 @@ def test_layout_is_understood(tmp_path: Path, files: str, expected: dict[tuple[s
         ("test/a/1.jpg valid/a/1.jpg", "there is no folder for training"),
         ("train/a/1.jpg train/b/1.jpg extra/1.jpg", "train/ look like splits, and extra/ do not"),
         ("train/1.jpg test/1.jpg bus/1.jpg", "look like splits"),
+        ("Train_Data/a/1.jpg Train_Data/b/1.jpg Outputs/1.jpg", "Train_Data/ look like splits, and Outputs/ do not"),
+        # The dataset, and some images of it beside it.
+        ("Data/a/1.jpg Data/b/1.jpg Examples/1.jpg", "Give Data/ alone if those in it are, or move the images up"),
         ("tench.jpg gull.jpg", "2 image(s), but not in class folders"),
         ("IMG_0001.jpg IMG_0002.jpg DSC_0001.jpg DSC_0002.jpg", "not in class folders"),
         ("IMG-20230101-WA0001.jpg IMG-20230101-WA0002.jpg 2023-01-02 1.jpg", "not in class folders"),
