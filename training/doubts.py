@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 
 import evaluation
-from features import Cache, Features
+from dataset import Dataset, Sample
+from features import Cache, Features, in_order
 
 Array = npt.NDArray[np.float64]
 
@@ -25,30 +26,39 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 CALIBRATED_ROWS = 20_000
 # Neighbours are looked for among so many training images, evenly spread: the time is linear in the dataset.
 COMPARED_ROWS = 5_000
-NEIGHBOURS = 5
-# Tukey's "far out": so many interquartile ranges above the upper quartile.
-FAR_OUT = 3.0
-# Fewer rows have no quartiles worth the name.
-MIN_ROWS = 20
+NEIGHBOURS = 10
+# Tukey's fence: so many interquartile ranges above the upper quartile.
+FENCE = 1.5
+# Fewer images have no quartiles worth the name.
+MIN_IMAGES = 20
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A row of a split that is doubtful. `looks_like` is a class, with its probability; none of an outlier."""
+    """An image that is doubtful.
+
+    `score` is the probability of the class that it looks like, or the mean cosine distance of an outlier from its
+    neighbours, of which `looks_like` is None.
+    """
 
     kind: str
     split: str
-    row: int
+    sample: Sample
     score: float
     looks_like: int | None = None
 
 
-def of(cache: Cache) -> list[Doubt]:
-    """All doubts about the images of a cache: labels first, the most doubtful first."""
-    return [*_labels(cache), *_outliers(cache)]
+def of(cache: Cache, data: Dataset) -> list[Doubt]:
+    """All doubts about the images of `data`, whose features are in `cache`: labels first, the most doubtful first."""
+    ordered = {split: in_order(samples) for split, samples in data.splits.items()}
+    return [
+        *(Doubt(LABEL, split, ordered[split][row], score, guess) for score, split, row, guess in _labels(cache)),
+        *(Doubt(OUTLIER, split, ordered[split][row], score) for score, split, row in _outliers(cache)),
+    ]
 
 
-def _labels(cache: Cache) -> list[Doubt]:
+def _labels(cache: Cache) -> list[tuple[float, str, int, int]]:
+    """(probability, split, row, class that it looks like), the surest first."""
     train, classes = cache.splits["train"], len(cache.labels)
     values, vectors, weights, ridge = _fitted(train, classes)
 
@@ -61,7 +71,7 @@ def _labels(cache: Cache) -> list[Doubt]:
             yield numbers, scores
 
     temperature = _temperature(answers(train, without=True), train)
-    found: list[Doubt] = []
+    found: list[tuple[float, str, int, int]] = []
     sure: Array | None = None
     for split, features in cache.splits.items():
         best, likely, own = (np.zeros(len(features)) for _ in range(3))
@@ -76,8 +86,8 @@ def _labels(cache: Cache) -> list[Doubt]:
             sure = np.where(counts, np.bincount(features.labels, own, classes) / np.maximum(counts, 1), np.inf)
         guessed = best.astype(np.int64)
         for row in np.flatnonzero((guessed != features.labels) & (likely >= sure[guessed])):
-            found.append(Doubt(LABEL, split, int(row), round(float(likely[row]), 4), int(guessed[row])))
-    return sorted(found, key=lambda doubt: -doubt.score)
+            found.append((round(float(likely[row]), 4), split, int(row), int(guessed[row])))
+    return sorted(found, reverse=True)
 
 
 def _fitted(train: Features, classes: int) -> tuple[Array, Array, Array, float]:
@@ -120,9 +130,10 @@ def _temperature(answers: Iterator[tuple[npt.NDArray[np.int64], Array]], train: 
     return evaluation.fit_temperature(evaluation.Scored(logits, targets))
 
 
-def _outliers(cache: Cache) -> list[Doubt]:
+def _outliers(cache: Cache) -> list[tuple[float, str, int]]:
+    """(distance, split, row), the farthest first."""
     train = cache.splits["train"]
-    if len(train) < MIN_ROWS:
+    if len(train) < MIN_IMAGES:
         return []
     step = -(-len(train) // COMPARED_ROWS)
     chosen, compared = [], []
@@ -141,13 +152,13 @@ def _outliers(cache: Cache) -> list[Doubt]:
             nearest = np.partition(between, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
             distances[split][numbers] = nearest.mean(axis=1)
     lower, upper = np.quantile(distances["train"], (0.25, 0.75))
-    limit = upper + FAR_OUT * (upper - lower)
+    limit = upper + FENCE * (upper - lower)
     found = [
-        Doubt(OUTLIER, split, int(row), round(float(values[row]), 4))
+        (round(float(values[row]), 4), split, int(row))
         for split, values in distances.items()
         for row in np.flatnonzero(values > limit)
     ]
-    return sorted(found, key=lambda doubt: -doubt.score)
+    return sorted(found, reverse=True)
 
 
 def _rows(features: Features) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import package
 import report
 import variants
 from backbones import BACKBONES, Backbone
+from doubts import Doubt
 from evaluation import Scored
 from images import decode
 from progress import progress, say
@@ -30,7 +31,7 @@ NETWORK = "network.pt"
 class Trained:
     """A backbone with its head, its logits by split, the samples in the order of the logits, and its epochs.
 
-    `start` is what it was before its backbone was trained, if that was.
+    `start` is what it was before its backbone was trained, if that was; `doubts` are about the images.
     """
 
     network: nn.Sequential
@@ -38,6 +39,7 @@ class Trained:
     ordered: dict[str, list[dataset.Sample]]
     epochs: list[head.Epoch]
     start: gates.Start | None = None
+    doubts: list[Doubt] = field(default_factory=list)
 
 
 def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained, search: report.Search | None) -> None:
@@ -79,6 +81,7 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
         temperature=temperature,
         epochs=[dataclasses.asdict(epoch) for epoch in trained.epochs],
         findings=data.findings,
+        doubts=trained.doubts,
         search=search,
         variants=[one.document() for one in candidates],
     )

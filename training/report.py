@@ -13,11 +13,13 @@ from PIL import Image
 
 import evaluation
 from dataset import Sample
+from doubts import LABEL, OUTLIER, Doubt
 from evaluation import Scored
 from findings import Finding
 from images import opened
 
 MISTAKES = 24
+DOUBTFUL = 24
 THUMBNAIL_PX = 256
 # Beyond this many classes a matrix of numbers cannot be read: it becomes a picture, beside the commonest confusions.
 MATRIX_CLASSES = 20
@@ -48,6 +50,7 @@ class Story:
     epochs: list[dict[str, float]]
     findings: list[Finding] = field(default_factory=list)
     search: Search | None = None
+    doubts: list[Doubt] = field(default_factory=list)
     # What could have been served, as training/variants.py measured it.
     variants: list[dict[str, Any]] = field(default_factory=list)
 
@@ -91,6 +94,8 @@ def write(file: Path, story: Story) -> None:
         heatmap=_heatmap(matrix) if len(story.labels) > MATRIX_CLASSES else None,
         confusions=_confusions(matrix, story.labels),
         mistakes=_mistakes(story),
+        doubtful=_doubtful(story, LABEL),
+        outliers=_doubtful(story, OUTLIER),
         interval_of=lambda share: None if share is None else evaluation.interval(round(share * valid), valid),
         trials=story.search.trials[:TRIALS] if story.search else [],
     )
@@ -112,6 +117,24 @@ def _mistakes(story: Story) -> list[dict[str, Any]]:
             story.scored[story.looked_at], story.temperature, MISTAKES
         )
     ]
+
+
+def _doubtful(story: Story, kind: str) -> dict[str, Any]:
+    """The number of such images, and a sheet of the first ones."""
+    found = [doubt for doubt in story.doubts if doubt.kind == kind]
+    sheet = [
+        {
+            "picture": _picture(_thumbnail(doubt.sample.path), "JPEG"),
+            "name": doubt.sample.path.name,
+            "digest": doubt.sample.digest,
+            "split": doubt.split,
+            "label": story.labels[doubt.sample.label],
+            "looks_like": None if doubt.looks_like is None else story.labels[doubt.looks_like],
+            "score": doubt.score,
+        }
+        for doubt in found[:DOUBTFUL]
+    ]
+    return {"count": len(found), "sheet": sheet}
 
 
 def _confusions(matrix: npt.NDArray[np.int64], labels: list[str]) -> list[dict[str, Any]]:

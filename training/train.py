@@ -33,6 +33,7 @@ from torch import nn
 import contract
 import dataset
 import distributed
+import doubts
 import features
 import finetune
 import gates
@@ -49,6 +50,7 @@ from progress import progress, say
 from settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 
 FINDINGS_SAID = 10
+DOUBTS_SAID = 5
 
 
 def main() -> int:
@@ -95,7 +97,7 @@ def train(
                 say(str(epoch))
 
         if arguments.mode == "finetune":
-            whole, scored, epochs, start = _finetune(arguments, data, whole, group)
+            whole, scored, epochs, start, found = _finetune(arguments, data, whole, group)
             ordered = data.splits
         else:
             cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, progress())
@@ -110,26 +112,30 @@ def train(
             )
             ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
             scored = _scored(whole[1], cache)
+            found = _doubts(cache, data)
         if group.first:
-            trained = outcome.Trained(whole, scored, ordered, epochs, start)
+            trained = outcome.Trained(whole, scored, ordered, epochs, start, found)
             outcome.write(arguments, data, trained, search or _search(arguments, data))
             say(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
 def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
-) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch], gates.Start | None]:
+) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch], gates.Start | None, list[doubts.Doubt]]:
     backbone = BACKBONES[arguments.backbone]
     settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
     run = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
     checkpoint = Checkpoint(arguments.checkpoint_dir, run)
     start: gates.Start | None = None
-    if group.first and checkpoint.load() is None:
-        say("the head first, on the features of the frozen backbone")
+    found: list[doubts.Doubt] = []
+    if group.first:
         cache = features.cached(
             arguments.checkpoint_dir / "features", data, backbone, whole[0], progress(), str(group.device)
         )
+        found = _doubts(cache, data)
+    if group.first and checkpoint.load() is None:
+        say("the head first, on the features of the frozen backbone")
         whole[1] = head.train(
             cache.splits["train"],
             cache.splits["valid"],
@@ -148,7 +154,20 @@ def _finetune(
     scored = {split: finetuning.logits(trained, split) for split in data.splits}
     if group.first:
         checkpoint.remove()
-    return trained.cpu(), scored, finetuning.history, finetuning.start
+    return trained.cpu(), scored, finetuning.history, finetuning.start, found
+
+
+def _doubts(cache: Cache, data: dataset.Dataset) -> list[doubts.Doubt]:
+    """The images that the features speak against; says how many, and the first ones."""
+    found = doubts.of(cache, data)
+    for kind, what in ((doubts.LABEL, "has a likely wrong label"), (doubts.OUTLIER, "is unlike all others")):
+        same = [one for one in found if one.kind == kind]
+        for one in same[:DOUBTS_SAID]:
+            like = "" if one.looks_like is None else f": it looks like {data.labels[one.looks_like]!r}"
+            say(f"doubtful: {one.split} {data.labels[one.sample.label]!r} {one.sample.path.name} {what}{like}")
+        if len(same) > DOUBTS_SAID:
+            say(f"doubtful: {len(same)} in all; the report shows more")
+    return found
 
 
 def _scored(trained: nn.Module, cache: Cache) -> dict[str, Scored]:
