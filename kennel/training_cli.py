@@ -36,6 +36,10 @@ Dataset = Annotated[
     typer.Argument(help="A folder or an archive to push first, or a pushed dataset; not needed if there is only one."),
 ]
 InstanceType = Annotated[str | None, typer.Option(help="Of the SageMaker job; ml.m5.xlarge by default.")]
+# SageMaker ends a job after 28 days at the latest (CreateTrainingJob, StoppingCondition).
+MaxHours = Annotated[
+    int | None, typer.Option(min=1, max=672, help="Of the SageMaker job, then it fails; 24 by default.")
+]
 Promote = Annotated[bool, typer.Option("--promote", help="Promote the package when it is there.")]
 
 
@@ -46,6 +50,7 @@ def train(
     instance_type: InstanceType = None,
     instances: Annotated[int, typer.Option(min=1, max=16, help="Of the SageMaker job; for --mode finetune.")] = 1,
     spot: Annotated[bool, typer.Option("--spot", help="Managed spot: cheaper; an interruption resumes.")] = False,
+    max_hours: MaxHours = None,
     settings: Settings = None,
     defaults: Annotated[bool, typer.Option("--defaults", help="Not the best settings of the search.")] = False,
     promote_it: Promote = False,
@@ -59,8 +64,8 @@ def train(
     given = _checked(pairs(settings) | ({"mode": mode} if mode != "head" else {}))
     if on not in ("sagemaker", "ec2"):
         raise KennelError(f"--on takes sagemaker or ec2, not {on}.")
-    if on == "ec2" and (instance_type or instances > 1 or spot):
-        raise KennelError("With --on ec2 the instance is that of cdk.json: change instance_type or spot there.")
+    if on == "ec2" and (instance_type or instances > 1 or spot or max_hours):
+        raise KennelError("With --on ec2 these are in cdk.json: change instance_type, spot or max_run_h of ec2 there.")
     if instances > 1 and given.get("mode") != "finetune":
         raise KennelError("Several instances pay for --mode finetune only: a head is trained in seconds.")
     _usable(instance_type)
@@ -76,6 +81,7 @@ def train(
         instance_type=kind,
         instances=instances,
         spot=spot,
+        max_run_s=_seconds(max_hours),
     )
     run = ec2.start(deployment, request) if on == "ec2" else jobs.start(deployment, request)
     console.print(f"{'EC2 run' if on == 'ec2' else 'Training job'} [bold]{run}[/bold]")
@@ -89,6 +95,7 @@ def tune(
     engine: Annotated[str, typer.Option(help="job: all trials in one; sagemaker: a job for each.")] = "job",
     parallel: Annotated[int, typer.Option(min=1, max=100, help="Trials at a time, with --engine sagemaker.")] = 2,
     instance_type: InstanceType = None,
+    max_hours: MaxHours = None,
     settings: Settings = None,
     promote_it: Promote = False,
     force: Force = False,
@@ -113,13 +120,15 @@ def tune(
     name = _pushed(deployment, dataset)
     backbone = given.get("backbone", DEFAULT_BACKBONE)
     if engine == "job":
-        request = jobs.Request(name, "hpo", {**given, "trials": str(trials)}, kind)
+        request = jobs.Request(name, "hpo", {**given, "trials": str(trials)}, kind, max_run_s=_seconds(max_hours))
         run = jobs.start(deployment, request)
         console.print(f"Training job [bold]{run}[/bold]")
         finished = jobs.follow(deployment, run, _dimmed)
         _show_trials(tuning.result(deployment, name, backbone))
         _finish(deployment, finished, promote_it)
         return
+    if max_hours:
+        raise KennelError("--max-hours is for --engine job: a trial on cached features takes minutes.")
     if promote_it:
         raise KennelError("SageMaker's trials leave no model package: tune first, then kennel train --promote.")
     cache = tuning.cache(deployment, name, backbone)
@@ -158,6 +167,10 @@ def report(
     file = packages.save_report(deployment, run, out or Path("build/reports") / f"{run}.html")
     _show_metrics(packages.describe(deployment, run)["metrics"])
     console.print(f"{file}", soft_wrap=True)
+
+
+def _seconds(max_hours: int | None) -> int:
+    return 3600 * max_hours if max_hours else jobs.Request.max_run_s
 
 
 def _checked(settings: dict[str, str]) -> dict[str, str]:

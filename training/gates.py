@@ -8,6 +8,9 @@ import evaluation
 from evaluation import Scored
 from head import Epoch
 
+# On fewer images a good model may look bad by chance: with three classes and three images, every fourth time.
+JUDGED_IMAGES = 8
+
 
 class NoModel(Exception):
     """The training gave no model that can be served; the message says why and what to change."""
@@ -30,8 +33,11 @@ def require_numbers(epochs: Sequence[Epoch], scored: dict[str, Scored], mode: st
 
 
 def require_gain(start: Start | None, valid: Scored) -> None:
-    """Raises NoModel if fine-tuning made both the accuracy and the loss on the validation images worse."""
-    if start is None:
+    """Raises NoModel if fine-tuning made both the accuracy and the loss on the validation images worse.
+
+    Nothing is said of a few images.
+    """
+    if start is None or too_few(valid):
         return
     after = evaluation.summary(valid, temperature=1.0)
     if after["top1"] < start.top1 and after["loss"] > start.loss:
@@ -46,7 +52,10 @@ def require_skill(scored: Scored, split: str) -> None:
 
     Judged by the mean recall of the classes, which is 1 / classes whatever that one answer is: so the commonest class
     counts as one class, and a model that finds rare ones passes though it may be right on fewer images.
+    Nothing is said of a few images.
     """
+    if too_few(scored):
+        return
     matrix = evaluation.confusion(scored)
     images = matrix.sum(axis=1)
     present = images > 0
@@ -59,6 +68,11 @@ def require_skill(scored: Scored, split: str) -> None:
             f"mean recall of {present.sum()} classes is {recall:.4f}. See with `kennel data check` whether the labels "
             "are right, or train for more epochs"
         )
+
+
+def too_few(scored: Scored) -> bool:
+    """True if there are so few images that nothing can be said of a model by them."""
+    return len(scored.targets) < JUDGED_IMAGES
 
 
 def _learning_rate(mode: str) -> str:

@@ -49,6 +49,10 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     looked_at = "test" if "test" in trained.scored else "valid"
     # Before minutes are spent on its variants; what is served is judged once more.
     gates.require_skill(trained.scored[looked_at], looked_at)
+    if gates.too_few(trained.scored[looked_at]):
+        say(
+            f"warning: {len(trained.ordered[looked_at])} images of {looked_at} are too few to tell if the model is good"
+        )
     backbone = BACKBONES[arguments.backbone]
     used = {**dataclasses.asdict(settings_of(HeadSettings, arguments)), "epochs": arguments.epochs}
     if arguments.mode == "finetune":

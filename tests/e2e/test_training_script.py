@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import dataset
 from helpers import REPOSITORY
 from helpers.images import encode, gradient
 from predictor import Predictor
@@ -50,6 +52,34 @@ def test_package_is_complete_with_valid_hashes(trained: Path) -> None:
     assert description["variant"]["verdict"] == "served"
     assert {item["name"] for item in description["vendored"]} <= {"simplejpeg", "onnxruntime", "openvino"}
     assert "code/cp313/simplejpeg/__init__.py" in brought
+
+
+def test_numbers_are_those_of_what_is_served(trained: Path, images: Path) -> None:
+    data = dataset.load(images, seed=1)  # the default
+    predictor = Predictor(trained)
+    losses = []
+    for sample in data.splits["valid"]:
+        answers = {item["label"]: item["probability"] for item in predictor.predict(sample.path.read_bytes(), top_k=3)}
+        losses.append(-math.log(answers[data.labels[sample.label]]))
+    told = json.loads((trained / "model.json").read_text())["metrics"]["valid"]
+    assert told["loss_calibrated"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def test_model_that_tells_nothing_fails_the_job(images: Path, tmp_path: Path) -> None:
+    """The classes of the validation images are swapped."""
+    swapped = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
+    for label in CLASSES:
+        shutil.copytree(images / label, tmp_path / "data" / "train" / label)
+        for file in sorted((images / label).iterdir())[:3]:
+            target = tmp_path / "data" / "valid" / swapped[label] / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    (tmp_path / "ml").mkdir()
+    result = train(tmp_path / "data", tmp_path / "model", "--epochs", "40")
+    assert result.returncode == 1
+    reason = (tmp_path / "ml" / "output" / "failure").read_text()
+    assert "on the 9 images of valid the model is no better than the same answer for each" in reason
+    assert not (tmp_path / "model" / "model.json").exists()
 
 
 def test_probabilities_are_sorted_and_sum_to_one(trained: Path) -> None:

@@ -37,11 +37,11 @@ def test_numbers_pass() -> None:
 @pytest.mark.parametrize(
     ("answers", "targets"),
     [
-        ([0, 0, 0, 0], [0, 0, 0, 1]),  # always the commonest class: top-1 of 0.75
-        ([1, 1, 1, 1], [0, 0, 0, 1]),
-        ([0, 1, 0, 1], [0, 0, 1, 1]),  # chance
-        ([1, 1, 0, 0], [0, 0, 1, 1]),
-        ([2, 2, 2], [0, 1, 2]),
+        ([0] * 8, [0] * 6 + [1] * 2),  # always the commonest class: top-1 of 0.75
+        ([1] * 8, [0] * 6 + [1] * 2),
+        ([0, 1] * 4, [0, 0, 1, 1] * 2),  # chance
+        ([1, 1, 0, 0] * 2, [0, 0, 1, 1] * 2),
+        ([2] * 9, [0, 1, 2] * 3),
     ],
 )
 def test_model_no_better_than_one_answer_is_refused(answers: list[int], targets: list[int]) -> None:
@@ -52,11 +52,12 @@ def test_model_no_better_than_one_answer_is_refused(answers: list[int], targets:
 @pytest.mark.parametrize(
     ("answers", "targets"),
     [
-        ([0, 1], [0, 1]),
+        ([0, 1] * 4, [0, 1] * 4),
         # Nine of ten right always; this one finds the rare class, and is right on eight.
         ([0] * 7 + [1] * 3, [0] * 9 + [1]),
-        # One class alone says nothing of a model.
-        ([0, 1], [0, 0]),
+        # One class alone says nothing of a model, and neither do a few images.
+        ([0, 1] * 4, [0] * 8),
+        ([0] * 7, [0] * 6 + [1]),
     ],
 )
 def test_model_that_tells_classes_passes(answers: list[int], targets: list[int]) -> None:
@@ -64,7 +65,7 @@ def test_model_that_tells_classes_passes(answers: list[int], targets: list[int])
 
 
 def test_finetuning_that_harms_is_refused() -> None:
-    worse = scored([0, 1, 1, 1], [0, 1, 0, 0])
+    worse = scored([0, 1, 1, 1] * 2, [0, 1, 0, 0] * 2)
     with pytest.raises(gates.NoModel, match=r"worse: top-1 0.5000 .* 0.7500 before it: lower finetune_learning_rate"):
         gates.require_gain(gates.Start(top1=0.75, loss=0.1), worse)
 
@@ -73,4 +74,8 @@ def test_finetuning_that_harms_is_refused() -> None:
     "start", [None, gates.Start(top1=0.5, loss=0.1), gates.Start(top1=0.75, loss=9.0)], ids=["head", "even", "surer"]
 )
 def test_finetuning_that_gains_or_is_even_passes(start: gates.Start | None) -> None:
-    gates.require_gain(start, scored([0, 1, 1, 1], [0, 1, 0, 0]))
+    gates.require_gain(start, scored([0, 1, 1, 1] * 2, [0, 1, 0, 0] * 2))
+
+
+def test_finetuning_is_not_judged_on_a_few_images() -> None:
+    gates.require_gain(gates.Start(top1=0.75, loss=0.1), scored([1], [0]))
