@@ -28,7 +28,7 @@ class DatasetError(Exception):
         super().__init__("\n".join(map(str, worst_first)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One picture, the index of its class, and the SHA-256 of its file."""
 

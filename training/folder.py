@@ -40,7 +40,7 @@ HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 AVIF_BRANDS = {b"avif", b"avis"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class File:
     """A regular file, with its place below the root and the format that its first bytes show; none if it is unknown."""
 
@@ -54,7 +54,7 @@ class File:
         return self.format is not None or self.path.suffix.lower() in ALL_EXTENSIONS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """A file or folder that is not used, and why: with the severity of the finding that says so."""
 

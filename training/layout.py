@@ -33,7 +33,7 @@ MAX_NAME_BYTES = 255
 SHOWN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image of the dataset. `name` is its place in it: the split if there are splits, the class, and the rest."""
 
