@@ -54,9 +54,9 @@ down: setup-ml ## Stop the embedded AWS that KEEP=1 left up
 	@kennel local down
 
 .PHONY: test
-test: setup ## Lint, types and all tests
+test: setup ## Lint, types and all tests, the modules in a random order   [SEED=number of an earlier order]
 	@$(MAKE) --no-print-directory lint
-	@exec pytest -n auto
+	@exec pytest -n auto --shuffle $(or $(SEED),$(shell date +%s))
 
 .PHONY: test-fast
 test-fast: setup ## Lint, types and the tests that need no deployed stage

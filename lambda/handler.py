@@ -45,7 +45,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         response = _route(event)(event, request_id, budget, said)
     except Problem as problem:
         response = problem.response(request_id)
-        said["reason"] = repr(problem.__cause__) if problem.__cause__ else problem.detail
+        said["reason"] = repr(problem.__cause__) if problem.__cause__ else problem.logged
     except Exception as error:
         response = Problem(500, "An error of ours: report the request_id").response(request_id)
         said["reason"] = repr(error)

@@ -40,7 +40,7 @@ class Inbox:
             raise Problem(424, "The inbox could not be read: try again") from error
         if answer.status in (403, 404):
             # Without the right to list the bucket, S3 says "forbidden" of what does not exist.
-            raise Problem(424, f"There is no {uri}")
+            raise Problem(424, f"There is no {uri}", logged="There is no such object in the inbox")
         if answer.status != 200:
             raise Problem(424, "The inbox could not be read: try again") from CallError(f"S3 said {answer.status}")
         return answer.body

@@ -34,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the modules in a random order")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if (seed := config.getoption("--shuffle")) is not None:
+        terminalreporter.write_line(f"Modules in the order of seed {seed}: again with make test SEED={seed}")
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are processors, since tests often wait; each has stages of 2 GB and more."""
     return min(4, (os.cpu_count() or 1) + 1)

@@ -251,6 +251,17 @@ def test_trace_id_is_forwarded_and_logged(
     assert json.loads(capsys.readouterr().out)["trace"] == "Root=1-a"
 
 
+def test_name_of_a_missing_file_is_told_and_not_logged(
+    handler: ModuleType, runtime: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = json.dumps({"s3": "s3://bucket/inbox/jane doe.jpg"})
+    status, answer = call(handler, event(body, "application/json"))[:2]
+    assert (status, "jane doe" in answer["detail"]) == (424, True)
+    logged = capsys.readouterr().out
+    assert json.loads(logged)["reason"] == "There is no such object in the inbox"
+    assert "jane" not in logged
+
+
 def test_inbox_image_reaches_endpoint(handler: ModuleType, runtime: Aws) -> None:
     runtime.objects["/bucket/inbox/my bee+1.jpg"] = b"\xff\xd8"
     body = json.dumps({"s3": "s3://bucket/inbox/my bee+1.jpg"})
