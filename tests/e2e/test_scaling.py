@@ -10,6 +10,7 @@ import pytest
 
 from helpers.kept import assembly
 from helpers.stage import Environment, project_copy
+from helpers.workday import until
 
 pytestmark = pytest.mark.own_stage
 
@@ -64,7 +65,6 @@ def test_scaled_endpoint_grows_and_shrinks_with_load(
     assert {round(count) for count in fixed["instances"]} == {1}
     assert round(scaled["instances"][0]) == 1
     assert max(scaled["instances"]) > 1.9
-    assert round(scaled["instances"][-1]) == 1
     assert fixed["requests"] == scaled["requests"] > 800
     assert fixed["answered"] == fixed["requests"]
     assert scaled["answered"] == scaled["requests"]
@@ -74,10 +74,20 @@ def test_scaled_endpoint_grows_and_shrinks_with_load(
     assert [item["PolicyName"] for item in found["policies"]] == [policy["PolicyName"]]
     registered = found["policies"][0]["TargetTrackingScalingPolicyConfiguration"]
     assert registered == policy["TargetTrackingScalingPolicyConfiguration"]
-    assert len(found["steps"]) >= 2
-    for step in found["steps"]:
-        assert step["cause"].endswith(f"triggered policy {policy['PolicyName']}")
-        (count,) = re.findall(r"count to (\d+)", step["description"])
+    assert found["steps"]
+
+    def shrunk() -> bool:
+        deployed.url().call(deployed.image(), "image/jpeg")
+        return deployed.endpoint()["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+
+    # At the end of the load on a quiet machine; a busy one takes longer for a step, and is called on meanwhile.
+    until(shrunk, timeout_s=180)
+    scaling = deployed.client("application-autoscaling")
+    steps = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
+    assert len(steps) >= 2
+    for step in steps:
+        assert step["Cause"].endswith(f"triggered policy {policy['PolicyName']}")
+        (count,) = re.findall(r"count to (\d+)", step["Description"])
         assert 1 <= int(count) <= 3
 
     page = report.read_text()
