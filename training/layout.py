@@ -161,6 +161,11 @@ class _Reading:
                 else:
                     self._leave(file, "the table does not name it")
         elif folder.live:
+            divided = [name for name, inner in folder.live.items() if split is None and _is_divided(inner)]
+            if divided and len(divided) < len(folder.live):
+                others = _listed(set(folder.live) - set(divided))
+                self._error("", f"{_listed(divided)} hold splits, and {others} not: divide these, too, or move them")
+                return
             self._depths(folder)
             for file in folder.images:
                 self._leave(file, "it is in no class folder")
@@ -187,7 +192,7 @@ class _Reading:
     def _depths(self, folder: Folder) -> None:
         """Folders of folders are one class each if they are so for a reason: not beside folders of images."""
         deep = {name: inner for name, inner in folder.live.items() if not inner.images and len(inner.live) > 1}
-        deep = {name: inner for name, inner in deep.items() if not all(ROLES.get(_plain(its)) for its in inner.live)}
+        deep = {name: inner for name, inner in deep.items() if not _is_divided(inner)}
         if not deep:
             return
         inner = next(iter(deep.values()))
@@ -211,12 +216,12 @@ class _Reading:
             else:
                 self._note(folder.parts, "no images in it: it is not taken for a class")
             return
-        inner = folder.live
-        roles = {name: role for name in inner if (role := ROLES.get(_plain(name)))}
-        if split is None and len(roles) == len(inner) > 1 and TRAIN in roles.values() and not folder.images:
-            for name, role in roles.items():
-                for file in inner[name].all_images():
-                    self._add(file, file.parts[len(inner[name].parts) :], label, role)
+        if split is None and _is_divided(folder):
+            for file in folder.images:
+                self._leave(file, "it is in no split")
+            for name, inner in folder.live.items():
+                for file in inner.all_images():
+                    self._add(file, file.parts[len(inner.parts) :], label, ROLES[_plain(name)])
             return
         for file in folder.all_images():
             self._add(file, file.parts[len(folder.parts) :], label, split)
@@ -262,6 +267,12 @@ class _Reading:
 
     def _error(self, where: str, message: str) -> None:
         self.layout.findings.append(Finding(ERROR, STRUCTURE, where, message))
+
+
+def _is_divided(folder: Folder) -> bool:
+    """True for a class with folders for training and for more than that."""
+    roles = [ROLES.get(_plain(name)) for name in folder.live]
+    return len(roles) > 1 and TRAIN in roles and all(roles)
 
 
 def _plain(name: str) -> str:

@@ -73,6 +73,12 @@ def test_layout_is_understood(tmp_path: Path, files: str, expected: dict[tuple[s
     assert classes(found) == expected
 
 
+def test_image_beside_the_splits_of_a_class_is_left_out(tmp_path: Path) -> None:
+    found = layout.read(write(tmp_path, *["a/train/1.jpg", "a/test/1.jpg", "a/2.jpg", "b/train/1.jpg", "b/test/1.jpg"]))
+    assert classes(found) == SPLIT
+    assert "a/2.jpg: it is in no split" in said(found, WARNING)
+
+
 def test_folders_of_folders_are_one_class_with_a_warning(tmp_path: Path) -> None:
     found = layout.read(write(tmp_path, *["animals/a/1.jpg", "animals/b/1.jpg", "plants/a/1.jpg", "plants/b/1.jpg"]))
     assert classes(found) == {("train", "animals"): 2, ("train", "plants"): 2}
@@ -89,6 +95,7 @@ def test_folders_of_folders_are_one_class_with_a_warning(tmp_path: Path) -> None
         ("train/a/1.jpg train/b/1.jpg extra/1.jpg", "train/ look like splits, and extra/ do not"),
         ("train/1.jpg test/1.jpg bus/1.jpg", "look like splits"),
         ("Train_Data/a/1.jpg Train_Data/b/1.jpg Outputs/1.jpg", "Train_Data/ look like splits, and Outputs/ do not"),
+        ("a/train/1.jpg a/test/1.jpg b/1.jpg", "a/ hold splits, and b/ not"),
         # The dataset, and some images of it beside it.
         ("Data/a/1.jpg Data/b/1.jpg Examples/1.jpg", "Give Data/ alone if those in it are, or move the images up"),
         ("tench.jpg gull.jpg", "2 image(s), but not in class folders"),
