@@ -98,7 +98,8 @@ def inspect(listed: Listed) -> Picture:
     try:
         image = decoder_pool.decode(data, LOOK_PX)
     except TooLargeImage as error:
-        return unusable(f"{error}, or let --fix make a smaller copy", fixable=True)
+        # Its advice is for who sends an image.
+        return unusable(f"{str(error).partition(':')[0]}: --fix makes a smaller copy", fixable=True)
     except (UnreadableImage, UnsupportedImage) as error:
         return unusable(str(error))
     size, rotated = (image.width, image.height), image.orientation != 1
@@ -215,7 +216,14 @@ def _of_files(pictures: list[Picture]) -> Iterator[Finding]:
 
 
 def _of_copies(pictures: list[Picture]) -> Iterator[Finding]:
+    largest, frames = [], 0
     for group in alike(pictures):
+        # Of one class in one split, near copies are no fault: films and bursts have them, and they teach little.
+        same = [one for one in group if (one.label, one.split) == (group[0].label, group[0].split)]
+        distinct = len({one.digest for one in same})
+        if distinct > 1:
+            frames += distinct
+            largest = max(largest, same, key=len)
         for picture in group[1:]:
             first, exact = group[0], picture.digest == group[0].digest
             what = "the same file as" if exact else "nearly the same picture as"
@@ -227,6 +235,12 @@ def _of_copies(pictures: list[Picture]) -> Iterator[Finding]:
                 yield Finding(WARNING, "leak", picture.name, message)
             elif exact:
                 yield Finding(WARNING, "duplicate", picture.name, f"{what} {first.name}: it counts twice")
+    if frames:
+        message = (
+            f"{frames} images show nearly the same as others of their class and split, such as frames of a film; the "
+            f"largest group has {len(largest)}"
+        )
+        yield Finding(NOTE, "near copies", largest[0].name, message)
 
 
 def alike(pictures: list[Picture]) -> list[list[Picture]]:

@@ -57,7 +57,7 @@ def test_too_large_image_is_made_smaller(tmp_path: Path) -> None:
     gradient(6000, 4000).save(folder / "a" / "0.png")
     gradient(9000, 6000).save(folder / "b" / "0.jpg", quality=30)
     pictures = training_code("dataset").read(folder)[1]
-    assert all("let --fix make a smaller copy" in picture.problem for picture in pictures)
+    assert all(picture.problem.endswith(": --fix makes a smaller copy") for picture in pictures)
     findings = training_code("checks").of_classes(pictures, split_already=False)
     assert "no readable training picture: --fix makes 1 of them so" in {finding.message for finding in findings}
     assert clean(folder, pictures, copy).done == {"made smaller": 2}

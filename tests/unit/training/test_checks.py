@@ -143,6 +143,18 @@ def test_duplicates_stay_in_one_split(tmp_path: Path) -> None:
         assert valid
 
 
+def test_frames_of_a_film_are_said_once(tmp_path: Path) -> None:
+    root = good(tmp_path)
+    for number in range(5):
+        for seed in (0, 1):
+            with Image.open(root / f"train/a/{seed}.jpg") as image:
+                image.save(root / f"train/a/{seed}-{number}.jpg", quality=60 + number)
+    assert found(root) == [("note", "near copies", "train/a/0-0.jpg")]
+    (finding,) = checks.of_pictures(dataset.read(root)[1])
+    assert finding.message.startswith("12 images show nearly the same")
+    assert finding.message.endswith("the largest group has 6")
+
+
 def test_look_of_most_images_is_no_fault_of_one(tmp_path: Path) -> None:
     root = good(tmp_path)
     for file in sorted(root.rglob("*.jpg"))[:30]:
