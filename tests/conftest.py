@@ -31,7 +31,9 @@ ALONE = ("test_rollouts", "test_scaling")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the modules in a random order")
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run the modules in a random order, but those that are alone first"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -45,12 +47,19 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # What must be alone begins before the others are at a long test; then what takes longest.
+    def module(item: pytest.Item) -> str:
+        return item.nodeid.partition("::")[0]
+
+    if (seed := config.getoption("--shuffle")) is not None:
+        # By names below the checkout: the same seed is the same order in every folder.
+        places = {name: random.Random(f"{seed} {name}").random() for name in {module(item) for item in items}}
+        items.sort(key=lambda item: places[module(item)])
+        # What must be alone begins before the others are at a long test.
+        items.sort(key=lambda item: item.path.stem not in ALONE)
+        return
+    # Then what takes longest.
     first = (*ALONE, *CHECKOUT)
     items.sort(key=lambda item: first.index(item.path.stem) if item.path.stem in first else len(first))
-    if (seed := config.getoption("--shuffle")) is not None:
-        places = {path: random.Random(f"{seed} {path}").random() for path in {str(item.path) for item in items}}
-        items.sort(key=lambda item: places[str(item.path)])
 
 
 class Modules(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
