@@ -6,8 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 import decoder_pool
@@ -124,19 +126,25 @@ def _looks(pixels: Pixels) -> Iterator[str]:
     small = Image.fromarray(pixels)
     small.thumbnail((LOOK_PX, LOOK_PX))
     # By the channels: colours of one brightness are a contrast, too, and a blue that is full is not dark.
-    colours = np.asarray(small)
-    if colours.std(axis=(0, 1)).max() < BLANK_LEVELS:
+    channels = [np.asarray(channel) for channel in small.split()]
+    if max(map(_deviation, channels)) < BLANK_LEVELS:
         yield BLANK
         return
-    if np.percentile(colours.max(axis=2), 99) < DARK_LEVEL:
+    if np.count_nonzero(np.maximum.reduce(channels) >= DARK_LEVEL) < 0.01 * channels[0].size:
         yield DARK
     grey = np.asarray(small.convert("L")).astype(np.float32)
-    contrast = float(grey.std())
+    contrast = _deviation(grey)
     inner = grey[1:-1, 1:-1]
-    if inner.size:
+    if inner.size and contrast > BLANK_LEVELS:
         edges = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-        if contrast > BLANK_LEVELS and edges.std() < SHARP * contrast:
+        if _deviation(edges) < SHARP * contrast:
             yield BLURRED
+
+
+def _deviation(values: npt.NDArray[Any]) -> float:
+    """The standard deviation, in half the time that np.std takes for a small array."""
+    centred = values.ravel() - np.float32(values.mean())
+    return float(np.sqrt(np.dot(centred, centred) / centred.size))
 
 
 def _hash(grey: Pixels) -> int | None:
