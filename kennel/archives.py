@@ -20,11 +20,13 @@ BUILD = REPOSITORY / "build"
 CHUNK = 1 << 20
 # Photographs hardly shrink: an archive that grows more than this is not one of photographs.
 MAX_GROWTH = 20
-# Less than this fits every disk, however much it grows: an archive of drawings or of one colour.
-SMALL_BYTES = 10_000_000
-MAX_FILES = 5_000_000
+MAX_FILES = 1_000_000
 SHOWN = 10
-DAMAGED = (zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
+# What reading raises: NotImplementedError is zipfile's for a compression that Python lacks.
+DAMAGED = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, NotImplementedError),
+)
 
 Progress = Callable[[int, int], None]
 
@@ -165,7 +167,7 @@ def _trusted(
             members[path] = member
             size += member.size
             # While it is read: the list of a compressed tar is as long as the whole archive.
-            if size > max(MAX_GROWTH * packed, SMALL_BYTES) or len(members) > MAX_FILES:
+            if size > MAX_GROWTH * packed or len(members) > MAX_FILES:
                 growth = f"{len(members):,} files and more of {size / 1e9:.1f} GB"
                 errors.append(f"{growth} would come out of {packed / 1e9:.3f} GB")
                 break
