@@ -17,7 +17,7 @@ from kennel.data import training_code
 from kennel.errors import KennelError
 
 JPEG_QUALITY = 95
-# Of images that are converted or too large; the decoder takes that many pixels of every format.
+# The longest side of a converted or reduced image: the decoder accepts a square of it in every format.
 LONGEST_PX = 4000
 # The transposition that makes an image upright, by its EXIF orientation (EXIF 2.32, tag 0x0112).
 TURNS = {
@@ -119,7 +119,7 @@ def _converted(picture: Any, copy: Path) -> str:
     """Writes an image that can be read to the clean copy. Returns the outcome, as `Cleaned.done` counts it."""
     limit = training_code("decoder").MAX_FILE_BYTES
     try:
-        data, kind = converting.convert(picture.path.read_bytes(), LONGEST_PX, png_bytes=limit)
+        data, kind = converting.convert(picture.path.read_bytes(), LONGEST_PX, JPEG_QUALITY, png_bytes=limit)
     except (converting.ConversionError, OSError):
         return "left out: unreadable"
     # Another image may have the same name but for the extension.

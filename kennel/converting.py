@@ -18,28 +18,28 @@ from PIL import Image, ImageOps
 
 from kennel.data import training_code
 
-# Of the largest phones and scanners today, with some room.
+# More than the largest phones and scanners of today produce.
 MAX_PIXELS = 300_000_000
 MAX_CPU_S = 60.0
 MAX_MEMORY_BYTES = 4_000_000_000
 # They are compressed without loss, and so is their copy.
 LOSSLESS = ("BMP", "GIF", "PNG", "TIFF")
-JPEG_QUALITY = 95
 
 
 class ConversionError(Exception):
     """The image cannot be read, or takes too much; the message says which."""
 
 
-def convert(data: bytes, longest_px: int, *, png_bytes: int = 0) -> tuple[bytes, str]:
+def convert(data: bytes, longest_px: int, quality: int, *, png_bytes: int = 0) -> tuple[bytes, str]:
     """The upright first frame of `data` in RGB, its sides at most `longest_px`, and its format, from any thread.
 
-    PNG for what was compressed without loss, if that takes at most `png_bytes`; else JPEG. Raises ConversionError.
+    PNG for what was compressed without loss, if that takes at most `png_bytes`; else JPEG of `quality`.
+    Raises ConversionError.
     """
     idle = _idle()
     process = idle.get()
     try:
-        written, reason = process.submit(_convert, data, longest_px, png_bytes).result()
+        written, reason = process.submit(_convert, data, longest_px, quality, png_bytes).result()
     except BrokenProcessPool:
         process.shutdown()
         process = _process()
@@ -78,14 +78,14 @@ def _prepare() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _convert(data: bytes, longest_px: int, png_bytes: int) -> tuple[bytes | None, str]:
+def _convert(data: bytes, longest_px: int, quality: int, png_bytes: int) -> tuple[bytes | None, str]:
     """The converted file and its format, or None and the reason."""
     signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
     try:
         image, lossless = _small(data, longest_px)
         if png_bytes and lossless and len(written := _file(image, "PNG")) <= png_bytes:
             return written, "PNG"
-        return _file(image, "JPEG"), "JPEG"
+        return _file(image, "JPEG", quality=quality), "JPEG"
     except MemoryError:
         return None, f"it takes more than {MAX_MEMORY_BYTES:,} bytes of memory"
     except Exception as error:  # decoders raise whatever they like
@@ -105,7 +105,7 @@ def _small(data: bytes, longest_px: int) -> tuple[Image.Image, bool]:
         return small, image.format in LOSSLESS
 
 
-def _file(image: Image.Image, kind: str) -> bytes:
+def _file(image: Image.Image, kind: str, **options: int) -> bytes:
     written = io.BytesIO()
-    image.save(written, kind, **({"quality": JPEG_QUALITY} if kind == "JPEG" else {}))
+    image.save(written, kind, **options)
     return written.getvalue()

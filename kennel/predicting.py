@@ -25,8 +25,9 @@ CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 NO_PICTURE = Answer(415, {"detail": "This is no JPEG, PNG or WebP picture: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 PATIENCE_S = 120.0
-# Images that are too large for the URL are made this large, as on the function's page (lambda/page.html).
+# Images that the URL does not take are sent as such a JPEG, as by the function's page (lambda/page.html).
 LONGEST_PX = 1600
+JPEG_QUALITY = 90
 
 
 class Calls(Protocol):
@@ -83,11 +84,11 @@ def _json(form: str, value: str) -> bytes:
 
 def sendable(body: bytes) -> bytes:
     """The same image, or a JPEG of it if the URL does not take its format or its size, as the page sends it."""
-    convertible = training_code("folder").format_of(body) in training_code("folder").CONVERTIBLE
-    if len(body) <= MAX_BODY_BYTES and not convertible:
+    folder = training_code("folder")
+    if len(body) <= MAX_BODY_BYTES and folder.format_of(body) not in folder.CONVERTIBLE:
         return body
     try:
-        return converting.convert(body, LONGEST_PX)[0]
+        return converting.convert(body, LONGEST_PX, JPEG_QUALITY)[0]
     except converting.ConversionError:
         return body  # the URL says what is wrong with it
 

@@ -5,13 +5,13 @@ import signal
 from kennel.converting import MAX_MEMORY_BYTES
 
 
-def endless(data: bytes, longest_px: int, png_bytes: int) -> None:
+def endless(data: bytes, longest_px: int, quality: int, png_bytes: int) -> None:
     signal.setitimer(signal.ITIMER_PROF, 0.05)
     while True:
         pass
 
 
-def greedy(data: bytes, longest_px: int, png_bytes: int) -> tuple[None, str]:
+def greedy(data: bytes, longest_px: int, quality: int, png_bytes: int) -> tuple[None, str]:
     try:
         bytearray(MAX_MEMORY_BYTES)
     except MemoryError:
