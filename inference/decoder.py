@@ -15,13 +15,11 @@ import contextlib
 import io
 import json
 import mmap
-import resource
 import signal
 import socket
 import struct
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +27,7 @@ import simplejpeg
 from PIL import Image
 
 import image_file
+import memory
 from colours import rgb
 from image_file import ImageFile, TooLargeImage, UnreadableImage, UnsupportedImage
 
@@ -47,7 +46,7 @@ MAX_CPU_S = 1.0
 MAX_MEMORY_BYTES = 300_000_000
 REQUEST, REPLY = struct.Struct("<IfI"), struct.Struct("<II")
 SHARED_BYTES = MAX_FILE_BYTES
-# What an error is called in a reply.
+# Errors by their names in a reply.
 ERRORS = {"unsupported": UnsupportedImage, "too large": TooLargeImage, "unreadable": UnreadableImage}
 
 # Pillow's own limit is higher than those above, and warns before it refuses.
@@ -182,18 +181,10 @@ def receive(connection: socket.socket, length: int) -> bytearray:
     return data
 
 
-def _limit_memory() -> None:
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main() -> None:
     """Serves the process that started this one; the argument is the descriptor of the memory that both share."""
     shared = mmap.mmap(int(sys.argv[1]), SHARED_BYTES)
-    _limit_memory()
+    memory.limit(MAX_MEMORY_BYTES)
     with contextlib.suppress(ConnectionError):
         serve(socket.socket(fileno=sys.stdin.fileno()), shared)
 

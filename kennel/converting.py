@@ -6,12 +6,9 @@ Pillow reads the files, in processes with limits on their processor time and mem
 import functools
 import io
 import multiprocessing
-import resource
 import signal
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from queue import SimpleQueue
 
 from PIL import Image, ImageOps
@@ -71,11 +68,7 @@ def _prepare() -> None:
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is in its place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    training_code("memory").limit(MAX_MEMORY_BYTES)
 
 
 def _convert(data: bytes, longest_px: int, quality: int, png_bytes: int) -> tuple[bytes | None, str]:
