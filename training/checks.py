@@ -21,6 +21,8 @@ from images import Pixels, UnreadableImage, UnsupportedImage
 from layout import Image as Listed
 
 UNREADABLE = "unreadable"
+# Of a file that is too large to be decoded, at a time.
+READ_BYTES = 1 << 20
 SMALL_SIDE_PX = 64
 TINY_CLASS = 10
 IMBALANCE = 10
@@ -89,8 +91,10 @@ def inspect(listed: Listed) -> Picture:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            hashed = hashlib.sha256(data)
+            while more := file.read(READ_BYTES):
+                hashed.update(more)
+            digest = hashed.hexdigest()
     except OSError as error:
         return unusable(f"cannot be read: {error.strerror}")
     if listed.format and listed.format not in READ:
@@ -106,9 +110,9 @@ def inspect(listed: Listed) -> Picture:
         return unusable(str(error))
     size, rotated = (image.width, image.height), image.orientation != 1
     grey = _grey(image.pixels)
-    hashed, looks = _hash(grey), tuple(_looks(image.pixels))
+    looks = tuple(_looks(image.pixels))
     return Picture(
-        path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), hashed, looks
+        path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), _hash(grey), looks
     )
 
 
@@ -226,6 +230,8 @@ def _of_files(pictures: list[Picture]) -> Iterator[Finding]:
 def _of_copies(pictures: list[Picture]) -> Iterator[Finding]:
     largest, frames = [], 0
     for group in alike(pictures):
+        if len(group) == 1:
+            continue
         # Of one class in one split, near copies are no fault: films and bursts have them, and they teach little.
         same = [one for one in group if (one.label, one.split) == (group[0].label, group[0].split)]
         distinct = len({one.digest for one in same})
