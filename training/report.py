@@ -104,19 +104,22 @@ def write(file: Path, story: Story) -> None:
 
 def _mistakes(story: Story) -> list[dict[str, Any]]:
     return [
-        {
-            "picture": _picture(_thumbnail(story.samples[row].path), "JPEG"),
-            "name": story.samples[row].path.name,
-            # By it, `kennel data forget` finds the thumbnail of an image.
-            "digest": story.samples[row].digest,
-            "label": story.labels[story.samples[row].label],
-            "predicted": story.labels[predicted],
-            "confidence": confidence,
-        }
+        {**_shown(story.samples[row], story.labels), "predicted": story.labels[predicted], "confidence": confidence}
         for row, predicted, confidence in evaluation.mistakes(
             story.scored[story.looked_at], story.temperature, MISTAKES
         )
     ]
+
+
+def _shown(sample: Sample, labels: list[str]) -> dict[str, str]:
+    """An image of the report, with its label."""
+    return {
+        "picture": _picture(_thumbnail(sample.path), "JPEG"),
+        "name": sample.path.name,
+        # By it, `kennel data forget` finds the thumbnail of an image.
+        "digest": sample.digest,
+        "label": labels[sample.label],
+    }
 
 
 def _doubtful(story: Story, kind: str) -> dict[str, Any]:
@@ -124,11 +127,8 @@ def _doubtful(story: Story, kind: str) -> dict[str, Any]:
     found = [doubt for doubt in story.doubts if doubt.kind == kind]
     sheet = [
         {
-            "picture": _picture(_thumbnail(doubt.sample.path), "JPEG"),
-            "name": doubt.sample.path.name,
-            "digest": doubt.sample.digest,
+            **_shown(doubt.sample, story.labels),
             "split": doubt.split,
-            "label": story.labels[doubt.sample.label],
             "looks_like": None if doubt.looks_like is None else story.labels[doubt.looks_like],
             "score": doubt.score,
         }

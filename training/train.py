@@ -89,7 +89,6 @@ def train(
         settings = settings_of(HeadSettings, arguments)
         whole = nn.Sequential(network, head.build(backbone.features, len(data.labels), settings.hidden))
         epochs: list[head.Epoch] = []
-        start: gates.Start | None = None
 
         def after_epoch(epoch: head.Epoch) -> None:
             epochs.append(epoch)
@@ -97,8 +96,7 @@ def train(
                 say(str(epoch))
 
         if arguments.mode == "finetune":
-            whole, scored, epochs, start, found = _finetune(arguments, data, whole, group)
-            ordered = data.splits
+            trained = _finetune(arguments, data, whole, group)
         else:
             cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, progress())
             whole[1] = head.train(
@@ -111,17 +109,15 @@ def train(
                 after_epoch=after_epoch,
             )
             ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
-            scored = _scored(whole[1], cache)
-            found = _doubts(cache, data)
+            trained = outcome.Trained(whole, _scored(whole[1], cache), ordered, epochs, doubts=_doubts(cache, data))
         if group.first:
-            trained = outcome.Trained(whole, scored, ordered, epochs, start, found)
             outcome.write(arguments, data, trained, search or _search(arguments, data))
             say(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
 def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
-) -> tuple[nn.Sequential, dict[str, Scored], list[head.Epoch], gates.Start | None, list[doubts.Doubt]]:
+) -> outcome.Trained:
     backbone = BACKBONES[arguments.backbone]
     settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
@@ -154,7 +150,7 @@ def _finetune(
     scored = {split: finetuning.logits(trained, split) for split in data.splits}
     if group.first:
         checkpoint.remove()
-    return trained.cpu(), scored, finetuning.history, finetuning.start, found
+    return outcome.Trained(trained.cpu(), scored, data.splits, finetuning.history, finetuning.start, found)
 
 
 def _doubts(cache: Cache, data: dataset.Dataset) -> list[doubts.Doubt]:
