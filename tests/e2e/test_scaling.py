@@ -85,9 +85,10 @@ def test_scaled_endpoint_grows_and_shrinks_with_load(
     scaling = deployed.client("application-autoscaling")
     steps = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
     assert len(steps) >= 2
-    for step in steps:
-        assert step["Cause"].endswith(f"triggered policy {policy['PolicyName']}")
-        (count,) = re.findall(r"count to (\d+)", step["Description"])
+    told = [(step["cause"], step["description"]) for step in found["steps"]]
+    for cause, description in [*told, *((step["Cause"], step["Description"]) for step in steps)]:
+        assert cause.endswith(f"triggered policy {policy['PolicyName']}")
+        (count,) = re.findall(r"count to (\d+)", description)
         assert 1 <= int(count) <= 3
 
     page = report.read_text()
