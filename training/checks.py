@@ -15,7 +15,7 @@ from PIL import Image
 import decoder_pool
 from decoder import MAX_FILE_BYTES
 from findings import ERROR, NOTE, WARNING, Finding
-from folder import CONVERTIBLE, EXTENSIONS, READ
+from folder import CONVERTIBLE, EXTENSIONS, READ, START_BYTES, placeholder
 from image_file import TooLargeImage
 from images import Pixels, UnreadableImage, UnsupportedImage
 from layout import Image as Listed
@@ -101,6 +101,8 @@ def inspect(listed: Listed) -> Picture:
         if listed.format in CONVERTIBLE:
             return unusable(f"{listed.format} is not read: --fix converts it", fixable=True)
         return unusable(f"{listed.format} is not read: convert it to JPEG or PNG")
+    if instead := placeholder(data[:START_BYTES]):
+        return unusable(instead)
     try:
         image = decoder_pool.decode(data, LOOK_PX)
     except TooLargeImage as error:
@@ -168,12 +170,17 @@ def of_classes(pictures: list[Picture], split_already: bool) -> list[Finding]:
     usable = Counter(picture.label for picture in pictures if picture.split == "train" and not picture.problem)
     named = sorted({picture.label for picture in pictures if picture.split == "train"})
     fixable = Counter(picture.label for picture in pictures if picture.split == "train" and picture.fixable)
+    unread: dict[str, Picture] = {}
+    for picture in pictures:
+        if picture.split == "train" and picture.problem:
+            unread.setdefault(picture.label, picture)
     findings = []
     for label in named:
         count, where = usable[label], f"class {label!r}"
         if count == 0:
-            advice = f"--fix makes {fixable[label]} of them so" if fixable[label] else "add some"
-            findings.append(Finding(ERROR, "class", where, f"no readable training picture: {advice}"))
+            first = f"; {unread[label].name}: {unread[label].problem}"
+            advice = f": --fix makes {fixable[label]} of them so" if fixable[label] else first
+            findings.append(Finding(ERROR, "class", where, f"no readable training picture{advice}"))
         elif count == 1 and not split_already:
             message = "a single picture cannot be split into training and validation: add another"
             findings.append(Finding(ERROR, "class", where, message))

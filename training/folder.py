@@ -5,6 +5,7 @@ an image is, not the file's name. It needs nothing but Python.
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,6 +39,12 @@ START_BYTES = 132
 # ISO/IEC 14496-12, "ftyp": brands of HEIF (23008-12) and AVIF.
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
+# What a copy or a download can leave in the place of an image, by its first bytes.
+PLACEHOLDERS = (
+    (re.compile(rb""), "the file is empty: copy or download it again"),
+    (re.compile(rb"version https://git-lfs.*", re.DOTALL), "a Git LFS pointer: run git lfs pull in the repository"),
+    (re.compile(rb"\s*<(!doctype html|html).*", re.DOTALL | re.IGNORECASE), "a web page: download the image again"),
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -186,3 +193,8 @@ def format_of(start: bytes) -> str | None:
     if start[128:132] == b"DICM":
         return "DICOM"
     return "PSD" if start.startswith(b"8BPS") else None
+
+
+def placeholder(start: bytes) -> str | None:
+    """What a file is that was meant as an image, and what to do, if its first START_BYTES show that."""
+    return next((advice for pattern, advice in PLACEHOLDERS if pattern.fullmatch(start)), None)

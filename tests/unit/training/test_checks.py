@@ -113,6 +113,23 @@ def test_dataset_fault_is_found(tmp_path: Path, spoil: Callable[[Path], object],
     assert finding in found(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:10d7\nsize 207960\n", "a Git LFS pointer"),
+        (b"\n<!DOCTYPE html>\n<title>Not found</title>", "a web page"),
+        (b"text", "not an image in one of the formats"),
+    ],
+)
+def test_placeholder_of_an_image_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    root = good(tmp_path)
+    (root / "train/c").mkdir()
+    (root / "train/c/1.tif").write_bytes(content)
+    with pytest.raises(dataset.DatasetError, match=f"class 'c': no readable .*; train/c/1.tif: {problem}"):
+        dataset.load(root, seed=1)
+
+
 def test_load_error_lists_every_fault(tmp_path: Path) -> None:
     good(tmp_path)
     truncated(tmp_path)
