@@ -27,13 +27,13 @@ import urllib3
 from rich.console import Console
 
 import stacks
-from kennel import sample
-from kennel.capacity import aggregate, exact
-from kennel.capacity.aggregate import erlang_c
-from kennel.capacity.load import drive
+from kennel.capacity import event_simulation, fluid_simulation
+from kennel.capacity.fluid_simulation import erlang_c
+from kennel.capacity.load_generator import drive
 from kennel.capacity.system import Endpoint, Instance
-from kennel.capacity.tracking import Policy
+from kennel.capacity.target_tracking import Policy
 from kennel.capacity.traffic import Profile, shaped
+from kennel.datasets import sample
 from serving import machine, package
 from stacks import WORK
 
@@ -78,7 +78,7 @@ def closed_forms() -> list[dict[str, Any]]:
             rate = load * workers / SERVICE_S
             profile = shaped("constant", 0, rate, hours=REQUESTS / rate / 3600)
             endpoint = Endpoint(Instance(SERVICE_S, workers, variation), 1)
-            simulated = exact.simulate(profile, endpoint, timeout_s=math.inf).mean_wait_s
+            simulated = event_simulation.simulate(profile, endpoint, timeout_s=math.inf).mean_wait_s
             formula = erlang_c(workers, load) * SERVICE_S / workers / (1 - load) * (1 + variation**2) / 2
             rows.append({"queue": name, "load": load, "simulated_s": simulated, "formula_s": formula})
     return rows
@@ -90,7 +90,7 @@ def aggregated() -> list[dict[str, Any]]:
     endpoint = Endpoint(instance, 1, Policy(140 * 60, 1, 8, scale_out_cooldown_s=60))
     rows = []
     for profile in (shaped("constant", 0, 120), shaped("step", 50, 600), shaped("daily", 1, 60)):
-        one, other = exact.simulate(profile, endpoint), aggregate.simulate(profile, endpoint)
+        one, other = event_simulation.simulate(profile, endpoint), fluid_simulation.simulate(profile, endpoint)
         rows.append(
             {
                 "traffic": profile.name,
@@ -136,7 +136,7 @@ def served(seconds: float, rounds: int) -> dict[str, Any]:
                 with console.status(f"{rate:.0f} requests/s for {seconds:g} s, round {seed + 1} of {rounds}"):
                     answers = drive(profile.arrivals(seed), send)
                 assert {answer.status for answer in answers} == {200}
-                outcome = exact.simulate(profile, Endpoint(instance, 1), network_s=way_s, seed=seed)
+                outcome = event_simulation.simulate(profile, Endpoint(instance, 1), network_s=way_s, seed=seed)
                 for name, share in (("p50", 0.5), ("p95", 0.95)):
                     measured[name].append(float(np.quantile([answer.latency_s for answer in answers], share)))
                     simulated[name].append(outcome.latency_s(share))

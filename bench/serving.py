@@ -30,7 +30,7 @@ import decoding
 import serving_report
 import stacks
 import variants
-from kennel import sample
+from kennel.datasets import sample
 from load import Measured, load
 from package import processor
 from stacks import WORK, Stack, StackError

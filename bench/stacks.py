@@ -171,7 +171,7 @@ def post(url: str, picture: bytes) -> tuple[int, float]:
 @contextmanager
 def adapter(package: Path, port: int) -> Iterator[Stack]:
     """Our package behind a stand-in for the container's adapter."""
-    command = [sys.executable, "-m", "kennel.local.serving_container", str(package), "--without-ray"]
+    command = [sys.executable, "-m", "kennel.local.sagemaker.serving_container", str(package), "--without-ray"]
     address = f"http://127.0.0.1:{port}"
     with started(
         "adapter", [*command, "--port", str(port)], f"{address}/invocations", f"{address}/ping", dict(os.environ)

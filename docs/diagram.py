@@ -6,7 +6,7 @@ Arrows are grants. A role's part acts; what it acts on is in a statement of its 
 import re
 from collections.abc import Iterator
 
-from kennel.roles import Role, Stacks
+from kennel.stage.template_roles import Role, Stacks
 
 # What acts in each role: the stack's name, and what a reader calls it.
 ACTORS = {

@@ -21,7 +21,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from docs.diagram import mermaid
 from infra.config import parse_stage
 from infra.stage import add_stacks
-from kennel.roles import ACCOUNT, KEY_ID, Role, Stacks, listed
+from kennel.stage.template_roles import ACCOUNT, KEY_ID, Role, Stacks, listed
 
 PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md")]
 STAGE = "dev"

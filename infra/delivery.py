@@ -10,12 +10,12 @@ from aws_cdk import Annotations, Aws, CfnOutput, LegacyStackSynthesizer, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct, Node
 
+from infra.bootstrap.roles import bootstrap_role
 from infra.config import ConfigurationError
-from infra.constructs.bootstrap import bootstrap_role
 from infra.constructs.github_role import GitHubRole
 from infra.constructs.policies import allow
-from kennel.delivery import AUDIENCE, DEPLOY_ROLE, DIFF_ROLE, ISSUER, STACK, parse
 from kennel.errors import KennelError
+from kennel.operations.delivery import AUDIENCE, DEPLOY_ROLE, DIFF_ROLE, ISSUER, STACK, parse
 
 BRANCH = "main"
 # Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's

@@ -6,13 +6,13 @@ from aws_cdk import App, DefaultStackSynthesizer, Environment, Stack, Tags
 from aws_cdk import aws_iam as iam
 
 from infra.api import ApiStack
+from infra.bootstrap.execution_policy import TAG, boundary_name
+from infra.bootstrap.roles import bootstrap_qualifier
 from infra.config import Stage
-from infra.constructs.bootstrap import bootstrap_qualifier
 from infra.data import DataStack
 from infra.operations import OperationsStack
 from infra.serving import ServingStack
 from infra.training import TrainingStack
-from kennel.execution_policy import TAG, boundary_name
 
 
 def add_stacks(app: App, stage: Stage) -> list[Stack]:

@@ -19,7 +19,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        from kennel.cli import run
+        from kennel.commands.app import run
 
         sys.exit(run())
     except Interrupted:

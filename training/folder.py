@@ -26,7 +26,7 @@ EXTENSIONS = {
 }
 # The formats that decoder.py decodes.
 READ = ("JPEG", "PNG", "WEBP")
-# The formats that `kennel data check --fix` and `kennel predict` convert (kennel/converting.py).
+# The formats that `kennel data check --fix` and `kennel predict` convert (kennel/datasets/conversion.py).
 CONVERTIBLE = ("BMP", "TIFF", "GIF", "HEIC", "AVIF", "JPEG 2000")
 # A file with one of them is meant as an image, whatever it contains.
 ALL_EXTENSIONS = frozenset(extension for of_format in EXTENSIONS.values() for extension in of_format)

@@ -27,7 +27,7 @@ class Epoch:
     loss: float
 
     def __str__(self) -> str:
-        # Metric definitions read this line (kennel/jobs.py).
+        # Metric definitions read this line (kennel/jobs/training_jobs.py).
         return (
             f"epoch={self.number} train_loss={self.train_loss:.4f} "
             f"valid_top1={self.top1:.4f} valid_loss={self.loss:.4f}"

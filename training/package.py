@@ -16,7 +16,8 @@ from variants import Variant
 
 SERVING = Path(__file__).resolve().parent.parent / "inference"
 VENDORED = f"code/{wheels.TAG}"
-# What says what the others are; and what nothing serves, and a person's image may be taken out of (kennel/erasure.py).
+# What says what the others are; and what nothing serves, and a person's image may be taken out of
+# (kennel/datasets/erasure.py).
 UNHASHED = (integrity.DESCRIPTION, integrity.REPORT)
 # What the container lacks: the decoder of every package, and the runtime of its variant.
 DECODER = "simplejpeg"

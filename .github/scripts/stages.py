@@ -29,8 +29,8 @@ def main(command: str, stage: str = "", account: str = "") -> None:
     if command == "region":
         return
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from kennel.delivery import DEPLOY_ROLE
-    from kennel.execution_policy import QUALIFIER, qualifier
+    from infra.bootstrap.execution_policy import QUALIFIER, qualifier
+    from kennel.operations.delivery import DEPLOY_ROLE
 
     roles = f"arn:{'aws-cn' if region.startswith('cn-') else 'aws'}:iam::{account}:role"
     own = qualifier(stage, CONTEXT.get(QUALIFIER))

@@ -14,7 +14,7 @@ from infra.constructs.policies import allow, allow_objects
 from infra.constructs.retention import log_group
 from infra.constructs.rules import UNRESERVED, acknowledge
 from infra.constructs.storage import Storage
-from kennel.deployment import INBOX_PREFIX
+from kennel.stage.deployed import INBOX_PREFIX
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda"
 ALIAS = "live"

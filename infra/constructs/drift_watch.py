@@ -14,7 +14,7 @@ from infra.constructs.policies import allow, allow_listing, allow_objects
 from infra.constructs.retention import log_group
 from infra.constructs.rules import UNRESERVED, acknowledge
 from infra.constructs.storage import Storage
-from kennel.deployment import CAPTURES_PREFIX, PROMOTED_PREFIX
+from kennel.stage.deployed import CAPTURES_PREFIX, PROMOTED_PREFIX
 
 SOURCE = Path(__file__).resolve().parents[2] / "lambda" / "drift"
 EVERY = Duration.hours(1)

@@ -22,7 +22,7 @@ from infra.constructs.policies import (
 from infra.constructs.retention import log_group
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import Storage
-from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 USER_DATA = Path(__file__).resolve().parents[2] / "training" / "ec2_user_data.sh"
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"

@@ -13,7 +13,7 @@ from infra.constructs.alarms import Alarms, Message, Severity
 from infra.constructs.model import Model
 from infra.constructs.storage import Storage
 from infra.instance_types import local_storage
-from kennel.deployment import CAPTURES_PREFIX
+from kennel.stage.deployed import CAPTURES_PREFIX
 
 # Where SageMaker counts an endpoint's answers, and what its instances use.
 INVOCATIONS = "AWS/SageMaker"

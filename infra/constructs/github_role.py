@@ -6,7 +6,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from kennel.delivery import AUDIENCE, ISSUER
+from kennel.operations.delivery import AUDIENCE, ISSUER
 
 
 class GitHubRole(iam.Role):

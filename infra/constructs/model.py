@@ -19,7 +19,7 @@ from infra.constructs.policies import (
 )
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import Storage
-from kennel.deployment import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
+from kennel.stage.deployed import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
 # Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.

@@ -20,7 +20,7 @@ from infra.constructs.policies import (
 )
 from infra.constructs.rules import acknowledge
 from infra.constructs.storage import Storage
-from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
 

@@ -8,11 +8,11 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from infra.bootstrap.execution_policy import KEY_OF_DEPLOYS
+from infra.bootstrap.roles import bootstrap_role
 from infra.config import Stage
-from infra.constructs.bootstrap import bootstrap_role
 from infra.constructs.rules import acknowledge
-from kennel.deployment import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
-from kennel.execution_policy import KEY_OF_DEPLOYS
+from kennel.stage.deployed import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
 
 # What tells the stage's topic.
 NOTIFIERS = ("budgets", "cloudwatch")

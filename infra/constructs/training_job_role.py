@@ -17,7 +17,7 @@ from infra.constructs.policies import (
     sagemaker_principal,
 )
 from infra.constructs.storage import Storage
-from kennel.deployment import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 
 class TrainingJobRole(iam.Role):

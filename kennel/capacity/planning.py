@@ -8,11 +8,11 @@ from typing import Any
 from infra.config import SERVERLESS_BODY_BYTES, Serverless
 from infra.config import Endpoint as EndpointSettings
 from infra.config import Function as FunctionSettings
-from kennel.capacity import aggregate, exact
-from kennel.capacity.prices import Prices
+from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
-from kennel.capacity.tracking import Policy
+from kennel.capacity.target_tracking import Policy
 from kennel.capacity.traffic import DAY_S, Profile
+from kennel.pricing.prices import Prices
 
 # More requests than this are not followed one by one.
 EXACT_REQUESTS = 3_000_000
@@ -305,7 +305,7 @@ def _row(
         progress(f"{option.name}: {share:.0%}")
 
     if profile.requests <= EXACT_REQUESTS:
-        outcome = exact.simulate(
+        outcome = event_simulation.simulate(
             profile,
             option.endpoint,
             option.function,
@@ -315,7 +315,7 @@ def _row(
             progress=said,
         )
     else:
-        outcome = aggregate.simulate(
+        outcome = fluid_simulation.simulate(
             profile, option.endpoint, option.function, network_s=network, timeout_s=timeout, progress=said
         )
     endpoint_usd = outcome.instance_s / 3600 * option.hourly_usd

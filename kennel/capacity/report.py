@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kennel.capacity.comparing import Comparison
+from kennel.capacity.comparison import Comparison
 from kennel.capacity.page import FAILURES, cells, clock, render, row_numbers
 from kennel.capacity.planning import Plan, Row, enough_concurrency
 

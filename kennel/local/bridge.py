@@ -14,11 +14,11 @@ from moto.sagemaker.models import sagemaker_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 
-from kennel.local import resources, watching
-from kennel.local.account import CostTags, account
-from kennel.local.faults import Fault
-from kennel.local.sagemaker import SageMaker
-from kennel.local.scaling import Scaling
+from kennel.local.cloudformation import operations_types, resource_types
+from kennel.local.errors import Fault
+from kennel.local.sagemaker.api import SageMaker
+from kennel.local.sagemaker.scaling import Scaling
+from kennel.local.service_quotas import CostTags, account
 from kennel.local.settings import ACCOUNT, REGION
 from kennel.local.workarounds import absent_members_are_described_as_empty
 
@@ -51,7 +51,7 @@ def install(sagemaker: SageMaker, scaling: Scaling, endpoint: str) -> None:
 
 
 def _add_resource_types(endpoint: str) -> None:
-    rows = {**resources.provisioners(endpoint), **watching.provisioners(endpoint)}
+    rows = {**resource_types.provisioners(endpoint), **operations_types.provisioners(endpoint)}
     for name, row in rows.items():
         cloudformation._RESOURCE_HANDLERS[name] = {
             "create": row.create,

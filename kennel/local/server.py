@@ -41,31 +41,24 @@ def _run(port: int, with_parent: bool) -> None:
     # Imported only now: ministack and moto read the environment when they are imported.
     from ministack.app import app
 
-    from kennel.local import (
-        account,
-        alarms,
-        authorization,
-        bridge,
-        deploys,
-        ec2_quotas,
-        function_metrics,
-        function_urls,
-        gate,
-        log_metrics,
-        schedules,
-        workarounds,
-    )
-    from kennel.local.bill import Bill
-    from kennel.local.capture import Capture
-    from kennel.local.endpoints import Endpoints
-    from kennel.local.jobs import Jobs
-    from kennel.local.machines import Machines
-    from kennel.local.metrics import EndpointMetrics
-    from kennel.local.notices import Notices
+    from kennel.local import bridge, gate, scheduler, service_quotas, workarounds
+    from kennel.local.awslambda import function_urls
+    from kennel.local.awslambda import metrics as function_metrics
+    from kennel.local.budgets import Bill
+    from kennel.local.cloudformation import permissions
+    from kennel.local.cloudwatch import alarms, metric_filters
+    from kennel.local.cloudwatch.metrics import EndpointMetrics
+    from kennel.local.cloudwatch.notifications import Notices
+    from kennel.local.ec2 import quotas
+    from kennel.local.ec2.instances import Machines
+    from kennel.local.iam import authorization
     from kennel.local.processes import Processes
-    from kennel.local.sagemaker import SageMaker
-    from kennel.local.scaling import Scaling
-    from kennel.local.tuner import Tuner
+    from kennel.local.sagemaker.api import SageMaker
+    from kennel.local.sagemaker.data_capture import Capture
+    from kennel.local.sagemaker.endpoints import Endpoints
+    from kennel.local.sagemaker.scaling import Scaling
+    from kennel.local.sagemaker.training_jobs import Jobs
+    from kennel.local.sagemaker.tuning_jobs import Tuner
 
     processes = Processes()
     jobs = Jobs(processes, folder / "jobs", endpoint)
@@ -75,16 +68,16 @@ def _run(port: int, with_parent: bool) -> None:
     bridge.install(SageMaker(jobs, Tuner(jobs), endpoints), scaling, endpoint)
     gate.install(os.environ["AWS_ACCESS_KEY_ID"])
     workarounds.apply()
-    account.install()
+    service_quotas.install()
     alarms.install()
     function_metrics.install()
     function_urls.install()
-    log_metrics.install()
-    schedules.install(endpoint)
+    metric_filters.install()
+    scheduler.install(endpoint)
     record = authorization.Record(folder)
     authorization.install(record)
-    deploys.install(record)
-    ec2_quotas.install()
+    permissions.install(record)
+    quotas.install()
     notices = Notices(record)
     notices.install()
     Machines(processes, folder / "instances", endpoint).watch()

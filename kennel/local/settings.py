@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from kennel.deployment import REPOSITORY
 from kennel.errors import KennelError
+from kennel.stage.deployed import REPOSITORY
 
 ACCOUNT = "000000000000"
 # An embedded AWS is one region: that of the stage it was started for.

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kennel.review.assemblies import Template
 from kennel.review.differences import Change, StackDifference, names_of
 from kennel.review.grants import NOBODY, Grant, grants_of
-from kennel.review.wording import code, condition_of, sentences, who
-from kennel.roles import listed
+from kennel.review.markdown import code, condition_of, sentences, who
+from kennel.stage.assemblies import Template
+from kennel.stage.template_roles import listed
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 # What gives rights and is not taken apart by CDK's library.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kennel.review.assemblies import Asset, Side
+from kennel.stage.assemblies import Asset, Side
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kennel.review.assemblies import Side, Template
 from kennel.review.differences import name_of
-from kennel.review.wording import code, plain
+from kennel.review.markdown import code, plain
+from kennel.stage.assemblies import Side, Template
 
 # By which property a type has a name of its own; another resource of the name cannot be made before the first one goes.
 NAMED = {

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 
-from kennel.capacity.prices import Prices
+from kennel.pricing.prices import Prices
+from kennel.pricing.stack_costs import REQUEST_S, Cost
 from kennel.review import properties
 from kennel.review.assets import AssetChange
-from kennel.review.costs import REQUEST_S, Cost
+from kennel.review.change import Review
 from kennel.review.differences import REPLACED, Change
 from kennel.review.findings import SECRET
-from kennel.review.reviewing import Review
-from kennel.review.wording import code, plain
+from kennel.review.markdown import code, plain
 
 # GitHub takes 65,536 characters.
 MAX_CHARACTERS = 65_000

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kennel.errors import KennelError
-from kennel.node import NodeProgram
-from kennel.review.assemblies import Side, Template
-from kennel.review.wording import HASH_OF_ID, plain
+from kennel.review.markdown import HASH_OF_ID, plain
+from kennel.review.node_program import NodeProgram
+from kennel.stage.assemblies import Side, Template
 
 LIBRARY = NodeProgram(Path(__file__).with_name("diff.mjs"))
 

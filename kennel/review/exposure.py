@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from kennel.review.assemblies import Template
 from kennel.review.differences import StackDifference, name_of
-from kennel.review.wording import code, plain
-from kennel.roles import listed
+from kennel.review.markdown import code, plain
+from kennel.stage.assemblies import Template
+from kennel.stage.template_roles import listed
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 # A network of more addresses than anybody owns.

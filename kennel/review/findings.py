@@ -11,8 +11,8 @@ from cfnlint.runner import Runner
 
 from kennel.errors import KennelError
 from kennel.review import properties
-from kennel.review.assemblies import Side, Template
 from kennel.review.differences import Change, name_of
+from kennel.stage.assemblies import Side, Template
 
 SECRET = "looks like a secret"
 REPORT = "validation-report.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from kennel.roles import listed
+from kennel.stage.template_roles import listed
 
 # Of these operators a longer list lets more requests through.
 ANY_OF = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "IpAddress", "StringEqualsIgnoreCase")

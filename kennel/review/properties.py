@@ -6,8 +6,8 @@ from itertools import takewhile
 from typing import Any
 
 from kennel.review.differences import REPLACED, Property
-from kennel.review.redaction import REDACTED, redacted, without_named, without_secrets
-from kennel.review.wording import code, readable
+from kennel.review.markdown import code, readable
+from kennel.stage.redaction import REDACTED, redacted, without_named, without_secrets
 
 MAX_VALUE = 160
 # What these say is told in words, under Access.

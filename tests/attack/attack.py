@@ -33,11 +33,12 @@ from helpers.attacks import Attempt
 from helpers.iam_requests import REGION, requests
 from helpers.simulator import Caller, simulate
 from helpers.stage import Environment, deployed_stage
-from kennel import fetching, packages, promotion
-from kennel.deployment import Deployment
-from kennel.execution_policy import Place, boundary_policy
+from infra.bootstrap.execution_policy import Place, boundary_policy
+from kennel.datasets import download
 from kennel.local.ports import LOOPBACK
-from kennel.roles import ACCOUNT, Stacks
+from kennel.models import packages, promotion
+from kennel.stage.deployed import Deployment
+from kennel.stage.template_roles import ACCOUNT, Stacks
 
 CONTENT_TYPE = "image/jpeg"
 # A request, on a machine that does other things: a decoder's second of processor time, and the way there and back.
@@ -97,7 +98,7 @@ def attempts(deployed: Environment, folder: Path) -> Iterator[Iterator[Attempt]]
     yield attacks.tried("package", attacks.packages(promoter(deployed), deployed.package_file("model.json")))
     archive = folder / "archives"
     archive.mkdir()
-    unpack = lambda file, target: fetching.unpack(file, "dogImages", target, lambda *_: None)  # noqa: E731
+    unpack = lambda file, target: download.unpack(file, "dogImages", target, lambda *_: None)  # noqa: E731
     yield attacks.tried("archive", attacks.archives(unpack, archive))
     yield attacks.tried("HTTP", attacks.http(server, lambda: alive(server)))
     yield attacks.tried("IAM", attacks.iam(*questions(deployed)))

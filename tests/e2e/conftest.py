@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from helpers.kept import package as kept_package
 from helpers.stage import Environment, deployed_stage
-from kennel import sample
+from kennel.datasets import sample
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")

@@ -9,8 +9,8 @@ import pytest
 from helpers.images import encode, gradient
 from helpers.kept import assembly
 from helpers.stage import Environment
-from kennel import packages
-from kennel.calling import Answer
+from kennel.client.function_url import Answer
+from kennel.models import packages
 
 pytestmark = pytest.mark.own_stage
 

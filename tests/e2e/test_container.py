@@ -18,7 +18,7 @@ import pytest
 from helpers import REPOSITORY
 from helpers.serving import TIMEOUT_S, until_healthy
 from kennel.local.ports import free_port
-from kennel.local.serving_container import PackageError, check
+from kennel.local.sagemaker.serving_container import PackageError, check
 
 # Requests from within the container, whose network nothing else is in: method, path, file of the body, headers.
 CLIENT = """
@@ -94,7 +94,7 @@ def container(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
     }
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "kennel.local.serving_container", str(package)]
+        command = [sys.executable, "-m", "kennel.local.sagemaker.serving_container", str(package)]
         process = subprocess.Popen(
             command, env=environment, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -127,7 +127,13 @@ def test_adapter_returns_model_predictions(container: Container) -> None:
 def test_fast_path_answers_the_same(container: Container, tmp_path: Path) -> None:
     """The embedded AWS's endpoints run without Ray: the same answers to good and bad requests."""
     port = free_port()
-    command = [sys.executable, "-m", "kennel.local.serving_container", str(container.package), "--without-ray"]
+    command = [
+        sys.executable,
+        "-m",
+        "kennel.local.sagemaker.serving_container",
+        str(container.package),
+        "--without-ray",
+    ]
     (tmp_path / "text.jpg").write_text("text")
     process = subprocess.Popen([*command, "--port", str(port)], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:

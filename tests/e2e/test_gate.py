@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from helpers.stage import embedded_aws
-from kennel.deployment import Deployment
 from kennel.local.control import Running
+from kennel.stage.deployed import Deployment
 
 PAGE = """<!doctype html><title>elsewhere</title>
 <form id="form" method="post" action="{url}" target="frame"><input name="Action" value="CreateTopic">

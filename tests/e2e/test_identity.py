@@ -7,8 +7,8 @@ import boto3
 import pytest
 
 from helpers.stage import Environment
-from kennel.calling import Url
-from kennel.deployment import Deployment
+from kennel.client.function_url import Url
+from kennel.stage.deployed import Deployment
 
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 

@@ -51,12 +51,12 @@ def test_folder_without_images_suggests_fix(deployed: Environment, tmp_path: Pat
 
 
 def test_unknown_dataset_starts_no_job(deployed: Environment) -> None:
-    jobs = deployed.client("sagemaker").list_training_jobs
-    before = len(jobs()["TrainingJobSummaries"])
+    training_jobs = deployed.client("sagemaker").list_training_jobs
+    before = len(training_jobs()["TrainingJobSummaries"])
     result = deployed.run("kennel", "train", "nowhere", check=False)
     assert result.returncode == 1
     assert "nowhere is no folder, no archive and no dataset; the datasets are:" in " ".join(result.stdout.split())
-    assert len(jobs()["TrainingJobSummaries"]) == before
+    assert len(training_jobs()["TrainingJobSummaries"]) == before
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b"])
@@ -68,10 +68,10 @@ def test_invalid_dataset_name_is_rejected(deployed: Environment, tmp_path: Path,
 
 
 def test_running_job_can_be_stopped(deployed: Environment, dataset: str) -> None:
-    from kennel import jobs
-    from kennel.deployment import Deployment
+    from kennel.jobs import training_jobs
+    from kennel.stage.deployed import Deployment
 
-    name = jobs.start(Deployment("dev"), jobs.Request(dataset))
+    name = training_jobs.start(Deployment("dev"), training_jobs.Request(dataset))
     sagemaker = deployed.client("sagemaker")
     while sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"] != "Training":
         time.sleep(0.2)

@@ -20,7 +20,7 @@ from helpers.images import encode
 from helpers.kept import assembly
 from helpers.stage import Environment
 from helpers.workday import until
-from kennel.local.authorization import FILE
+from kennel.local.iam.authorization import FILE
 from kennel.local.settings import ACCOUNT, REGION, state_dir
 
 pytestmark = pytest.mark.own_stage

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 
 from helpers import REPOSITORY
 from helpers.stage import Environment
-from kennel.local import edge
+from kennel.local import cloudfront
 from kennel.local.ports import LOOPBACK, answers, free_port
 
 AXE = REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
@@ -30,7 +30,9 @@ LOOKS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def address(deployed: Environment) -> Iterator[str]:
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(edge.app(deployed.url()), host=LOOPBACK, port=port, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(cloudfront.app(deployed.url()), host=LOOPBACK, port=port, log_level="warning")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not answers(f"http://{LOOPBACK}:{port}/openapi.json", timeout_s=PATIENCE_MS / 1000):

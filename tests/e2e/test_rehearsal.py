@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.stage import Environment, embedded_aws
-from kennel import rehearsal
+from kennel.operations import rehearsal
 
 REGION = "eu-central-1"
 COMMAND = ("kennel", "rehearse", "--yes", "--region", REGION, "--compare-min", "0.3")

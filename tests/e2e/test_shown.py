@@ -90,7 +90,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel data push": There("tests/e2e/conftest.py", '"kennel", "data", "push"'),
     "kennel data check FOLDER --fix COPY": Here(),
     "kennel data forget IMAGE": There("tests/e2e/test_changes.py", '"kennel", "data", "forget"'),
-    "kennel data fetch dogs": There("tests/unit/kennel/test_fetching.py", "dogs"),
+    "kennel data fetch dogs": There("tests/unit/kennel/datasets/test_download.py", "dogs"),
     "kennel review old/cdk.out cdk.out --fail-on destroy,widen": Here(more="--stage dev"),
     "kennel review --fail-on destroy,replace": REVIEWED,
     "kennel review main HEAD": REVIEWED,
@@ -155,7 +155,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make bench-serving": MEASURED,
     "make bench-training": MEASURED,
     "make bench-tuning": MEASURED,
-    "kennel prices refresh": There("tests/unit/kennel/test_prices.py", "refreshed"),
+    "kennel prices refresh": There("tests/unit/kennel/pricing/test_prices.py", "refreshed"),
 }
 
 

@@ -11,10 +11,10 @@ import pytest
 from helpers.secret_search import secrets
 from helpers.stage import PROBES, TINY, Environment
 from helpers.workday import call_with_inbox, check_drift, run_notebook, stop_for_the_night
-from kennel.local.authorization import FILE
 from kennel.local.control import log_file
+from kennel.local.iam.authorization import FILE
 from kennel.local.settings import state_dir
-from kennel.roles import listed
+from kennel.stage.template_roles import listed
 
 pytestmark = pytest.mark.own_stage
 

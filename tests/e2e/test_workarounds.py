@@ -212,7 +212,7 @@ POLICY = """
 
 
 def test_moto_still_changes_scaling_policy_arn() -> None:
-    # Once this fails, kennel/local/scaling.py need not keep it.
+    # Once this fails, kennel/local/sagemaker/scaling.py need not keep it.
     assert in_ministack(POLICY) == "False"
 
 

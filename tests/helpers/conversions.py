@@ -1,8 +1,8 @@
-"""In place of converting._convert, in its process: what a hostile file could make a decoder do."""
+"""In place of conversion._convert, in its process: what a hostile file could make a decoder do."""
 
 import signal
 
-from kennel.converting import MAX_MEMORY_BYTES
+from kennel.datasets.conversion import MAX_MEMORY_BYTES
 
 
 def endless(data: bytes, longest_px: int, quality: int, png_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """What somebody might ask of a stage, in words, as a request: what the roles need, and what they must not do."""
 
 from helpers.simulator import Request
-from kennel.roles import ACCOUNT, KEY_ID, Stacks
+from kennel.stage.template_roles import ACCOUNT, KEY_ID, Stacks
 
 REGION = "us-east-1"
 OTHER_KEY = KEY_ID.replace("0", "1")

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from helpers import REPOSITORY
-from kennel import sample
+from kennel.datasets import sample
 
 CACHE = REPOSITORY / "build" / "test-cache"
 # What decides how a model package comes out, and what decides the templates and their assets.
 HERE = "tests/helpers/kept.py"
-TRAINING = (HERE, "training", "inference", "kennel/sample.py", "requirements-ml.lock")
+TRAINING = (HERE, "training", "inference", "kennel/datasets/sample.py", "requirements-ml.lock")
 STACKS = (
     HERE,
     "app.py",
     "cdk.json",
     "infra",
-    "kennel/deployment.py",
-    "kennel/execution_policy.py",
+    "kennel/stage/deployed.py",
+    "infra/bootstrap/execution_policy.py",
     "training",
     "inference",
     "lambda",

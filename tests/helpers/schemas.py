@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from kennel.execution_policy import TYPES
+from infra.bootstrap.execution_policy import TYPES
 
 URL = "https://schema.cloudformation.us-east-1.amazonaws.com/CloudformationSchema.zip"
 TIMEOUT_S = 120

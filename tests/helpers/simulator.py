@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers import REPOSITORY
-from kennel.node import NodeProgram
-from kennel.roles import ACCOUNT, Document
+from kennel.review.node_program import NodeProgram
+from kennel.stage.template_roles import ACCOUNT, Document
 
 SIMULATOR = NodeProgram(Path(__file__).with_name("simulate.mjs"), REPOSITORY)
 

@@ -25,13 +25,14 @@ from botocore.config import Config
 
 from helpers import REPOSITORY
 from helpers.kept import assembly, change, package
-from kennel import bootstrapping, packages, promotion
-from kennel.calling import Url
-from kennel.deployment import Deployment
+from kennel.client.function_url import Url
 from kennel.local import control
 from kennel.local.control import Running
 from kennel.local.ports import free_port
 from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_environment, state_dir
+from kennel.models import packages, promotion
+from kennel.operations import account_bootstrap
+from kennel.stage.deployed import Deployment
 
 # For make in the checkout, where it is not its own environment that runs the tests. (make takes no path with a space.)
 OTHER_VENV = {} if Path(sys.prefix) == REPOSITORY / ".venv" else {"VENV": sys.prefix}
@@ -124,7 +125,7 @@ class Environment:
         settings = copy.deepcopy(deployment.settings)
         change(settings, changes)
         deployment.__dict__["settings"] = settings
-        target, arguments = bootstrapping.prepare(deployment)
+        target, arguments = account_bootstrap.prepare(deployment)
         self.run("cdk", "bootstrap", target, *arguments)
 
     def deploy(self, *stacks: str, app: Path | None = None, check: bool = True) -> str:

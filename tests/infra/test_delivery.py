@@ -15,9 +15,9 @@ from helpers.synthesis import CONTEXT, FLAGS, MATRIX
 from infra.config import ConfigurationError, parse_stage
 from infra.delivery import add_delivery
 from infra.stage import add_stacks
-from kennel.delivery import STACK as NAME
+from kennel.operations.delivery import STACK as NAME
 from kennel.review.findings import linted
-from kennel.roles import ACCOUNT, Role, Stacks
+from kennel.stage.template_roles import ACCOUNT, Role, Stacks
 
 REPOSITORY = "acme/kennel"
 REGION = "us-east-1"
@@ -159,7 +159,7 @@ def test_role_has_least_privilege(roles: dict[str, Role], name: str) -> None:
 
 
 def test_role_names_are_outside_deploy_scope(template: dict[str, Any]) -> None:
-    # CloudFormation's role may change roles called Kennel-…: kennel/execution_policy.py.
+    # CloudFormation's role may change roles called Kennel-…: infra/bootstrap/execution_policy.py.
     for _, role in invariants.resources({"Delivery": template}, "AWS::IAM::Role"):
         assert not role["RoleName"].startswith("Kennel-")
         assert "PermissionsBoundary" not in role

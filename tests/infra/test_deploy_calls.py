@@ -1,8 +1,8 @@
 """The calls of a deploy, judged by AWS's own data: the Service Authorization Reference, and the resource registry.
 
-The embedded AWS holds a deploy to the calls of kennel/execution_policy.py, so it cannot show that one is missing.
-Two judges that are not ours can: the policy simulator is asked for each call on the resources that AWS authorizes it
-on, and the calls are compared with the permissions that AWS publishes for each type's handlers.
+The embedded AWS holds a deploy to the calls of infra/bootstrap/execution_policy.py, so it cannot show that one is
+missing. Two judges that are not ours can: the policy simulator is asked for each call on the resources that AWS
+authorizes it on, and the calls are compared with the permissions that AWS publishes for each type's handlers.
 """
 
 import fnmatch
@@ -19,7 +19,7 @@ from helpers import REPOSITORY
 from helpers.invariants import Templates
 from helpers.service_authorization import Target, exists, filled, targets
 from helpers.simulator import Caller, Request, simulate
-from kennel.execution_policy import (
+from infra.bootstrap.execution_policy import (
     AWS_POLICIES,
     EC2,
     KEY_OF_DEPLOYS,
@@ -33,7 +33,7 @@ from kennel.execution_policy import (
     boundary_name,
     execution_policies,
 )
-from kennel.roles import ACCOUNT, Stacks
+from kennel.stage.template_roles import ACCOUNT, Stacks
 
 REGION = "us-east-1"
 DEPLOYER = Caller(

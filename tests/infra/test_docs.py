@@ -8,7 +8,7 @@ import pytest
 
 from helpers import REPOSITORY
 from helpers.invariants import Templates
-from kennel.roles import Stacks
+from kennel.stage.template_roles import Stacks
 
 
 def generator() -> ModuleType:

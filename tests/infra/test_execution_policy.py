@@ -5,8 +5,8 @@ import json
 import pytest
 
 from helpers.invariants import Templates
-from kennel.execution_policy import MAX_CHARACTERS, TYPES, Place, boundary_policy, execution_policies
-from kennel.roles import ACCOUNT
+from infra.bootstrap.execution_policy import MAX_CHARACTERS, TYPES, Place, boundary_policy, execution_policies
+from kennel.stage.template_roles import ACCOUNT
 
 PARTITIONS = {"us-east-1": "aws", "eu-central-1": "aws", "cn-northwest-1": "aws-cn", "ap-southeast-2": "aws"}
 # A role has room for ten managed policies; CDK attaches none of its own to this one.

@@ -10,8 +10,8 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from helpers.iam_requests import REGION, requests
 from helpers.invariants import Templates
 from helpers.simulator import Caller, Request, simulate
-from kennel.execution_policy import Place, boundary_policy
-from kennel.roles import ACCOUNT, Document, Role, Stacks
+from infra.bootstrap.execution_policy import Place, boundary_policy
+from kennel.stage.template_roles import ACCOUNT, Document, Role, Stacks
 
 AWS_POLICIES: dict[str, Any] = json.loads(aws_managed_policies_data)
 NOTEBOOK_PARTS = ("model", "endpoint-config", "endpoint")

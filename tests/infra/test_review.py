@@ -18,10 +18,11 @@ from helpers import REPOSITORY
 from helpers.synthesis import FLAGS, MATRIX
 from infra.config import parse_stage
 from infra.stage import add_stacks
-from kennel.capacity import prices
 from kennel.errors import KennelError
-from kennel.review import assemblies, comment, redaction
-from kennel.review.reviewing import Review, review
+from kennel.pricing import prices
+from kennel.review import comment
+from kennel.review.change import Review, review
+from kennel.stage import assemblies, redaction
 
 REGION = "us-east-1"
 # In the form of real ones, and nobody's.

@@ -15,7 +15,8 @@ from PIL import Image
 
 import dataset
 from helpers.images import HEIC, encode
-from kennel import data, predicting
+from kennel.client import batch
+from kennel.datasets import upload
 
 IMAGE = Image.effect_mandelbrot((80, 70), (-2, -1, 1, 1), 30).convert("RGB")
 JPEG, PNG = encode(IMAGE, "JPEG"), encode(IMAGE, "PNG")
@@ -125,7 +126,7 @@ def test_all_readers_agree(
     trained = outcome(lambda: dataset.load(root, seed=1))
     assert (trained is None) == bool(checked.errors)
     # Every image that the check lists is asked about by predict, and no other, but for those in no class.
-    asked = {source.name for source in predicting.sources([str(root)], lambda line: None)}
+    asked = {source.name for source in batch.sources([str(root)], lambda line: None)}
     listed = {str(picture.path) for picture in checked.pictures}
     assert listed <= asked
     if trained is None:
@@ -137,6 +138,6 @@ def test_all_readers_agree(
         assert Path(name).name in said or "more" in said
 
     stage.empty()
-    data.push(stage, root, "pets", lambda done, of: None)  # ty: ignore[invalid-argument-type]
+    upload.push(stage, root, "pets", lambda done, of: None)  # ty: ignore[invalid-argument-type]
     stage.download(copy)
     assert outcome(lambda: dataset.load(copy, seed=1)) == trained

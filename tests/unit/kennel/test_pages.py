@@ -8,7 +8,7 @@ import typer
 
 from helpers import REPOSITORY
 from helpers.pages import PAGES, anchors, lines
-from kennel.cli import app
+from kennel.commands.app import app
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMANDS = typer.main.get_command(app)

@@ -12,7 +12,7 @@ import dataset
 import decoder
 import folder
 from helpers.images import encode
-from kennel import cleaning
+from kennel.datasets import clean_copy
 from kennel.errors import KennelError
 
 
@@ -197,7 +197,7 @@ def test_fixed_copy_is_clean_and_original_unchanged(tmp_path: Path) -> None:
     (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG"))
     before = {file: file.read_bytes() for file in root.rglob("*.jpg")}
     _, pictures = dataset.read(root)
-    cleaned = cleaning.clean(root, pictures, copy, near=True)
+    cleaned = clean_copy.clean(root, pictures, copy, near=True)
     assert found(copy) == []
     assert {file: file.read_bytes() for file in root.rglob("*.jpg")} == before
     assert cleaned.done == {
@@ -218,7 +218,7 @@ def test_invalid_fix_target_is_rejected(tmp_path: Path, where: str) -> None:
     root = good(tmp_path / "data")
     (tmp_path / "there").mkdir()
     with pytest.raises(KennelError, match="choose a"):
-        cleaning.clean(root, dataset.read(root)[1], tmp_path / where)
+        clean_copy.clean(root, dataset.read(root)[1], tmp_path / where)
 
 
 def test_plain_images_are_not_duplicates(tmp_path: Path) -> None:
@@ -233,8 +233,8 @@ def test_near_copies_are_kept_unless_asked(tmp_path: Path) -> None:
     root = good(tmp_path / "data")
     near(root)
     pictures = dataset.read(root)[1]
-    assert cleaning.clean(root, pictures, tmp_path / "kept").done == {}
-    assert cleaning.clean(root, pictures, tmp_path / "less", near=True).done == {
+    assert clean_copy.clean(root, pictures, tmp_path / "kept").done == {}
+    assert clean_copy.clean(root, pictures, tmp_path / "less", near=True).done == {
         "left out: in a measuring split too": 1
     }
 

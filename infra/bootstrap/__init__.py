@@ -1,0 +1,1 @@
+"""The CDK bootstrap of a stage: its roles, and what CloudFormation may do."""

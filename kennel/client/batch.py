@@ -1,0 +1,147 @@
+"""Many pictures to the Lambda URL: from files, folders, URLs, the inbox or standard input; none is given up early."""
+
+import itertools
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from kennel.client.function_url import MAX_BODY_BYTES, Answer
+from kennel.datasets import conversion
+from kennel.datasets.upload import training_code
+from kennel.errors import KennelError
+
+# What passes by itself: too many callers, an endpoint that is overloaded or being replaced.
+PASSING = (429, 503)
+# The content types that the URL takes, by format.
+CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+NO_PICTURE = Answer(415, {"detail": "This is no JPEG, PNG or WebP picture: it was not sent"})
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+PATIENCE_S = 120.0
+# Images that the URL does not take are sent as such a JPEG, as by the function's page (lambda/page.html).
+LONGEST_PX = 1600
+JPEG_QUALITY = 90
+
+
+class Calls(Protocol):
+    """The URL, or what stands for it."""
+
+    def call(self, body: bytes, content_type: str, *, top_k: int) -> Answer:
+        """One signed call."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture: what the operator called it, and its bytes, or the JSON that says where it is."""
+
+    name: str
+    read: Callable[[], bytes]
+    is_json: bool = False
+
+
+def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
+    """The images that are meant; `say` gets what is left out of folders. Raises KennelError with all that is none."""
+    found, wrong = [], []
+    for name in given:
+        path, scheme = Path(name), name.partition("://")[0].lower()
+        if name == "-":
+            # Nothing may be connected to it.
+            found.append(Source("standard input", sys.stdin.buffer.read if sys.stdin else bytes))
+        elif scheme in ("https", "http", "s3") and "://" in name:
+            form = "s3" if scheme == "s3" else "url"
+            found.append(Source(name, partial(_json, form, f"{scheme}{name[len(scheme) :]}"), is_json=True))
+        elif not name:
+            # Path("") would be this folder.
+            wrong.append("An empty argument names no picture: is a variable not set?")
+        elif path.is_dir():
+            files, left_out = training_code("folder").images(path)
+            if not files:
+                wrong.append(f"{name} has no images, and {len(left_out)} other file(s)")
+            for reason, count in Counter(item.reason for item in left_out).items():
+                say(f"{name}: {count} left out: {reason}")
+            found += [Source(str(file.path), file.path.read_bytes) for file in files]
+        elif path.is_file():
+            found.append(Source(name, path.read_bytes))
+        elif path.exists():
+            wrong.append(f"{name} is neither a regular file nor a folder")
+        else:
+            wrong.append(f"{name} is no file, folder, https:// or s3:// address")
+    if wrong:
+        raise KennelError("\n".join(wrong))
+    return found
+
+
+def _json(form: str, value: str) -> bytes:
+    return json.dumps({form: value}).encode()
+
+
+def sendable(body: bytes) -> bytes:
+    """The same image, or a JPEG of it if the URL does not take its format or its size, as the page sends it."""
+    folder = training_code("folder")
+    if len(body) <= MAX_BODY_BYTES and folder.format_of(body) not in folder.CONVERTIBLE:
+        return body
+    try:
+        return conversion.convert(body, LONGEST_PX, JPEG_QUALITY)[0]
+    except conversion.ConversionError:
+        return body  # the URL says what is wrong with it
+
+
+def content_type(body: bytes) -> str | None:
+    """The content type of an image by its first bytes; None for what the URL does not take."""
+    return CONTENT_TYPES.get(training_code("folder").format_of(body))
+
+
+def predict(
+    url: Calls,
+    pictures: list[Source],
+    top_k: int,
+    at_once: int,
+    progress: Callable[[int, int], None],
+    *,
+    original: bool = False,
+) -> Iterator[tuple[Source, Answer]]:
+    """The answers in the order of the images, `at_once` calls at the same time; `progress` gets (answered, all).
+
+    Images in other formats, or too large, are sent as smaller JPEGs, unless `original` is set.
+    """
+    done = itertools.count(1)
+
+    def answered(picture: Source) -> Answer:
+        answer = _patiently(url, picture, top_k, original)
+        progress(next(done), len(pictures))
+        return answer
+
+    executor = ThreadPoolExecutor(at_once)
+    try:
+        yield from zip(pictures, executor.map(answered, pictures), strict=True)
+    finally:
+        # On Ctrl-C, what has not begun does not begin.
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _patiently(url: Calls, picture: Source, top_k: int, original: bool) -> Answer:
+    """The answer; what passes is tried again, later and later, and not by all callers at the same moment."""
+    body, ends, wait_s = picture.read(), time.monotonic() + PATIENCE_S, FIRST_WAIT_S
+    if not (picture.is_json or original):
+        body = sendable(body)
+    kind = "application/json" if picture.is_json else content_type(body)
+    if kind is None:
+        return NO_PICTURE
+    while True:
+        answer = url.call(body, kind, top_k=top_k)
+        if answer.status not in PASSING or time.monotonic() > ends:
+            return answer
+        time.sleep(random.uniform(wait_s / 2, wait_s))
+        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def document(picture: Source, answer: Answer) -> dict[str, Any]:
+    """What --json prints of one picture."""
+    return {"source": picture.name, "status": answer.status, **answer.document}

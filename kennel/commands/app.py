@@ -1,0 +1,228 @@
+"""The `kennel` command: registration of all subcommands, and how errors are shown."""
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from kennel.commands import capacity, data, operations, rehearsal, review, training
+from kennel.commands.local import local
+from kennel.commands.options import Force, Stage
+from kennel.console import console, errors, printable, step
+from kennel.errors import KennelError
+from kennel.lazy import lazily
+from kennel.stage.cdk import CDK, cdk
+from kennel.stage.deployed import REPOSITORY, Deployment
+
+if TYPE_CHECKING:
+    from kennel.client import batch, function_url
+    from kennel.models import promotion
+    from kennel.operations import account_bootstrap, delivery, demo, preflight
+else:
+    account_bootstrap = lazily("kennel.operations.account_bootstrap")
+    function_url = lazily("kennel.client.function_url")
+    delivery = lazily("kennel.operations.delivery")
+    demo = lazily("kennel.operations.demo")
+    batch = lazily("kennel.client.batch")
+    preflight = lazily("kennel.operations.preflight")
+    promotion = lazily("kennel.models.promotion")
+
+BOOTSTRAP_LOG = REPOSITORY / "build" / "bootstrap.log"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Trains, serves and operates a picture classifier on AWS.\n\n"
+    "Every command works on one stage: on AWS with your credentials, or on the embedded AWS where AWS_ENDPOINT_URL "
+    'points to it: eval "$(kennel local env)".\n\n'
+    "From nothing to a URL: make bootstrap training · kennel train FOLDER --promote · make deploy · kennel predict.",
+)
+app.add_typer(data.app, name="data")
+app.command()(training.train)
+app.command()(training.tune)
+app.command()(training.report)
+app.command()(capacity.plan)
+app.command()(capacity.compare)
+app.add_typer(capacity.app, name="prices")
+app.command()(review.review)
+app.command()(operations.status)
+app.command()(operations.logs)
+app.command()(operations.smoke)
+app.command()(operations.destroy)
+app.command("preflight")(operations.check_first)
+app.command()(operations.explain)
+app.command()(rehearsal.rehearse)
+app.add_typer(local, name="local")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"kennel {version('kennel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
+@app.command()
+def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
+    """Prepare the stage's account and region, once: a bootstrap that may deploy this stage and nothing else.
+
+    It has a stack and a qualifier of its own: other stages, and the account's other CDK apps, keep theirs.
+    """
+    deployment = Deployment(stage)
+    place = account_bootstrap.target(deployment)
+    console.print(
+        f"In account {place.account}, region {place.region}, beside what other CDK apps use: the stack "
+        f"{account_bootstrap.toolkit_stack(stage)} (a bucket for code, roles that deploy), and the policies "
+        f"{', '.join(arn.rpartition('/')[2] for arn in place.policies)}.",
+        soft_wrap=True,
+    )
+    operations.require(preflight.Preflight(deployment).bootstrap(), force=force)
+    target, arguments = account_bootstrap.prepare(deployment)
+    with step("cdk bootstrap") as progress:
+        cdk("bootstrap", target, *arguments, env=dict(os.environ), log=BOOTSTRAP_LOG, progress=progress)
+
+
+@app.command("delivery")
+def deliver(
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME, or with GitHub's ids OWNER@ID/NAME@ID.")],
+    stage: Stage = "dev",
+) -> None:
+    """Deploy the roles of GitHub's workflows, once per account, with your own credentials as an administrator.
+
+    The account's identity provider for GitHub is used if there is one, else made.
+    """
+    delivery.parse(repository)
+    deployment = Deployment(stage)
+    command = ["cdk", "deploy", "-c", f"repository={repository}", delivery.STACK]
+    if provider := delivery.provider_of_others(deployment.client("iam"), deployment.client("cloudformation")):
+        console.print(f"The account has a provider for GitHub, which is used: {provider}", soft_wrap=True)
+        command[2:2] = ["-c", f"provider={provider}"]
+    # Its question is for whoever called this.
+    os.execvp(CDK, command)
+
+
+@app.command()
+def promote(
+    run: Annotated[str | None, typer.Argument(help="A training job or EC2 run; the newest by default.")] = None,
+    previous: Annotated[bool, typer.Option("--previous", help="Go back to the package promoted before.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say what is promoted; fails if nothing is.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Choose the model package that the next deploy of the Serving stack serves."""
+    deployment = Deployment(stage)
+    if sum([bool(run), previous, check]) > 1:
+        raise KennelError("Give a run, --previous or --check: one of them.")
+    if check:
+        if problem := promotion.problem(deployment):
+            raise KennelError(": ".join(problem))
+        console.print(f"Promoted: {promotion.promoted(deployment)}", soft_wrap=True)
+        return
+    chosen = promotion.promote_previous(deployment) if previous else promotion.promote(deployment, run)
+    training.promoted(deployment, *chosen)
+
+
+@app.command()
+def predict(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, https:// addresses, s3:// objects of the inbox, or - for standard input."),
+    ],
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to ask for.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture, no table.")] = False,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
+    original: Annotated[bool, typer.Option("--original", help="Send large images as they are, not smaller.")] = False,
+    address: Annotated[
+        str | None, typer.Option("--url", help="The URL, for who may call it and not read the stage's outputs.")
+    ] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Call the Lambda URL with each picture, signed with your credentials; what is throttled is tried again."""
+    found = batch.sources(pictures, lambda line: typer.echo(printable(line), err=True))
+    url = function_url.Url(Deployment(stage), url=address)
+    table = Table(Column("picture", overflow="fold"), Column("predictions", overflow="fold"))
+    failed = 0
+    try:
+        with step("Asked", shown=not as_json) as progress:
+            answers = batch.predict(
+                url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"), original=original
+            )
+            for picture, answer in answers:
+                failed += answer.status != 200
+                name = escape(printable(picture.name))
+                if as_json:
+                    print(json.dumps(batch.document(picture, answer)), flush=True)
+                elif answer.status == 200:
+                    best = [f"{item['label']} {item['probability']:.3f}" for item in answer.document["predictions"]]
+                    table.add_row(name, escape(" · ".join(best)))
+                else:
+                    table.add_row(name, f"[red]{escape(answer.label)}[/red]")
+    finally:
+        # On Ctrl-C too: what was answered was paid for.
+        if not as_json:
+            console.print(url.url, soft_wrap=True)
+            console.print(table)
+    if failed:
+        raise KennelError(f"{failed} of {len(found)} picture(s) got no prediction.")
+
+
+@app.command("demo")
+def run_demo(
+    folder: Annotated[
+        Path | None, typer.Option("--data", help="Images, a folder or an archive; the sample set by default.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the embedded AWS up.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Deploy, train, serve and invoke on the embedded AWS, from nothing to a table of predictions."""
+    demo.run(folder, keep=keep, stage=stage)
+
+
+# Of requests signed with a session that has ended.
+SIGNED_OUT = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+
+
+def run() -> int:
+    """Runs the command line on the arguments of the process; returns its exit status."""
+    try:
+        app(prog_name="kennel")
+    except KennelError as error:
+        message = str(error)
+    except Exception as error:
+        message = _of_aws(error)
+        if not message:
+            raise
+    errors.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    return 1
+
+
+def _of_aws(error: Exception) -> str:
+    """An error of the AWS SDK in a line, with the remedy; empty for any other error."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", error)
+        remedy = " Sign in again, as with `aws sso login`." if code in SIGNED_OUT else ""
+        return f"AWS refused {error.operation_name}: {message}{remedy}"
+    if isinstance(error, (exceptions.SSOError, exceptions.SSOTokenLoadError, exceptions.TokenRetrievalError)):
+        return f"Your sign-in to AWS is missing or has expired: run `aws sso login`. ({error})"
+    if isinstance(error, exceptions.ProfileNotFound):
+        return f"{error}: set AWS_PROFILE to one of ~/.aws/config, or unset it."
+    if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+        return f"{error}: configure credentials as for the AWS CLI, or start the embedded AWS (kennel local up)."
+    if isinstance(error, exceptions.BotoCoreError):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        remedy = f" AWS_ENDPOINT_URL is {endpoint}: is the embedded AWS up (kennel local status)?" if endpoint else ""
+        return f"AWS cannot be reached: {error}.{remedy}"
+    return ""

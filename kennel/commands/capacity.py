@@ -1,0 +1,211 @@
+"""The commands about capacity: plan, compare, prices."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Column, Table
+
+from kennel.capacity import START_S
+from kennel.commands.options import Stage
+from kennel.console import console, step
+from kennel.errors import KennelError
+from kennel.lazy import lazily
+from kennel.stage.deployed import REPOSITORY, Deployment
+
+if TYPE_CHECKING:
+    from kennel.capacity import cloudwatch_counts, comparison, planning, report, traffic
+    from kennel.pricing import prices
+else:
+    comparison = lazily("kennel.capacity.comparison")
+    planning = lazily("kennel.capacity.planning")
+    prices = lazily("kennel.pricing.prices")
+    cloudwatch_counts = lazily("kennel.capacity.cloudwatch_counts")
+    report = lazily("kennel.capacity.report")
+    traffic = lazily("kennel.capacity.traffic")
+
+REPORTS = REPOSITORY / "build" / "reports"
+CLOUDWATCH = "cloudwatch"
+
+app = typer.Typer(no_args_is_help=True, help="What AWS asks for: the dated table that plans and reviews use.")
+
+
+def plan(
+    shape: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRAFFIC",
+            help="constant, step, daily, spike; a CSV file with `time` and `requests`; or cloudwatch: what the "
+            "deployed endpoint was asked in the last --hours.",
+        ),
+    ] = "step",
+    low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times.")] = 1.0,
+    high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
+    hours: Annotated[float | None, typer.Option(help="How long; by default as the shape needs.")] = None,
+    goal_ms: Annotated[float, typer.Option(min=1, help="What an answer may take.")] = 500.0,
+    goal_share: Annotated[float, typer.Option(min=0.01, max=0.999, help="How many of the answers.")] = 0.95,
+    goal_failed: Annotated[float, typer.Option(min=0, max=1, help="The share that may go without one.")] = 0.001,
+    requests_per_s: Annotated[
+        float | None, typer.Option(min=0.01, help="Of one instance, measured; the stage's by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Requests that an instance computes at the same time.")] = 2,
+    start_s: Annotated[float, typer.Option(min=0, help="From a scale-out to an instance in service.")] = START_S,
+    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The report; build/reports/plan-….html by default.")] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Simulate the stage under a traffic: latency, failures and cost of each way to run it, and which to take."""
+    deployment = Deployment(stage)
+    settings = deployment.settings
+    from infra.config import Endpoint, Function
+
+    endpoint, function = Endpoint(**settings.get("endpoint", {})), Function(**settings.get("function", {}))
+    profile = _profile(shape, low, high, hours, deployment)
+    assumptions = planning.Assumptions(
+        requests_per_s=requests_per_s or endpoint.requests_per_s, workers=workers, instance_start_s=start_s, seed=seed
+    )
+    goal = planning.Goal(goal_ms / 1000, goal_share, goal_failed)
+    fewest = 2 if settings.get("retain_data", True) else 1
+    with step(f"Simulating {profile.requests:,.0f} requests", shown=not as_json) as progress:
+        found = planning.plan(profile, goal, endpoint, function, assumptions, prices.load(), fewest, progress)
+    file = output or REPORTS / f"plan-{stage}-{Path(shape).stem}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(report.html(found))
+    if as_json:
+        typer.echo(json.dumps({**report.numbers(found), "report": str(file)}, indent=2))
+        return
+    console.print(_table("Endpoint", found.endpoints, found))
+    console.print(_table("Function", found.functions, found))
+    console.print(report.advice(found))
+    if wanted := report.settings(found):
+        console.print_json(json.dumps(wanted))
+    console.print(f"Report: {file}", soft_wrap=True)
+
+
+def compare(
+    shape: Annotated[
+        str, typer.Argument(metavar="TRAFFIC", help="constant, step, daily, spike, or a CSV file, as of kennel plan.")
+    ] = "step",
+    low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times, to each endpoint.")] = 1.0,
+    high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long a drawn traffic lasts.")] = 90.0,
+    picture: Annotated[Path | None, typer.Option(help="What is sent; one that we draw by default.")] = None,
+    period_s: Annotated[
+        int, typer.Option("--period", help="Seconds of a row; CloudWatch on AWS has 60, the embedded AWS from 1 on.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept what it may cost, without being asked.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The report; build/reports/compare-….html by default.")] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Put the fixed and the autoscaled endpoint under the same load, and report what callers and CloudWatch saw."""
+    deployment = Deployment(stage)
+    if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
+        raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")
+    profile = _profile(shape, low, high, minutes / 60, deployment)
+    body = picture.read_bytes() if picture else comparison.drawn()
+    names = comparison.endpoints(deployment)
+    if not yes:
+        _confirm(comparison.warning(deployment, profile))
+    words = f"{profile.name} for {profile.duration_s / 60:g} minutes to {' and '.join(names)}"
+    with step(words, shown=not as_json) as progress:
+        found = comparison.compare(deployment, profile, body, period_s=period_s, seed=seed, progress=progress)
+    file = output or REPORTS / f"compare-{stage}-{Path(shape).stem}.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(report.comparison_html(found))
+    if as_json:
+        typer.echo(json.dumps({**report.comparison_numbers(found), "report": str(file)}, indent=2))
+        return
+    console.print(_table("Endpoint", found.rows))
+    for policy in found.policies:
+        console.print(f"{policy['PolicyName']} {report.policy_in_words(policy)}.", soft_wrap=True)
+    for done in found.steps:
+        console.print(f"After {done.second:.0f} s: {done.description} {done.cause}.", soft_wrap=True)
+    console.print(f"Report: {file}", soft_wrap=True)
+
+
+@app.command("show")
+def show() -> None:
+    """The table: instances by the hour, Lambda, storage."""
+    table = prices.load()
+    shown = Table(Column("what"), Column("USD", justify="right"), Column("per"), box=None)
+    for usage in prices.USAGES:
+        for name, usd in getattr(table, f"{usage}_usd_h").items():
+            shown.add_row(f"{name}, {usage}", f"{usd:g}", "hour")
+    for name, usd in table.lambda_usd.items():
+        shown.add_row(f"Lambda, {name.replace('_', ' ')}", f"{usd:.3g}", "request" if name == "request" else "unit")
+    for prices_of, per in (
+        (table.cloudfront_usd, "request, CloudFront"),
+        (table.storage_usd_gb_month, "GB and month"),
+        (table.fixed_usd_month, "month"),
+        (table.network_usd_h, "hour"),
+    ):
+        for name, usd in prices_of.items():
+            shown.add_row(name.replace("_", " "), f"{usd:g}", per)
+    console.print(shown)
+    console.print(f"{table.region}, {table.date}: {table.source}.", soft_wrap=True)
+
+
+@app.command()
+def refresh(
+    types: Annotated[
+        list[str] | None, typer.Argument(help="More instance types: ml.… for endpoints, others for EC2.")
+    ] = None,
+) -> None:
+    """Ask AWS's price list API for the instances of the table, and write it anew. Takes your credentials."""
+    with step("Asking the price list API"):
+        import boto3
+
+        client = boto3.client("pricing", region_name=prices.API_REGION)
+        before = prices.load()
+        table, missing = prices.refreshed(client, before, types or [])
+    if missing:
+        raise KennelError("Nothing was changed: the price list has no one price of " + ", ".join(missing) + ".")
+    prices.save(table)
+    for usage in prices.USAGES:
+        old, new = (getattr(one, f"{usage}_usd_h") for one in (before, table))
+        for name in new:
+            if old.get(name) != new[name]:
+                console.print(f"{name}, {usage}: {old.get(name, 'new')} → {new[name]}")
+    console.print(f"{prices.TABLE.relative_to(REPOSITORY)} is of {table.date}.", soft_wrap=True)
+
+
+def _confirm(cost: str) -> None:
+    if not sys.stdin.isatty():
+        raise KennelError(f"{cost} There is nobody to ask: give --yes to accept it.")
+    console.print(cost, soft_wrap=True)
+    if not typer.confirm("Send them?"):
+        raise KennelError("Nothing was sent.")
+
+
+def _profile(shape: str, low: float, high: float, hours: float | None, deployment: Deployment) -> "traffic.Profile":
+    if shape == CLOUDWATCH:
+        return cloudwatch_counts.invocations(deployment, hours or 24)
+    if shape not in traffic.SHAPES and (Path(shape).suffix or Path(shape).exists()):
+        if hours is not None:
+            raise KennelError("--hours is for a drawn traffic: a CSV file has its own times.")
+        return traffic.from_csv(Path(shape))
+    return traffic.shaped(shape, low, high, hours)
+
+
+def _table(title: str, rows: "list[planning.Row]", plan: "planning.Plan | None" = None) -> Table:
+    names = ("p50", "p95", "p99 ms", "failed", "most", "USD a day")
+    table = Table(
+        Column(title, no_wrap=True), *(Column(name, justify="right", no_wrap=True) for name in names), box=None
+    )
+    for row in rows:
+        outcome = row.outcome
+        cells = (
+            row.option.name,
+            *(f"{1000 * outcome.latency_s(share):,.0f}" for share in (0.5, 0.95, 0.99)),
+            f"{outcome.failed:.2%}",
+            str(row.most_instances) if row.option.hourly_usd else "",
+            f"{row.usd_per_day:,.2f}",
+        )
+        good = plan is None or plan.goal.met(outcome)
+        table.add_row(*cells, style="bold" if plan and row is plan.chosen else "" if good else "dim")
+    return table

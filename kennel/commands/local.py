@@ -1,0 +1,100 @@
+"""kennel local: up, down, status, env."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kennel.commands.options import Stage
+from kennel.console import console, step
+from kennel.errors import KennelError
+from kennel.lazy import lazily
+from kennel.local.settings import ACCOUNT_KINDS, isolate, nowhere, state_dir
+from kennel.stage.deployed import Deployment
+
+if TYPE_CHECKING:
+    from kennel.client import function_url
+    from kennel.local import cloudfront, control
+    from kennel.local.ec2 import spot
+else:
+    function_url = lazily("kennel.client.function_url")
+    control = lazily("kennel.local.control")
+    cloudfront = lazily("kennel.local.cloudfront")
+    spot = lazily("kennel.local.ec2.spot")
+
+local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this machine, for trying everything out.")
+
+
+@local.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None,
+    account: Annotated[
+        str, typer.Option(help="established, or new: with a new account's quotas, and none of AWS's own roles.")
+    ] = ACCOUNT_KINDS[0],
+    stage: Stage = "dev",
+) -> None:
+    """Start the embedded AWS in the region of a stage, and leave it running.
+
+    Alarms, scaling and rollouts take it a second for a minute of AWS's: KENNEL_LOCAL_SPEED, from 1, as on AWS, to 60.
+    """
+    if account not in ACCOUNT_KINDS:
+        raise KennelError(f"--account takes {' or '.join(ACCOUNT_KINDS)}, not {account}.")
+    with step("Starting the embedded AWS"):
+        running = control.up(port, region=Deployment(stage).region, account=account)
+    console.print(f"Up at {running.endpoint}, region {running.region} (log: {os.path.relpath(control.log_file())})")
+    console.print('Use it:  eval "$(kennel local env)"')
+
+
+@local.command()
+def down() -> None:
+    """Stop the embedded AWS, its jobs and its model servers."""
+    console.print("Stopped." if control.down() else "The embedded AWS was not running.")
+
+
+@local.command()
+def status() -> None:
+    """Say whether the embedded AWS is up; fails if it is not."""
+    running = control.status()
+    if running is None:
+        raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
+    console.print(f"Up at {running.endpoint}, region {running.region}, process {running.pid}")
+
+
+@local.command()
+def interrupt() -> None:
+    """Play a spot interruption: give EC2 instances and managed spot jobs two minutes' notice."""
+    names = spot.interrupt(state_dir())
+    console.print(
+        f"Interrupted: {', '.join(names)}." if names else "No EC2 instance and no managed spot job is running."
+    )
+
+
+@local.command()
+def page(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: a free one.")] = 8088,
+    stage: Stage = "dev",
+) -> None:
+    """Show the stage's page to a browser, as CloudFront does on AWS, until Ctrl-C."""
+    running = control.status()
+    if running is None:
+        raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
+    isolate(*running.access)
+    url = function_url.Url(Deployment(stage))
+    with cloudfront.listen(port) as listening:
+        at = listening.getsockname()[1]
+        console.print(f"The page of stage {stage}: http://localhost:{at}/  (Ctrl-C ends it)")
+        cloudfront.serve(url, listening)
+
+
+@local.command()
+def env() -> None:
+    """Print the shell commands that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS.
+
+    All other AWS_ variables are unset. If it is not running, `eval` of the output fails, and AWS_ENDPOINT_URL becomes
+    an address that does not exist, so that no later command of the shell reaches a real account by mistake.
+    """
+    running = control.status()
+    if running is None:
+        print("\n".join(nowhere()))
+        raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
+    print("\n".join(control.shell_environment(running)))

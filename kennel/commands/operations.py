@@ -1,0 +1,186 @@
+"""The commands of every day: status, logs, smoke, destroy."""
+
+import re
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from kennel.commands.options import Force, Stage
+from kennel.console import console, printable, step
+from kennel.errors import KennelError
+from kennel.lazy import lazily
+from kennel.stage import logs as log
+from kennel.stage.deployed import Deployment
+
+if TYPE_CHECKING:
+    from kennel.client import function_url, smoke_test
+    from kennel.jobs import training_jobs
+    from kennel.operations import failures, health, preflight, teardown
+else:
+    function_url = lazily("kennel.client.function_url")
+    teardown = lazily("kennel.operations.teardown")
+    failures = lazily("kennel.operations.failures")
+    training_jobs = lazily("kennel.jobs.training_jobs")
+    preflight = lazily("kennel.operations.preflight")
+    smoke_test = lazily("kennel.client.smoke_test")
+    health = lazily("kennel.operations.health")
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def status(stage: Stage = "dev") -> None:
+    """The stage on one screen: endpoints, model, function, versions, alarms, cost. Fails if callers suffer from it."""
+    found = health.check(Deployment(stage))
+    table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
+    for finding in found:
+        style = "bold red" if finding.fails else "yellow" if finding.remedy else ""
+        table.add_row(escape(finding.part), escape(finding.state), style=style)
+        if finding.remedy:
+            table.add_row("", escape(f"→ {finding.remedy}"))
+    console.print(table)
+    if any(finding.fails for finding in found):
+        raise typer.Exit(1)
+
+
+def logs(
+    part: Annotated[str, typer.Argument(help=f"{', '.join(log.PARTS)}.")] = "function",
+    name: Annotated[str | None, typer.Argument(help="Of a job, a run or another endpoint; all by default.")] = None,
+    since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 6h, 2d.")] = "1h",
+    containing: Annotated[str, typer.Option("--grep", help="Only lines with these words, as a request_id.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Show what a part of the stage has written into its log, oldest first."""
+    begin = _ago(since)
+    deployment = Deployment(stage)
+    source, client = log.source(deployment, part, name), deployment.client("logs")
+    if not follow:
+        log.require(client, source)
+    lines = 0
+    for line in log.read(client, source, begin, containing, follow=follow):
+        lines += 1
+        console.print(f"{line.time:%H:%M:%S}  {printable(line.message)}", soft_wrap=True, markup=False)
+    if not lines:
+        console.print(f"{source.group} has no such lines in the last {since}.", soft_wrap=True)
+
+
+def _ago(since: str) -> datetime:
+    match = re.fullmatch(r"0*([1-9]\d*)([smhd])", since)
+    # A number that is too large for the calendar is none, either.
+    with suppress(OverflowError):
+        if match:
+            return datetime.now(UTC) - timedelta(**{UNITS[match[2]]: int(match[1])})
+    raise KennelError(f"--since {since}: give a number and s, m, h or d, as 15m.")
+
+
+def smoke(
+    outputs: Annotated[
+        Path | None, typer.Option(help="What `make release` wrote; without it the stage's outputs are asked for.")
+    ] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Call the URL once with a picture that is drawn; fails unless it answers with labels. For after a deploy."""
+    url = function_url.Url(Deployment(stage), url=smoke_test.url_of(outputs, stage) if outputs else None)
+    answer = smoke_test.smoke(url)
+    console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
+
+
+def destroy(
+    yes: Annotated[bool, typer.Option("--yes", help="Without being asked for the stage's name.")] = False,
+    stage: Stage = "dev",
+) -> None:
+    """Remove the stage: jobs that run, its stacks, what is beside them. Says what goes and what stays, and asks."""
+    deployment = Deployment(stage)
+    found = teardown.inventory(deployment)
+    if not found:
+        console.print(f"There is nothing of {stage} in {deployment.region}.")
+        return
+    _show(found)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise KennelError("There is nobody to ask: give --yes to remove it.")
+        if typer.prompt(f"Write {stage} to remove it") != stage:
+            raise KennelError("Nothing was removed.")
+    with step(f"Stage {stage} removed") as progress:
+        try:
+            teardown.destroy(deployment, found, progress)
+        except KeyboardInterrupt:
+            again = f"kennel destroy --stage {stage}"
+            console.print(f"What CloudFormation has begun goes on; `{again}` again removes the rest.", soft_wrap=True)
+            raise
+    left = teardown.inventory(deployment)
+    if left.stacks or (not left.retains and left):
+        raise KennelError(f"Still there: {', '.join([*left.stacks, *left.parameters, *left.log_groups])}. Try again.")
+    for name in found.kept:
+        console.print(f"Kept: {name}", soft_wrap=True, markup=False)
+
+
+def explain(stage: Stage = "dev") -> None:
+    """Say why the stage's last deploys failed: the first cause, not what was cancelled for it, and what is left behind.
+
+    For a call that was refused: the call, the resource, the role, and the statement that would allow it.
+    """
+    found = failures.explain(Deployment(stage))
+    if not found.failures:
+        console.print(f"No stack of {stage} has failed.")
+        return
+    for failure in found.failures:
+        console.print(failures.text(failure), soft_wrap=True, markup=False)
+    for left in found.left:
+        console.print(f"Left behind: {left}", soft_wrap=True, markup=False)
+
+
+def check_first(
+    action: Annotated[str, typer.Argument(help="bootstrap, training, deploy, train or ec2.")] = "deploy",
+    assembly: Annotated[Path, typer.Option(help="The templates whose names are looked up.")] = Path("cdk.out"),
+    force: Force = False,
+    stage: Stage = "dev",
+) -> None:
+    """Look whether AWS will do it, before anything is made or paid for: account, bootstrap, quotas, names, model.
+
+    Everything is looked at by calls that only read, and all obstacles are shown at once with what removes them.
+    """
+    checks = preflight.Preflight(Deployment(stage), assembly)
+    actions = {
+        "bootstrap": checks.bootstrap,
+        "training": checks.training,
+        "deploy": checks.deploy,
+        "train": lambda: checks.job(preflight.Job(training_jobs.Request.instance_type)),
+        "ec2": checks.ec2,
+    }
+    if action not in actions:
+        raise KennelError(f"There is no preflight of {action}: give {', '.join(actions)}.")
+    found = actions[action]()
+    require(found, force=force)
+    if not found:
+        console.print(f"Nothing is in the way of {action}.")
+
+
+def require(found: "list[preflight.Finding]", *, force: bool) -> None:
+    """Shows the findings; raises KennelError if one blocks, unless `force`."""
+
+    def say(finding: "preflight.Finding") -> None:
+        style = "red" if finding.blocks else "yellow"
+        console.print(f"[{style}]{'✗' if finding.blocks else '!'}[/{style}] {escape(finding.what)}.", soft_wrap=True)
+        console.print(f"  → {escape(finding.remedy)}", soft_wrap=True)
+
+    preflight.require(found, say, force=force)
+
+
+def _show(found: teardown.Inventory) -> None:
+    for name, resources in found.stacks.items():
+        console.print(f"Goes: {name}, {sum(not item.kept for item in resources)} resources")
+    if not found.retains:
+        for name in (*found.parameters, *found.log_groups):
+            console.print(f"Goes: {name}", soft_wrap=True, markup=False)
+    for name in found.kept:
+        console.print(f"Stays: {name}", soft_wrap=True, markup=False)
+    for name in found.scheduled:
+        console.print(f"Key {name}: AWS deletes it 30 days later; what it encrypted is lost then.", soft_wrap=True)
+    console.print("Stays, for other stages: CDK's bootstrap stack with its assets, the records and logs of past jobs.")

@@ -1,0 +1,261 @@
+"""The commands that train: train, tune, report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from infra import instance_types
+from kennel.commands import operations
+from kennel.commands.data import push_folder
+from kennel.commands.options import Force, Settings, Stage, pairs
+from kennel.console import console
+from kennel.errors import KennelError
+from kennel.lazy import lazily
+from kennel.stage.deployed import Deployment
+
+if TYPE_CHECKING:
+    from kennel.datasets import archives, upload
+    from kennel.jobs import ec2_runs, training_jobs, tuning_jobs
+    from kennel.models import packages, promotion
+    from kennel.operations import preflight
+else:
+    archives = lazily("kennel.datasets.archives")
+    upload = lazily("kennel.datasets.upload")
+    ec2_runs = lazily("kennel.jobs.ec2_runs")
+    training_jobs = lazily("kennel.jobs.training_jobs")
+    packages = lazily("kennel.models.packages")
+    preflight = lazily("kennel.operations.preflight")
+    promotion = lazily("kennel.models.promotion")
+    tuning_jobs = lazily("kennel.jobs.tuning_jobs")
+
+SHOWN_TRIALS = 10
+DEFAULT_BACKBONE = "efficientnet_lite0"
+
+Dataset = Annotated[
+    str | None,
+    typer.Argument(help="A folder or an archive to push first, or a pushed dataset; not needed if there is only one."),
+]
+InstanceType = Annotated[str | None, typer.Option(help="Of the SageMaker job; ml.m5.xlarge by default.")]
+# SageMaker ends a job after 28 days at the latest (CreateTrainingJob, StoppingCondition).
+MaxHours = Annotated[
+    int | None, typer.Option(min=1, max=672, help="Of the SageMaker job, then it fails; 24 by default.")
+]
+Promote = Annotated[bool, typer.Option("--promote", help="Promote the package when it is there.")]
+
+
+def train(
+    dataset: Dataset = None,
+    mode: Annotated[str, typer.Option(help="head: a new head, the rest frozen; finetune: then all of it.")] = "head",
+    on: Annotated[str, typer.Option(help="sagemaker, or ec2: the instance of the stage's settings.")] = "sagemaker",
+    instance_type: InstanceType = None,
+    instances: Annotated[int, typer.Option(min=1, max=16, help="Of the SageMaker job; for --mode finetune.")] = 1,
+    spot: Annotated[bool, typer.Option("--spot", help="Managed spot: cheaper; an interruption resumes.")] = False,
+    max_hours: MaxHours = None,
+    settings: Settings = None,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Not the best settings of the search.")] = False,
+    promote_it: Promote = False,
+    force: Force = False,
+    stage: Stage = "dev",
+) -> None:
+    """Train on a dataset, on SageMaker or EC2, and follow it to its end.
+
+    Settings are those given with --set, else the best that `kennel tune` found on the dataset, else the defaults.
+    """
+    given = _checked(pairs(settings) | ({"mode": mode} if mode != "head" else {}))
+    if on not in ("sagemaker", "ec2"):
+        raise KennelError(f"--on takes sagemaker or ec2, not {on}.")
+    if on == "ec2" and (instance_type or instances > 1 or spot or max_hours):
+        raise KennelError("With --on ec2 these are in cdk.json: change instance_type, spot or max_run_h of ec2 there.")
+    if instances > 1 and given.get("mode") != "finetune":
+        raise KennelError("Several instances pay for --mode finetune only: a head is trained in seconds.")
+    _usable(instance_type)
+    deployment = Deployment(stage)
+    checks, kind = preflight.Preflight(deployment), instance_type or training_jobs.Request.instance_type
+    job = preflight.Job(kind, instances, spot)
+    operations.require(checks.ec2() if on == "ec2" else checks.job(job), force=force)
+    name = _pushed(deployment, dataset)
+    chosen = {} if defaults else _best(deployment, name, given)
+    request = training_jobs.Request(
+        name,
+        hyperparameters={**chosen, **given},
+        instance_type=kind,
+        instances=instances,
+        spot=spot,
+        max_run_s=_seconds(max_hours),
+    )
+    run = ec2_runs.start(deployment, request) if on == "ec2" else training_jobs.start(deployment, request)
+    console.print(f"{'EC2 run' if on == 'ec2' else 'Training job'} [bold]{run}[/bold]")
+    finished = (ec2_runs if on == "ec2" else training_jobs).follow(deployment, run, _dimmed)
+    _finish(deployment, finished, promote_it)
+
+
+def tune(
+    dataset: Dataset = None,
+    trials: Annotated[int, typer.Option(min=1, max=1000, help="How many the search has in the end.")] = 50,
+    engine: Annotated[str, typer.Option(help="job: all trials in one; sagemaker: a job for each.")] = "job",
+    parallel: Annotated[int, typer.Option(min=1, max=100, help="Trials at a time, with --engine sagemaker.")] = 2,
+    instance_type: InstanceType = None,
+    max_hours: MaxHours = None,
+    settings: Settings = None,
+    promote_it: Promote = False,
+    force: Force = False,
+    stage: Stage = "dev",
+) -> None:
+    """Search for the best settings of the head on a dataset; `kennel train` uses them from then on.
+
+    The features of the frozen network are computed once and kept. With --engine job the search goes on where an
+    earlier one ended, and leaves a model package trained with the best; with --engine sagemaker each trial is a
+    training job of its own, on the same features and the same search space.
+    """
+    given = _checked(pairs(settings))
+    if engine not in ("job", "sagemaker"):
+        raise KennelError(f"--engine takes job or sagemaker, not {engine}.")
+    if "mode" in given:
+        raise KennelError("The search is over the head: leave mode out, then kennel train --mode finetune.")
+    _usable(instance_type)
+    deployment = Deployment(stage)
+    kind = instance_type or training_jobs.Request.instance_type
+    job = preflight.Job(kind, 1 if engine == "job" else parallel)
+    operations.require(preflight.Preflight(deployment).job(job), force=force)
+    name = _pushed(deployment, dataset)
+    backbone = given.get("backbone", DEFAULT_BACKBONE)
+    if engine == "job":
+        request = training_jobs.Request(
+            name, "hpo", {**given, "trials": str(trials)}, kind, max_run_s=_seconds(max_hours)
+        )
+        run = training_jobs.start(deployment, request)
+        console.print(f"Training job [bold]{run}[/bold]")
+        finished = training_jobs.follow(deployment, run, _dimmed)
+        _show_trials(tuning_jobs.result(deployment, name, backbone))
+        _finish(deployment, finished, promote_it)
+        return
+    if max_hours:
+        raise KennelError("--max-hours is for --engine job: a trial on cached features takes minutes.")
+    if promote_it:
+        raise KennelError("SageMaker's trials leave no model package: tune first, then kennel train --promote.")
+    cache = tuning_jobs.cache(deployment, name, backbone)
+    if cache is None:
+        raise KennelError(f"There are no cached features of {name} yet: run `kennel train {name}` once.")
+    run = tuning_jobs.start(
+        deployment,
+        cache,
+        hyperparameters=given,
+        trials=trials,
+        parallel=min(parallel, trials),
+        instance_type=kind,
+        seed=int(given.get("seed", 1)),
+    )
+    console.print(f"Tuning job [bold]{run}[/bold]")
+    found = tuning_jobs.follow(deployment, run, _dimmed)
+    _show_trials(found)
+    if tuning_jobs.keep(deployment, name, cache, found) is not found:
+        console.print("An earlier search found better settings: they stay.")
+    console.print(f"Next: kennel train {name}")
+
+
+def _usable(instance_type: str | None) -> None:
+    if instance_type and (problem := instance_types.problem(instance_type, "training")):
+        raise KennelError(f"--instance-type: {problem}.")
+
+
+def report(
+    run: Annotated[str | None, typer.Argument(help="A training job or EC2 run; the newest by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Fetch the report of a model: accuracy with intervals, confusions, calibration, mistakes. One HTML file."""
+    deployment = Deployment(stage)
+    run = run or packages.newest(deployment)
+    file = packages.save_report(deployment, run, out or Path("build/reports") / f"{run}.html")
+    _show_metrics(packages.describe(deployment, run)["metrics"])
+    console.print(f"{file}", soft_wrap=True)
+
+
+def _seconds(max_hours: int | None) -> int:
+    return 3600 * max_hours if max_hours else training_jobs.Request.max_run_s
+
+
+def _checked(settings: dict[str, str]) -> dict[str, str]:
+    code = upload.training_code("settings")
+    try:
+        code.check_pairs(settings)
+    except code.SettingsError as error:
+        raise KennelError(str(error)) from None
+    return settings
+
+
+def _pushed(deployment: Deployment, dataset: str | None) -> str:
+    """The name of the dataset, pushed now if it is a folder or an archive."""
+    if dataset is not None and (Path(dataset).is_dir() or archives.is_archive(Path(dataset))):
+        return push_folder(deployment, Path(dataset), None).name
+    names = upload.names(deployment)
+    if dataset is None and len(names) == 1:
+        return names[0]
+    if dataset is None:
+        if not names:
+            raise KennelError("There is no dataset yet: run `kennel data push FOLDER`.")
+        raise KennelError(f"Which dataset? Name one of: {', '.join(names)}.")
+    if dataset not in names:
+        known = ", ".join(names) or "none yet"
+        raise KennelError(f"{dataset} is no folder, no archive and no dataset; the datasets are: {known}.")
+    return dataset
+
+
+def _best(deployment: Deployment, dataset: str, given: dict[str, str]) -> dict[str, str]:
+    """The best settings of the search on the dataset, less those given; says so."""
+    found = tuning_jobs.result(deployment, dataset, given.get("backbone", DEFAULT_BACKBONE))
+    best = {name: f"{value:g}" for name, value in (found.best if found else {}).items() if name not in given}
+    if best and found:
+        settings = ", ".join(f"{name}={float(value):.4g}" for name, value in best.items())
+        console.print(f"With the best of {len(found.trials)} trials: {settings} [dim](--defaults: without)[/dim]")
+    return best
+
+
+def _dimmed(line: str) -> None:
+    console.print(f"  [dim]{escape(line)}[/dim]", soft_wrap=True)
+
+
+def _finish(deployment: Deployment, finished: training_jobs.Finished, promote_it: bool) -> None:
+    _show_metrics(finished.metrics)
+    console.print(f"Model package: {finished.package_uri}", soft_wrap=True)
+    if promote_it:
+        promoted(deployment, *promotion.promote(deployment, finished.name))
+    else:
+        console.print(f"Next: kennel report {finished.name} · kennel promote {finished.name}", soft_wrap=True)
+
+
+def promoted(deployment: Deployment, uri: str, description: dict[str, Any]) -> None:
+    """Says what was promoted, and what comes next."""
+    top1 = description["metrics"]["valid"]["top1"]
+    console.print(f"Promoted [bold]{description['name']}[/bold] (validation top-1 {top1:.4f}): {uri}", soft_wrap=True)
+    console.print(f"Next: make deploy STAGE={deployment.stage}")
+
+
+def _show_metrics(metrics: dict[str, dict[str, Any]]) -> None:
+    table = Table("split", "pictures", "top-1", "95 %", "top-5", "loss", "ECE")
+    for split, values in metrics.items():
+        low, high = values["top1_interval"]
+        table.add_row(
+            split,
+            str(values["pictures"]),
+            f"{values['top1']:.4f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{values['top5']:.4f}",
+            f"{values['loss']:.4f}",
+            f"{values['ece_calibrated']:.4f}",
+        )
+    console.print(table)
+
+
+def _show_trials(found: tuning_jobs.Search | None) -> None:
+    if found is None:
+        raise KennelError("The job left no result of its search: see its log.")
+    settings = [Column(name, overflow="fold") for name in found.best]
+    table = Table("trial", "top-1", "state", *settings, title=f"The best of {len(found.trials)} trials")
+    for trial in found.trials[:SHOWN_TRIALS]:
+        values = [f"{trial['settings'][name]:.3g}" for name in found.best]
+        table.add_row(str(trial["number"]), f"{trial['value']:.4f}", trial["state"], *values)
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Datasets on this machine and in the bucket: check, clean, download, upload, erase."""

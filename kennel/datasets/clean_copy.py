@@ -1,0 +1,135 @@
+"""A clean copy of a dataset: what the check finds is left out, renamed or turned; the original stays as it is."""
+
+import io
+import shutil
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from kennel.datasets import conversion
+from kennel.datasets.upload import training_code
+from kennel.errors import KennelError
+
+JPEG_QUALITY = 95
+# The longest side of a converted or reduced image: the decoder accepts a square of it in every format.
+LONGEST_PX = 4000
+# The transposition that makes an image upright, by its EXIF orientation (EXIF 2.32, tag 0x0112).
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Of pictures that are the same, the one in the split that measures is kept, or the measure would shrink.
+KEPT_FIRST = ("test", "valid", "train")
+_naming = threading.Lock()
+
+
+@dataclass
+class Cleaned:
+    """What became of the pictures: those copied as they were, and the others by what was done."""
+
+    copied: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+
+
+def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) -> Cleaned:
+    """Writes the clean copy of `folder`, whose `pictures` were read by the check, to the new folder `copy`.
+
+    One of several identical files in a class is kept. Identical files in different classes are all removed, because
+    only a person can decide which class is right. With `near`, near duplicates are treated as identical.
+    """
+    if copy.exists():
+        raise KennelError(f"{copy} is there already: choose a new folder.")
+    if copy.resolve().is_relative_to(folder.resolve()):
+        raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
+    left_out = dict(_left_out(pictures, near))
+    cleaned = Cleaned()
+    for picture in pictures:
+        if reason := left_out.get(picture.name):
+            if not picture.fixable:
+                cleaned.done[reason] += 1
+            continue
+        target = _target_path(copy / picture.name, _extension(picture), picture.digest)
+        if target.suffix != Path(picture.name).suffix:
+            cleaned.done["renamed"] += 1
+        if picture.rotated:
+            _turn(picture.path, target, picture.format)
+            cleaned.done["turned"] += 1
+        else:
+            shutil.copyfile(picture.path, target)
+            cleaned.copied += 1
+    with ThreadPoolExecutor(training_code("processors").usable()) as pool:
+        cleaned.done.update(pool.map(lambda picture: _converted(picture, copy), (p for p in pictures if p.fixable)))
+    return cleaned
+
+
+def _left_out(pictures: list[Any], near: bool) -> Iterable[tuple[str, str]]:
+    for picture in pictures:
+        if picture.problem:
+            yield picture.name, "left out: unreadable"
+    for group in training_code("checks").alike(pictures) if near else _exact_duplicates(pictures):
+        if len({picture.label for picture in group}) > 1:
+            for picture in group:
+                yield picture.name, "left out: the same picture in two classes"
+            continue
+        splits = {picture.split for picture in group}
+        kept = next(split for split in KEPT_FIRST if split in splits)
+        seen: set[str] = set()
+        for picture in group:
+            if picture.split != kept:
+                yield picture.name, "left out: in a measuring split too"
+            elif picture.digest in seen:
+                yield picture.name, "left out: a second copy"
+            seen.add(picture.digest)
+
+
+def _exact_duplicates(pictures: list[Any]) -> Iterable[list[Any]]:
+    by_digest: dict[str, list[Any]] = defaultdict(list)
+    for picture in pictures:
+        if not picture.problem:
+            by_digest[picture.digest].append(picture)
+    return by_digest.values()
+
+
+def _extension(picture: Any) -> str:
+    """The file name extension of an image, or the one of its format if the file's own is wrong."""
+    extensions: tuple[str, ...] = training_code("folder").EXTENSIONS[picture.format]
+    own = Path(picture.name).suffix
+    return own if own.lower() in extensions else extensions[0]
+
+
+def _target_path(target: Path, extension: str, digest: str) -> Path:
+    """A path that no file has yet, in an existing folder; the digest makes the name unique where it is taken."""
+    target = target.with_suffix(extension)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_stem(f"{target.stem}-{digest[:8]}") if target.exists() else target
+
+
+def _converted(picture: Any, copy: Path) -> str:
+    """Writes an image that can be read to the clean copy. Returns the outcome, as `Cleaned.done` counts it."""
+    limit = training_code("decoder").MAX_FILE_BYTES
+    try:
+        data, kind = conversion.convert(picture.path.read_bytes(), LONGEST_PX, JPEG_QUALITY, png_bytes=limit)
+    except (conversion.ConversionError, OSError):
+        return "left out: unreadable"
+    # Another image may have the same name but for the extension.
+    with _naming:
+        target = _target_path(copy / picture.name, training_code("folder").EXTENSIONS[kind][0], picture.digest)
+        target.write_bytes(data)
+    return f"converted to {kind}" if picture.format != kind else "made smaller"
+
+
+def _turn(source: Path, target: Path, kind: str) -> None:
+    file = training_code("image_file").read(source.read_bytes())
+    options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    Image.open(io.BytesIO(file.data)).transpose(TURNS[file.orientation]).save(target, kind, **options)

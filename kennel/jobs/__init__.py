@@ -1,0 +1,1 @@
+"""Training and tuning: SageMaker jobs and EC2 runs."""

@@ -1,0 +1,1 @@
+"""Lambda: metrics, and the limits of function URLs."""

@@ -1,0 +1,1 @@
+"""CloudFormation: resource types that ministack lacks, and the permissions of a deploy."""

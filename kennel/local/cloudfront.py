@@ -1,0 +1,60 @@
+"""CloudFront's part for the page: a place on loopback that a browser may ask, and that signs each call of the URL.
+
+As with origin access control on AWS, a POST must say the SHA-256 of its body: the signature covers it.
+"""
+
+import hashlib
+import socket
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kennel.client.function_url import Url
+from kennel.errors import KennelError
+from kennel.local.ports import LOOPBACK
+
+PASSED_ON = ("content-type", "x-amz-content-sha256", "accept")
+# What a connection sets for itself.
+KEPT = ("content-length", "transfer-encoding", "connection", "date", "server")
+
+
+def app(url: Url) -> Starlette:
+    """The application that stands before `url`."""
+
+    async def forward(request: Request) -> Response:
+        body = await request.body()
+        if request.method == "POST" and request.headers.get("x-amz-content-sha256") != hashlib.sha256(body).hexdigest():
+            message = "The request signature we calculated does not match the signature you provided."
+            return JSONResponse({"Message": f"{message} (x-amz-content-sha256 must be that of the body.)"}, 403)
+        headers = {name: value for name, value in request.headers.items() if name in PASSED_ON}
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        try:
+            answer = await run_in_threadpool(url.send, request.method, target, body, headers)
+        except KennelError as error:
+            return JSONResponse({"Message": str(error)}, 502)
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in KEPT}
+        return Response(answer.content, answer.status_code, headers=kept)
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    # It signs for whoever asks: nobody may ask by another name, as a page whose name was made to point here.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", LOOPBACK])
+    return Starlette(routes=[Route("/{path:path}", forward, methods=methods)], middleware=[hosts])
+
+
+def listen(port: int) -> socket.socket:
+    """The socket of the page; raises KennelError if the port is taken or not ours to take."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        raise KennelError(f"Port {port}: {error.strerror or error}. Choose another with --port.") from None
+
+
+def serve(url: Url, listening: socket.socket) -> None:
+    """Serves until it is told to end."""
+    uvicorn.Server(uvicorn.Config(app(url), log_level="warning")).run(sockets=[listening])

@@ -1,0 +1,1 @@
+"""EC2: instances of Auto Scaling groups, quotas, Spot interruptions."""

@@ -1,0 +1,1 @@
+"""IAM: authorization checks, and the roles that services assume."""

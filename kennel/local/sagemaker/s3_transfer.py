@@ -1,0 +1,67 @@
+"""SageMaker's transfers between S3 and the folders of a container, with the credentials of the role."""
+
+import shutil
+import tarfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from kennel.stage.deployed import split_uri
+
+
+def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:
+    """Copies every object whose key starts with that of `uri` into `folder`, and counts them."""
+    client: Any = session.client("s3", endpoint_url=endpoint)
+    bucket, prefix = split_uri(uri)
+    count = 0
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            # The prefix up to its last slash is not part of the path, as in SageMaker.
+            relative = item["Key"][prefix.rfind("/") + 1 :]
+            if prefix and not prefix.endswith("/") and relative.startswith(f"{prefix.rpartition('/')[2]}/"):
+                relative = relative.partition("/")[2]
+            if relative and not relative.endswith("/"):
+                target = folder / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                client.download_file(bucket, item["Key"], str(target))
+                count += 1
+    return count
+
+
+def download_archive(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:
+    """Unpacks the gzipped tar archive `uri` into `folder`, and counts what was in it."""
+    packed = folder.with_suffix(".packed")
+    if not download(session, endpoint, uri, packed):
+        return 0
+    with tarfile.open(next(packed.iterdir())) as tar:
+        tar.extractall(folder, filter="data")
+        count = len(tar.getmembers())
+    shutil.rmtree(packed)
+    return count
+
+
+def upload(
+    session: boto3.Session, endpoint: str, folder: Path, uri: str, wanted: Callable[[Path], bool] = lambda file: True
+) -> None:
+    """Copies every file of `folder` that is wanted under the prefix `uri`; each is asked about just before its turn.
+
+    One that is replaced or deleted meanwhile is passed over.
+    """
+    client: Any = session.client("s3", endpoint_url=endpoint)
+    bucket, prefix = split_uri(uri)
+    for file in sorted(folder.rglob("*")):
+        with suppress(FileNotFoundError):
+            if file.is_file() and wanted(file):
+                client.upload_file(str(file), bucket, f"{prefix.rstrip('/')}/{file.relative_to(folder).as_posix()}")
+
+
+def upload_archive(session: boto3.Session, endpoint: str, folder: Path, uri: str) -> None:
+    """Copies `folder` to the object `uri` as a gzipped tar archive."""
+    archive = folder.with_suffix(".tar.gz")
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, arcname=".")
+    bucket, key = split_uri(uri)
+    session.client("s3", endpoint_url=endpoint).upload_file(str(archive), bucket, key)

@@ -1,0 +1,1 @@
+"""Model packages in the bucket, and the promoted one."""

@@ -1,0 +1,1 @@
+"""Operating a stage: bootstrap, preflight, health, failures, teardown, rehearsal, demo."""

@@ -1,0 +1,218 @@
+"""The whole path on one machine: deploy, train, serve, invoke. Only the endpoint's environment differs from AWS."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from rich.markup import escape
+from rich.table import Table
+
+from kennel.client import batch, function_url
+from kennel.console import console, step
+from kennel.datasets import archives, sample, upload
+from kennel.jobs import training_jobs
+from kennel.local import control
+from kennel.local.sagemaker.s3_transfer import download
+from kennel.local.settings import isolate
+from kennel.models import promotion
+from kennel.operations import account_bootstrap
+from kennel.stage.cdk import cdk
+from kennel.stage.deployed import REPOSITORY, Deployment
+
+BUILD = REPOSITORY / "build"
+REPORT = BUILD / "demo.json"
+CDK_LOG = BUILD / "demo-cdk.log"
+SHOWN = 12
+CALLS_AT_ONCE = 4
+CALLER = "kennel-demo-caller"
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Held:
+    """A picture that training never saw, and its true label."""
+
+    path: Path
+    label: str
+
+
+def run(folder: Path | None, *, keep: bool, stage: str) -> None:
+    """Runs the demo on `folder`, which may be an archive, or on the sample set; writes build/demo.json."""
+    CDK_LOG.unlink(missing_ok=True)
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+
+    with ExitStack() as stack:
+        if folder is not None and archives.is_archive(folder):
+            with step(f"{folder.name} unpacked", seconds) as progress:
+                folder = stack.enter_context(archives.unpacked(folder, _every(50, progress)))
+        folder, held, labels = _pictures(folder, seconds)
+        with step("Embedded AWS up", seconds):
+            server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
+        isolate(*server.access)
+        report = _on(folder, held, stage, seconds)
+        if not keep:
+            with step("Everything stopped", seconds):
+                stack.close()
+
+    report["seconds"] = {**seconds, "total": round(time.monotonic() - started, 2)}
+    report["labels"] = labels
+    REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    _show(report, server, keep)
+
+
+def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[Held], list[str]]:
+    """The folder, the pictures in it that training will not see, and the class names."""
+    if folder is None:
+        folder = BUILD / "sample"
+        with step("Sample set drawn", seconds):
+            sample.write(folder)
+    folder = folder.resolve()
+    with step("Pictures checked", seconds):
+        # The job's own code decides what is held out.
+        loaded = upload.check(folder, SEED)
+    for reason in loaded.skipped:
+        console.print(f"  [yellow]skipped[/yellow] {escape(reason)}", soft_wrap=True)
+    samples = loaded.splits.get("test") or loaded.splits["valid"]
+    return folder, [Held(item.path, loaded.labels[item.label]) for item in samples], loaded.labels
+
+
+def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -> dict[str, Any]:
+    deployment, env = Deployment(stage), dict(os.environ)
+    stacks = f"Kennel-{stage}"
+    deploy = ["deploy", "--require-approval", "never", "--progress", "events"]
+    with step("cdk bootstrap", seconds) as progress:
+        target, arguments = account_bootstrap.prepare(deployment)
+        cdk("bootstrap", target, *arguments, env=env, log=CDK_LOG, progress=progress)
+    with step("cdk deploy Data, Training", seconds) as progress:
+        names = [f"{stacks}-{name}" for name in ("Data", "Training")]
+        cdk(*deploy, "-c", f"stage={stage}", *names, env=env, log=CDK_LOG, progress=progress)
+    with step("Pictures into the dataset bucket", seconds) as progress:
+        pushed = upload.push(deployment, folder, upload.name_of(folder), _every(50, progress), replace=True)
+    with step("Training job", seconds) as progress:
+        name = training_jobs.start(deployment, training_jobs.Request(pushed.name, hyperparameters={"seed": str(SEED)}))
+        finished = training_jobs.follow(deployment, name, progress)
+    with step("Model package promoted", seconds):
+        package_uri, _ = promotion.promote(deployment, finished.name)
+    with step("cdk deploy Serving, Api, Operations", seconds) as progress:
+        names = [f"{stacks}-{name}" for name in ("Serving", "Api", "Operations")]
+        # All stacks were synthesized for the first two.
+        cdk(*deploy, "--app", "cdk.out", *names, env=env, log=CDK_LOG, progress=progress)
+    with step(f"{len(held)} signed calls of the URL", seconds) as progress:
+        url = function_url.Url(deployment, _caller(deployment))
+        answers = _call(url, held, progress)
+    with step("The same pictures, predictor called directly", seconds) as progress:
+        direct = _direct(deployment, package_uri, held, progress)
+
+    predictions = [
+        {
+            "picture": item.path.relative_to(folder).as_posix(),
+            "label": item.label,
+            "predicted": answer.label,
+            "probability": answer.document["predictions"][0]["probability"] if answer.status == 200 else None,
+            "status": answer.status,
+            "direct": same,
+        }
+        for item, answer, same in zip(held, answers, direct, strict=True)
+    ]
+    answered = [row for row in predictions if row["status"] == 200]
+    return {
+        "top1": _share(row["predicted"] == row["label"] for row in answered),
+        "agreement": _share(row["predicted"] == row["direct"] for row in answered),
+        "refused": len(predictions) - len(answered),
+        "metrics": finished.metrics,
+        "dataset": str(folder),
+        "job": finished.name,
+        "package": package_uri,
+        "url": url.url,
+        "predictions": predictions,
+    }
+
+
+def _caller(deployment: Deployment) -> boto3.Session:
+    """A user who may call the URL and nothing else: the policy that the Api stack makes for callers, proven in use."""
+    iam = deployment.client("iam")
+    iam.create_user(UserName=CALLER)
+    iam.attach_user_policy(UserName=CALLER, PolicyArn=deployment.output("Api", "CallersPolicyArn"))
+    key = iam.create_access_key(UserName=CALLER)["AccessKey"]
+    return boto3.Session(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+
+
+def _call(url: function_url.Url, held: list[Held], progress: Any) -> list[function_url.Answer]:
+    def call(item: Held) -> function_url.Answer:
+        body = batch.sendable(item.path.read_bytes())
+        return url.call(body, str(batch.content_type(body)))
+
+    answers = []
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        for answer in pool.map(call, held):
+            answers.append(answer)
+            _every(25, progress)(len(answers), len(held))
+    return answers
+
+
+def _direct(deployment: Deployment, package_uri: str, held: list[Held], progress: Any) -> list[str]:
+    """The labels that the package's own predictor gives, without any server."""
+    package = BUILD / "demo-package"
+    download(deployment.session, os.environ["AWS_ENDPOINT_URL"], package_uri, package)
+    from predictor import Predictor
+
+    model = Predictor(package)
+    labels = []
+    for item in held:
+        labels.append(model.predict(item.path.read_bytes(), top_k=1)[0]["label"])
+        _every(25, progress)(len(labels), len(held))
+    return labels
+
+
+def _every(count: int, progress: Any) -> Any:
+    def say(done: int, total: int) -> None:
+        if done % count == 0 or done == total:
+            progress(f"{done} of {total}")
+
+    return say
+
+
+def _share(truths: Any) -> float:
+    values: list[bool] = list(truths)
+    return round(sum(values) / max(1, len(values)), 4)
+
+
+def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
+    rows = report["predictions"]
+    table = Table("picture", "true label", "the URL's answer", "probability", title="Pictures that the model never saw")
+    shown = min(SHOWN, len(rows))
+    for row in (rows[index * len(rows) // shown] for index in range(shown)):
+        colour = "green" if row["predicted"] == row["label"] else "red"
+        probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
+        table.add_row(
+            escape(row["picture"]),
+            escape(row["label"]),
+            f"[{colour}]{escape(row['predicted'])}[/{colour}]",
+            probability,
+        )
+    console.print(table)
+    timings = Table("stage", "seconds", title="Where the time went")
+    for name, value in report["seconds"].items():
+        timings.add_row(name, f"{value:.1f}", end_section=name == list(report["seconds"])[-2])
+    console.print(timings)
+    answered = len(rows) - report["refused"]
+    console.print(
+        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {answered} pictures called through the URL; "
+        f"same label as the predictor called directly: {report['agreement']:.1%}"
+    )
+    if report["refused"]:
+        console.print(f"[red]{report['refused']} picture(s) got no prediction[/red], and are in neither share.")
+    console.print(f"Facts: {os.path.relpath(REPORT)} · CDK's output: {os.path.relpath(CDK_LOG)}")
+    if keep:
+        console.print(f"The embedded AWS is still up at {server.endpoint}. Next:")
+        console.print('  eval "$(.venv/bin/kennel local env)" && .venv/bin/kennel predict PICTURE…', markup=False)
+        console.print("  make diff · make down", markup=False)
+    else:
+        console.print("Next: make demo KEEP=1 to look around, or README.md, to do the same on AWS.")

@@ -1,0 +1,1 @@
+"""The dated price table, and what a stack costs by it."""

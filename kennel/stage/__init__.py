@@ -1,0 +1,1 @@
+"""A deployed stage: its outputs, templates, logs and cloud assemblies."""

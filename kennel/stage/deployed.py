@@ -1,0 +1,114 @@
+"""A stage as it is deployed: its region from cdk.json, its names from the outputs of its stacks."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kennel.errors import KennelError
+
+# The SDK takes a second to import: `kennel --help` does without.
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# The layout of the buckets, for the operator's command line and for the roles. Of the datasets' bucket: what is trained
+# on, and images that callers of the URL put there.
+DATASETS_PREFIX, INBOX_PREFIX = "datasets/", "inbox/"
+# Of the models' bucket: packages written by jobs, the promoted copies, which no role of a stage can write, the state of
+# trainings, and what endpoints answered.
+PACKAGES_PREFIX, PROMOTED_PREFIX = "packages/", "promoted/"
+CHECKPOINTS_PREFIX, CAPTURES_PREFIX = "checkpoints/", "captures/"
+
+
+def cdk_json() -> dict[str, Any]:
+    """The settings of the app and of the CDK command line."""
+    settings: dict[str, Any] = json.loads((REPOSITORY / "cdk.json").read_text())
+    return settings
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """("bucket", "key") of s3://bucket/key."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The deployed stage `stage`, on AWS or wherever AWS_ENDPOINT_URL points."""
+
+    stage: str
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The stage as it stands in cdk.json; raises KennelError for a stage that is not there."""
+        stages: dict[str, dict[str, Any]] = cdk_json()["context"]["stages"]
+        if self.stage not in stages:
+            raise KennelError(f"No stage {self.stage!r} in cdk.json (known: {', '.join(stages)}): choose with --stage.")
+        return stages[self.stage]
+
+    @property
+    def region(self) -> str:
+        """The stage's region; raises KennelError for a stage that cdk.json does not have."""
+        return str(self.settings["region"])
+
+    @cached_property
+    def session(self) -> "boto3.Session":
+        """The operator's credentials in the stage's region."""
+        import boto3
+
+        return boto3.Session(region_name=self.region)
+
+    def client(self, service: str, config: "Config | None" = None) -> Any:
+        """A client of an AWS service in the stage's region."""
+        try:
+            # boto3-stubs has an overload for each service; which one this is, is known only here and now.
+            session: Any = self.session
+            return session.client(service, config=config)
+        except ValueError as error:  # of AWS_ENDPOINT_URL, as botocore says it
+            raise KennelError(f"{error}: set AWS_ENDPOINT_URL to an address, or unset it.") from None
+
+    def output(self, stack: str, key: str) -> str:
+        """The output `key` of the stack `stack` ("Data", "Training", …); raises KennelError if it is not deployed."""
+        described = self._of_stack(stack, "describe_stacks")
+        for output in described["Stacks"][0].get("Outputs", []):
+            if output["OutputKey"] == key:
+                return str(output["OutputValue"])
+        raise KennelError(f"The stack {self._name(stack)} has no output {key}: deploy it again with this version.")
+
+    def resources(self, stack: str) -> dict[str, dict[str, str]]:
+        """The physical ids of a stack's resources by type and logical id; raises KennelError if it is not deployed."""
+        status = self._of_stack(stack, "describe_stacks")["Stacks"][0]["StackStatus"]
+        # While it is made or deleted, a part of it is there.
+        if status.startswith(("CREATE_IN", "CREATE_FAILED", "ROLLBACK", "DELETE", "REVIEW")):
+            raise KennelError(f"The stack {self._name(stack)} is in {status}: wait, or see its events, then ask again.")
+        described = self._of_stack(stack, "describe_stack_resources")
+        found: dict[str, dict[str, str]] = {}
+        for item in described["StackResources"]:
+            found.setdefault(item["ResourceType"], {})[item["LogicalResourceId"]] = item["PhysicalResourceId"]
+        return found
+
+    def _name(self, stack: str) -> str:
+        return f"Kennel-{self.stage}-{stack}"
+
+    def _of_stack(self, stack: str, operation: str) -> dict[str, Any]:
+        """What an operation of CloudFormation says of a stack."""
+        from botocore import exceptions
+
+        try:
+            answer: dict[str, Any] = getattr(self.client("cloudformation"), operation)(StackName=self._name(stack))
+        except exceptions.ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            target = "training" if stack in ("Data", "Training") else "deploy"
+            raise KennelError(
+                f"The stack {self._name(stack)} is not deployed: run `make {target} STAGE={self.stage}`."
+            ) from None
+        return answer
+
+    @property
+    def model_parameter(self) -> str:
+        """The SSM parameter with the promoted package's prefix."""
+        return f"/kennel/{self.stage}/model"

@@ -1,0 +1,10 @@
+"""Names of tuners."""
+
+from kennel.jobs.tuning_jobs import new_name
+from kennel.stage.deployed import Deployment
+
+
+def test_name_of_longest_stage_keeps_prefix_within_limit() -> None:
+    name = new_name(Deployment("abcdefghijkl"))
+    assert name.startswith("kennel-abcdefghijkl-")
+    assert len(name) <= 32
