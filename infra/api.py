@@ -6,11 +6,11 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.classifier_function import ClassifierFunction
-from infra.constructs.endpoint import Endpoint
-from infra.constructs.function_url import FunctionUrl
-from infra.constructs.page_distribution import PageDistribution
-from infra.constructs.storage import Storage
+from infra.constructs.api.classifier_function import ClassifierFunction
+from infra.constructs.api.function_url import FunctionUrl
+from infra.constructs.api.page_distribution import PageDistribution
+from infra.constructs.data.storage import Storage
+from infra.constructs.serving.endpoint import Endpoint
 
 
 class ApiStack(Stack):

@@ -6,8 +6,8 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.retention import log_group
-from infra.constructs.storage import Storage
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.log_groups import log_group
 
 # Where SageMaker writes what an endpoint's containers print.
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"

@@ -12,8 +12,8 @@ from constructs import Construct, Node
 
 from infra.bootstrap.roles import bootstrap_role
 from infra.config import ConfigurationError
-from infra.constructs.github_role import GitHubRole
-from infra.constructs.policies import allow
+from infra.constructs.delivery.github_role import GitHubRole
+from infra.constructs.shared.grants import allow
 from kennel.errors import KennelError
 from kennel.operations.delivery import AUDIENCE, DEPLOY_ROLE, DIFF_ROLE, ISSUER, STACK, parse
 

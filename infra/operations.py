@@ -7,18 +7,18 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.alarm_topic import AlarmTopic
-from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.drift_alarms import DriftAlarms
-from infra.constructs.drift_watch import EVERY, DriftWatch
-from infra.constructs.endpoint import Endpoint
-from infra.constructs.endpoint_alarms import EndpointAlarms
-from infra.constructs.function_alarms import FunctionAlarms
-from infra.constructs.incident_dashboard import IncidentDashboard, Watched
-from infra.constructs.saved_queries import SavedQueries
-from infra.constructs.stage_budget import StageBudget
-from infra.constructs.storage import Storage
-from infra.constructs.training_alarms import TrainingAlarms
+from infra.constructs.data.storage import Storage
+from infra.constructs.operations.alarm_topic import AlarmTopic
+from infra.constructs.operations.drift_alarms import DriftAlarms
+from infra.constructs.operations.drift_watch import EVERY, DriftWatch
+from infra.constructs.operations.endpoint_alarms import EndpointAlarms
+from infra.constructs.operations.function_alarms import FunctionAlarms
+from infra.constructs.operations.incident_dashboard import IncidentDashboard, Watched
+from infra.constructs.operations.log_insights_queries import SavedQueries
+from infra.constructs.operations.stage_budget import StageBudget
+from infra.constructs.operations.training_alarms import TrainingAlarms
+from infra.constructs.serving.endpoint import Endpoint
+from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
 
 class OperationsStack(Stack):

@@ -6,13 +6,13 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.alarm_topic import AlarmTopic
-from infra.constructs.alarms import Alarms
-from infra.constructs.endpoint import Endpoint
-from infra.constructs.endpoint_alarms import alarm_without_instance
-from infra.constructs.endpoint_scaling import EndpointScaling
-from infra.constructs.model import Model
-from infra.constructs.storage import Storage
+from infra.constructs.data.storage import Storage
+from infra.constructs.operations.alarm_topic import AlarmTopic
+from infra.constructs.operations.endpoint_alarms import alarm_without_instance
+from infra.constructs.serving.endpoint import Endpoint
+from infra.constructs.serving.endpoint_scaling import EndpointScaling
+from infra.constructs.serving.model import Model
+from infra.constructs.shared.alarm_factory import Alarms
 
 
 class ServingStack(Stack):

@@ -6,14 +6,14 @@ from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.code import TrainingCode
-from infra.constructs.ec2_training import Ec2Training
-from infra.constructs.network import Network
-from infra.constructs.night_stop import NightStop
-from infra.constructs.notebook import Notebook
-from infra.constructs.policies import container_image
-from infra.constructs.storage import Storage
-from infra.constructs.training_job_role import TrainingJobRole
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.grants import container_image
+from infra.constructs.training.ec2_training import Ec2Training
+from infra.constructs.training.network import Network
+from infra.constructs.training.notebook import Notebook
+from infra.constructs.training.scheduled_shutdown import NightStop
+from infra.constructs.training.training_asset import TrainingCode
+from infra.constructs.training.training_job_role import TrainingJobRole
 
 TRAINING_IMAGE = ("pytorch-training", "2.10.0-cpu-py313")
 

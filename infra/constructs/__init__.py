@@ -1,1 +1,1 @@
-"""The reusable parts: one construct, one file. The stacks are tables of contents of these."""
+"""Constructs, one per file, in a folder for the stack that creates them."""

@@ -279,13 +279,13 @@ def test_user_data_has_no_placeholders(templates: Templates) -> None:
         assert "set-desired-capacity" in script
 
 
-@pytest.mark.parametrize("script", ["training/ec2_user_data.sh", "infra/constructs/notebook_idle_stop.sh"])
+@pytest.mark.parametrize("script", ["training/ec2_user_data.sh", "infra/constructs/training/notebook_idle_stop.sh"])
 def test_shell_script_syntax_is_valid(script: str) -> None:
     result = subprocess.run(["bash", "-n", str(REPOSITORY / script)], capture_output=True, text=True, check=False)
     assert result.stderr == ""
 
 
 def test_idle_stop_python_syntax_is_valid() -> None:
-    script = (REPOSITORY / "infra/constructs/notebook_idle_stop.sh").read_text()
+    script = (REPOSITORY / "infra/constructs/training/notebook_idle_stop.sh").read_text()
     body = script.split("<<'PYTHON'\n")[1].split("\nPYTHON\n")[0]
     ast.parse(body.replace("@IDLE_STOP_MIN@", "60"))

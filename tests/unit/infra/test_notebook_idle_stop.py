@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from infra.constructs.notebook import IDLE_STOP
+from infra.constructs.training.notebook import IDLE_STOP
 
 SYSTEMCTL = """#!/bin/bash
 echo "$@" >> "$CALLS"

@@ -6,8 +6,8 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.constructs.function_url import FunctionUrl, let_in
-from infra.constructs.rules import acknowledge
+from infra.constructs.api.function_url import FunctionUrl, let_in
+from infra.constructs.shared.nag import acknowledge
 
 
 class PageDistribution(Construct):

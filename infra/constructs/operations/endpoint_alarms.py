@@ -4,8 +4,8 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.endpoint import INSTANCES, INVOCATIONS, Endpoint, endpoint_metric
+from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, Endpoint, endpoint_metric
+from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
 
 class EndpointAlarms(Construct):

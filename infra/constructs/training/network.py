@@ -3,7 +3,7 @@
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
-from infra.constructs.rules import acknowledge
+from infra.constructs.shared.nag import acknowledge
 
 
 class Network(Construct):

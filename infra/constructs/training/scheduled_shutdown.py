@@ -9,7 +9,7 @@ from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.policies import allow, role_policies_of
+from infra.constructs.shared.grants import allow, role_policies_of
 
 UNIVERSAL = "arn:{}:scheduler:::aws-sdk:{}"
 

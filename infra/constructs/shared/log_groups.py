@@ -5,7 +5,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.rules import acknowledge
+from infra.constructs.shared.nag import acknowledge
 
 RETENTION = {
     1: logs.RetentionDays.ONE_DAY,

@@ -5,7 +5,7 @@ from constructs import Construct
 
 from infra.config import VARIANT
 from infra.config import Endpoint as EndpointSettings
-from infra.constructs.endpoint import Endpoint
+from infra.constructs.serving.endpoint import Endpoint
 
 
 class EndpointScaling(Construct):

@@ -8,7 +8,8 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.policies import (
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.grants import (
     ISOLATED,
     allow,
     allow_listing,
@@ -18,8 +19,7 @@ from infra.constructs.policies import (
     role_policies_of,
     sagemaker_principal,
 )
-from infra.constructs.rules import acknowledge
-from infra.constructs.storage import Storage
+from infra.constructs.shared.nag import acknowledge
 from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")

@@ -9,14 +9,14 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.endpoint import Endpoint
-from infra.constructs.policies import allow, allow_objects
-from infra.constructs.retention import log_group
-from infra.constructs.rules import UNRESERVED, acknowledge
-from infra.constructs.storage import Storage
+from infra.constructs.data.storage import Storage
+from infra.constructs.serving.endpoint import Endpoint
+from infra.constructs.shared.grants import allow, allow_objects
+from infra.constructs.shared.log_groups import log_group
+from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from kennel.stage.deployed import INBOX_PREFIX
 
-SOURCE = Path(__file__).resolve().parents[2] / "lambda"
+SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 ALIAS = "live"
 SCHEMES = {"https": "https", "https and http": "https http", "off": ""}
 

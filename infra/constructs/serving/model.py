@@ -7,7 +7,8 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.policies import (
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.grants import (
     allow,
     allow_container_logs,
     allow_image,
@@ -17,8 +18,7 @@ from infra.constructs.policies import (
     role_policies_of,
     sagemaker_principal,
 )
-from infra.constructs.rules import acknowledge
-from infra.constructs.storage import Storage
+from infra.constructs.shared.nag import acknowledge
 from kennel.stage.deployed import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")

@@ -8,8 +8,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.retention import log_group
+from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.log_groups import log_group
 
 FAILED = "FailedJobs"
 # The last line that the instance of a failed run writes: training/ec2_user_data.sh.

@@ -6,8 +6,8 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.classifier_function import ALIAS
+from infra.constructs.api.classifier_function import ALIAS
+from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
 
 class FunctionAlarms(Construct):

@@ -7,7 +7,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.storage import Storage
+from infra.constructs.data.storage import Storage
 
 
 class AlarmTopic(Construct):

@@ -6,7 +6,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import Function as FunctionSettings
-from infra.constructs.rules import acknowledge
+from infra.constructs.shared.nag import acknowledge
 
 
 def let_in(

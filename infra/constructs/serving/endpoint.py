@@ -8,10 +8,10 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra.config import VARIANT, Stage
-from infra.constructs.alarm_topic import AlarmTopic
-from infra.constructs.alarms import Alarms, Message, Severity
-from infra.constructs.model import Model
-from infra.constructs.storage import Storage
+from infra.constructs.data.storage import Storage
+from infra.constructs.operations.alarm_topic import AlarmTopic
+from infra.constructs.serving.model import Model
+from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 from infra.instance_types import local_storage
 from kennel.stage.deployed import CAPTURES_PREFIX
 

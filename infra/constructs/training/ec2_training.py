@@ -9,9 +9,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.code import TrainingCode
-from infra.constructs.network import Network
-from infra.constructs.policies import (
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.grants import (
     allow,
     allow_asset,
     allow_listing,
@@ -19,12 +18,13 @@ from infra.constructs.policies import (
     allow_writing,
     role_policies_of,
 )
-from infra.constructs.retention import log_group
-from infra.constructs.rules import acknowledge
-from infra.constructs.storage import Storage
+from infra.constructs.shared.log_groups import log_group
+from infra.constructs.shared.nag import acknowledge
+from infra.constructs.training.network import Network
+from infra.constructs.training.training_asset import TrainingCode
 from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
-USER_DATA = Path(__file__).resolve().parents[2] / "training" / "ec2_user_data.sh"
+USER_DATA = Path(__file__).resolve().parents[3] / "training" / "ec2_user_data.sh"
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 
 

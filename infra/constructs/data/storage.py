@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.bootstrap.execution_policy import KEY_OF_DEPLOYS
 from infra.bootstrap.roles import bootstrap_role
 from infra.config import Stage
-from infra.constructs.rules import acknowledge
+from infra.constructs.shared.nag import acknowledge
 from kennel.stage.deployed import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
 
 # What tells the stage's topic.

@@ -7,11 +7,11 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.drift_alarms import DriftAlarms
-from infra.constructs.endpoint import INSTANCES, INVOCATIONS, endpoint_metric
-from infra.constructs.endpoint_alarms import EndpointAlarms
-from infra.constructs.function_alarms import FunctionAlarms
-from infra.constructs.training_alarms import TrainingAlarms
+from infra.constructs.operations.drift_alarms import DriftAlarms
+from infra.constructs.operations.endpoint_alarms import EndpointAlarms
+from infra.constructs.operations.function_alarms import FunctionAlarms
+from infra.constructs.operations.training_alarms import TrainingAlarms
+from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, endpoint_metric
 
 COLUMNS = 24
 # Alarms of the endpoint's own stack, which the evening stop takes along.

@@ -5,8 +5,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.code import TrainingCode
-from infra.constructs.policies import (
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.grants import (
     allow,
     allow_asset,
     allow_container_logs,
@@ -16,7 +16,7 @@ from infra.constructs.policies import (
     allow_writing,
     sagemaker_principal,
 )
-from infra.constructs.storage import Storage
+from infra.constructs.training.training_asset import TrainingCode
 from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 

@@ -6,7 +6,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import Stage
-from infra.constructs.alarms import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
 
 class DriftAlarms(Construct):

@@ -10,13 +10,13 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import VARIANT, Stage
-from infra.constructs.policies import allow, allow_listing, allow_objects
-from infra.constructs.retention import log_group
-from infra.constructs.rules import UNRESERVED, acknowledge
-from infra.constructs.storage import Storage
+from infra.constructs.data.storage import Storage
+from infra.constructs.shared.grants import allow, allow_listing, allow_objects
+from infra.constructs.shared.log_groups import log_group
+from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from kennel.stage.deployed import CAPTURES_PREFIX, PROMOTED_PREFIX
 
-SOURCE = Path(__file__).resolve().parents[2] / "lambda" / "drift"
+SOURCE = Path(__file__).resolve().parents[3] / "lambda" / "drift"
 EVERY = Duration.hours(1)
 
 

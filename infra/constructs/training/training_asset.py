@@ -8,7 +8,7 @@ from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 WHEELS = REPOSITORY / "build" / "wheels"
 
 

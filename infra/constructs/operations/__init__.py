@@ -1,0 +1,1 @@
+"""Constructs of the Operations stack: alarms, dashboard, drift check, budget."""

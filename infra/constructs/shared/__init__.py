@@ -1,0 +1,1 @@
+"""Used by constructs of several stacks: alarm factory, grants, log groups, cdk-nag acknowledgements."""
