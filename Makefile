@@ -78,29 +78,29 @@ lint-workflows: setup-operate $(AUDIT_READY) ## check-jsonschema and zizmor over
 .PHONY: bench-training
 bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/
 	@test -n "$$DATA" || { echo "Give the pictures: make bench-training DATA=folder" >&2; exit 1; }
-	@exec python bench/training.py "$$DATA"
+	@PYTHONPATH=tests exec python bench/training.py "$$DATA"
 
 .PHONY: bench-tuning
 bench-tuning: setup ## A search over 10,000 cached features: time and memory, ten minutes
-	@exec python bench/tuning.py
+	@PYTHONPATH=tests exec python bench/tuning.py
 
 .PHONY: bench-serving
 bench-serving: setup ## The course's endpoint against ours: speed, memory, overload; half an hour   [DATA=folder]
-	@exec python bench/serving.py $(if $(DATA),"$$DATA")
+	@PYTHONPATH=tests exec python bench/serving.py $(if $(DATA),"$$DATA")
 
 .PHONY: bench-lambda
 bench-lambda: setup ## The function's cold start and its own part of a warm request, five minutes
-	@exec python bench/function.py
+	@PYTHONPATH=tests:lambda exec python bench/function.py
 
 .PHONY: bench-scaling
 bench-scaling: setup ## The simulator of `kennel plan` against closed forms and our server, twenty minutes
-	@exec python bench/scaling.py
+	@PYTHONPATH=tests exec python bench/scaling.py
 
 .PHONY: fuzz
 fuzz: setup ## Fuzz the image decoder for SECONDS (300) by coverage, and as long for what is expensive
 	@$(UV) pip install --quiet --python $(VENV) --require-hashes -r requirements-fuzz.lock
-	@python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
-	@exec python tests/fuzz/fuzz_cost.py --seconds $(or $(SECONDS),300)
+	@PYTHONPATH=tests python tests/fuzz/fuzz_images.py --seconds $(or $(SECONDS),300)
+	@PYTHONPATH=tests exec python tests/fuzz/fuzz_cost.py --seconds $(or $(SECONDS),300)
 
 # Each lock has all of the one before it, in the same versions.
 .PHONY: lock
@@ -115,7 +115,7 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 
 .PHONY: attack
 attack: setup ## Attack a stage with every hostile input that is known, and say what gets through; five minutes
-	@exec python tests/attack/attack.py
+	@PYTHONPATH=tests exec python tests/attack/attack.py
 
 .PHONY: schemas
 schemas: setup ## Hold CloudFormation's policies to what AWS's registry publishes today   [ARCHIVE=file]
@@ -145,7 +145,7 @@ sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
 
 .PHONY: docs
 docs: setup ## Write the parts of docs/ that the templates decide
-	@exec python docs/generate.py
+	@exec python -m docs.generate
 
 .PHONY: synth
 synth: setup-operate ## Synthesize the stage's templates into cdk.out

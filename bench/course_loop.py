@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from backbones import BACKBONES
+from training.model.backbones import BACKBONES
 
 LEARNING_RATES = (0.001, 0.1)
 BATCH_SIZES = (32, 64, 128, 256, 512)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import dataset
-import images
-import runtimes
+from inference import images, runtimes
+from training.data import dataset
 
 # Shorter sides (px) that the validation pictures are enlarged to: most are below twice the crop, and decoded in full.
 ENLARGED_PX = (None, 700, 1000, 1400)

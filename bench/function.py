@@ -10,7 +10,6 @@ Results: bench/results/lambda.json and .md.
 
 import argparse
 import http.server
-import importlib
 import io
 import json
 import os
@@ -25,16 +24,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests", ".")]
-
 import boto3
 from rich.console import Console
 
 from helpers.function_calls import SETTINGS, context, request
 from kennel.local import control
 from kennel.local.settings import isolate
-from package import processor
+from training.export.model_package import processor
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 RESULTS = REPOSITORY / "bench" / "results"
 POWERTOOLS = ("aws-lambda-powertools==3.37.0", "aws-xray-sdk==2.15.0", "wrapt==2.5.2", "typing-extensions==4.16.0")
@@ -110,7 +108,7 @@ def starts(count: int) -> dict[str, list[float]]:
             client.create_function(
                 FunctionName=f"{name}-{number}",
                 Runtime="python3.14",
-                Handler="handler.handle",
+                Handler="classifier.handler.handle" if name == "ours" else "handler.handle",
                 Role=role,
                 Code={"ZipFile": archive},
                 Environment={"Variables": ENVIRONMENT},
@@ -139,7 +137,7 @@ def _archive(name: str) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if name == "ours":
-            shutil.copytree(REPOSITORY / "lambda", root, dirs_exist_ok=True)
+            shutil.copytree(REPOSITORY / "lambda" / "classifier", root / "classifier")
         else:
             (root / "handler.py").write_text(HANDLERS[name] + HANDLE)
         for file in sorted(root.rglob("*")):
@@ -169,8 +167,8 @@ def requests(count: int) -> dict[str, float]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     os.environ |= ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
-    sys.path.insert(0, str(REPOSITORY / "lambda"))
-    handler, budget = importlib.import_module("handler"), importlib.import_module("budget")
+    from classifier import budget, handler  # reads its settings when it is imported
+
     picture = os.urandom(PICTURE_BYTES)
     event = request(picture, headers={"content-type": "image/jpeg"})
     whole, alone = [], []

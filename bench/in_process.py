@@ -51,7 +51,7 @@ def rate(predict: Callable[[bytes], Any], data: list[bytes], callers: int, secon
 
 def _ours(package: Path) -> Callable[[bytes], Any]:
     sys.path.insert(0, str(package))
-    from predictor import Predictor
+    from inference.predictor import Predictor
 
     return Predictor(package, CORES + 1).predict
 

@@ -12,21 +12,19 @@ import json
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / folder) for folder in (".", "training", "inference")]
-
 import numpy as np
+import stacks
 import urllib3
 from rich.console import Console
+from serving import machine, package
+from stacks import WORK
 
-import stacks
 from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.fluid_simulation import erlang_c
 from kennel.capacity.load_generator import drive
@@ -34,8 +32,8 @@ from kennel.capacity.system import Endpoint, Instance
 from kennel.capacity.target_tracking import Policy
 from kennel.capacity.traffic import Profile, shaped
 from kennel.datasets import sample
-from serving import machine, package
-from stacks import WORK
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 DOCUMENT, RESULTS = REPOSITORY / "docs" / "scaling.md", REPOSITORY / "bench" / "results" / "scaling.json"
 BEGIN, END = "<!-- measured: make bench-scaling -->", "<!-- end of measured -->"

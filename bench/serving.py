@@ -20,21 +20,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / part) for part in ("training", "inference", "tests", ".")]
-
-from PIL import Image
-from rich.console import Console
-
 import decoding
 import serving_report
 import stacks
-import variants
-from kennel.datasets import sample
 from load import Measured, load
-from package import processor
+from PIL import Image
+from rich.console import Console
 from stacks import WORK, Stack, StackError
 from steady import overloaded, refusals, saturated
+
+from kennel.datasets import sample
+from training.export import candidates
+from training.export.model_package import processor
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 RESULTS = REPOSITORY / "bench" / "results"
 CONCURRENCY = (1, 8, 64)
@@ -125,7 +124,7 @@ def package(backbone: str, data: Path) -> Path:
     folder = WORK / backbone
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    command = [sys.executable, str(REPOSITORY / "training" / "train.py"), "--data", str(data), "--epochs", "10"]
+    command = [sys.executable, "-m", "training.train", "--data", str(data), "--epochs", "10"]
     if backbone == "resnet50":
         import torch
         from torchvision.models import resnet50
@@ -142,11 +141,11 @@ def recipe(ours: Path) -> None:
     """The network of the usual recipe: the same backbone with its own head, without normalisation, in fp32."""
     import torch
 
-    from backbones import BACKBONES
+    from training.model.backbones import BACKBONES
 
     labels = len(json.loads((ours / "labels.json").read_text()))
     network = torch.nn.Sequential(BACKBONES["efficientnet_lite0"].load(None), torch.nn.Linear(1280, labels)).eval()
-    with variants.quiet():
+    with candidates.quiet():
         torch.onnx.export(
             network, (torch.zeros(1, 3, 224, 224),), ours.parent / "recipe.onnx", dynamo=True, input_names=["pixels"],
             external_data=False, verbose=False,

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from inference.predictor import example
 from kennel.local.ports import answers
-from predictor import example
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK = REPOSITORY / "build" / "bench"
@@ -182,7 +182,7 @@ def adapter(package: Path, port: int) -> Iterator[Stack]:
 @contextmanager
 def server(package: Path, port: int) -> Iterator[Stack]:
     """Our server.py alone."""
-    command = [sys.executable, str(package / "server.py"), "--port", str(port)]
+    command = [sys.executable, str(package / "inference/server.py"), "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
     with started("server", command, f"{address}/", f"{address}/ping", dict(os.environ)) as stack:
         yield stack

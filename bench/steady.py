@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from helpers import bad_images
 from load import load, until_idle
 from stacks import Stack, post
+
+from helpers import bad_images
 
 # As many connections as the adapter opens at most, which ask again at once when they are refused.
 OVERLOAD = 100

@@ -19,20 +19,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / "training"), str(REPOSITORY / "inference")]
-
+import course_loop
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
-import course_loop
-import dataset
-import features
-import hpo
-import images
-from backbones import BACKBONES, on_device
+from inference import images
+from training import hpo
+from training.data import dataset
+from training.model import features
+from training.model.backbones import BACKBONES, on_device
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 RESULTS = REPOSITORY / "bench" / "results" / "training.json"
 BACKBONE = "efficientnet_lite0"

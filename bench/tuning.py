@@ -17,15 +17,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / "training"), str(REPOSITORY / "inference")]
-
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import hpo
-from features import TRAIN_VIEWS, Cache, Features
+from training import hpo
+from training.model.features import TRAIN_VIEWS, Cache, Features
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 RESULTS = REPOSITORY / "bench" / "results" / "tuning.json"
 CLASSES, WIDTH = 133, 1280

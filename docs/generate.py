@@ -7,13 +7,9 @@ import fnmatch
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
 
 from aws_cdk import App
 from moto.iam.aws_managed_policies import aws_managed_policies_data
@@ -22,6 +18,8 @@ from docs.diagram import mermaid
 from infra.config import parse_stage
 from infra.stage import add_stacks
 from kennel.stage.template_roles import ACCOUNT, KEY_ID, Role, Stacks, listed
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md")]
 STAGE = "dev"

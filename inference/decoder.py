@@ -8,7 +8,7 @@ memory that both processes share. Reply: "<II", the lengths of a JSON header and
 after the other; pixels that do not fit follow the reply. Each is one message, so that the processes take turns once.
 """
 
-import vendored  # noqa: F401
+from inference import vendor_path  # noqa: F401
 
 # isort: split
 import contextlib
@@ -26,10 +26,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-import image_file
-import memory
-from colours import rgb
-from image_file import ImageFile, TooLargeImage, UnreadableImage, UnsupportedImage
+from inference import image_file, memory
+from inference.colours import rgb
+from inference.image_file import ImageFile, TooLargeImage, UnreadableImage, UnsupportedImage
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -19,13 +19,15 @@ from typing import IO
 
 import numpy as np
 
-from decoder import ERRORS, MAX_CPU_S, MAX_FILE_BYTES, REPLY, REQUEST, SHARED_BYTES, Decoded, fits, receive
-from image_file import TooLargeImage, UnreadableImage
+from inference.decoder import ERRORS, MAX_CPU_S, MAX_FILE_BYTES, REPLY, REQUEST, SHARED_BYTES, Decoded, fits, receive
+from inference.image_file import TooLargeImage, UnreadableImage
 
 # MAX_CPU_S stops a process that computes; this limit is for one that waits. It is long, so that a busy machine rejects
 # no valid image: with 20 s, one in 2,500 was rejected at the lowest priority. The server's health check fails earlier.
 MAX_WALL_S = 120.0
-PROGRAM = Path(__file__).with_name("decoder.py")
+PROGRAM = "inference.decoder"
+# The folder that holds inference/: the repository, the code of a job, or a model package.
+ROOT = Path(__file__).resolve().parent.parent
 
 # A model package has no bytecode beside its files.
 _FLAGS = ("-B",) if sys.dont_write_bytecode else ()
@@ -45,7 +47,8 @@ class _Process:
             self._pixels = np.frombuffer(self._shared, np.uint8)
             # Its own process group: Ctrl-C is for this process alone.
             self._process = subprocess.Popen(
-                [sys.executable, *_FLAGS, str(PROGRAM), str(memory.fileno())],
+                [sys.executable, *_FLAGS, "-m", PROGRAM, str(memory.fileno())],
+                cwd=ROOT,
                 stdin=its.fileno(),
                 pass_fds=[memory.fileno()],
                 stdout=subprocess.DEVNULL,
@@ -77,7 +80,7 @@ class _Process:
         status = self._process.wait()
         self.close()
         if status >= 0:
-            return RuntimeError(f"{PROGRAM.name} ended with status {status}; its own message is above")
+            return RuntimeError(f"{PROGRAM} ended with status {status}; its own message is above")
         if too_slow:
             return TooLargeImage(f"decoding takes more than {MAX_WALL_S:g} s: send a smaller image")
         if status == -signal.SIGPROF:

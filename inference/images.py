@@ -1,6 +1,6 @@
 """Picture bytes to model input: one function for training and for serving, so that both see the same pixels."""
 
-import vendored  # noqa: F401
+from inference import vendor_path  # noqa: F401
 
 # isort: split
 import numpy as np
@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-import decoder_pool
-from decoder import Pixels, middle
-from image_file import UnreadableImage, UnsupportedImage
+from inference import decoder_pool
+from inference.decoder import Pixels, middle
+from inference.image_file import UnreadableImage, UnsupportedImage
 
 __all__ = ["Pixels", "UnreadableImage", "UnsupportedImage"]
 

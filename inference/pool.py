@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from predictor import Prediction
+from inference.predictor import Prediction
 
 
 class Predicts(Protocol):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-import runtimes
-from images import decode
+from inference import runtimes
+from inference.images import decode
 
 
 class Prediction(TypedDict):

@@ -3,7 +3,7 @@
 A runtime is imported when its loader is called: a package brings along the one that its variant needs.
 """
 
-import vendored  # noqa: F401
+from inference import vendor_path  # noqa: F401
 
 # isort: split
 import queue

@@ -11,15 +11,15 @@ if __name__ == "__main__":
     # are (those that start this file have python -I for that), and no bytecode is written that would count as added.
     sys.dont_write_bytecode = True
     if not sys.flags.isolated:
-        sys.path = [folder for folder in sys.path if not folder.startswith(sys.path[0])]
+        sys.path = [folder for folder in sys.path if not folder.startswith(sys.path[0].rpartition("/")[0])]
     import hashlib  # noqa: F401  # integrity.py's own imports
     import json
     import os
     from pathlib import Path
 
-    package = str(Path(__file__).resolve().parent)
+    package = str(Path(__file__).resolve().parent.parent)
     sys.path[:0] = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    import integrity
+    from inference import integrity
 
     integrity.require(Path(package))
 
@@ -49,14 +49,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from http_limits import LimitedProtocol
-from images import UnreadableImage, UnsupportedImage
-from metrics import Metrics
-from pool import Answer, Expired, Full, Pool
-from predictor import Predictor, example
-from processors import usable
+from inference.http_limits import LimitedProtocol
+from inference.images import UnreadableImage, UnsupportedImage
+from inference.metrics import Metrics
+from inference.pool import Answer, Expired, Full, Pool
+from inference.predictor import Predictor, example
+from inference.processors import usable
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent
 # One more than cores: while one waits for the interpreter, another computes. docs/serving.md has what it gains.
 THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or usable() + 1
 DEFAULT_PORT = 8081

@@ -110,8 +110,10 @@ TMPDIR=$WORK venv/bin/pip install -q --disable-pip-version-check \
 step "train"
 # Names with a dot are being written.
 save_checkpoints() { aws s3 sync --only-show-errors --exclude ".*" --exclude "*/.*" ml/checkpoints "$CHECKPOINTS"; }
-SAGEMAKER_BASE_DIR=$WORK/ml timeout --foreground --kill-after=120 @MAX_RUN_S@ venv/bin/python "code/training/$PROGRAM.py" &
+cd code
+SAGEMAKER_BASE_DIR=$WORK/ml timeout --foreground --kill-after=120 @MAX_RUN_S@ ../venv/bin/python -m "training.$PROGRAM" &
 TRAINING=$!
+cd "$WORK"
 (while sleep 30; do save_checkpoints; done) &
 HELPERS="$HELPERS $!"
 # A spot instance is told two minutes before its end: time for the last checkpoint.

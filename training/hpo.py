@@ -3,7 +3,7 @@
 One job, many trials: the features are computed once, a trial takes seconds. The search (Optuna: TPE, Hyperband)
 is kept in a journal below the checkpoints, so that an interrupted one goes on, and a longer one adds to it.
 
-    python training/hpo.py --data FOLDER --model-dir OUT --trials 50
+    python -m training.hpo --data FOLDER --model-dir OUT --trials 50
 
 With --trial it is one trial of SageMaker's tuner: it reads the cache from the channel `features`, trains a head with
 the settings given, and says how good it is.
@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import Any
 
 # First: it finds the vendored packages.
-import train  # isort: split
+from training import train  # isort: split
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-import contract
-import features
-import head
-import report
-from backbones import BACKBONES
-from features import Cache
-from progress import progress, say
-from settings import SPACE, Choice, HeadSettings, settings_of
+from training import sagemaker_env
+from training.export import report
+from training.model import features, head
+from training.model.backbones import BACKBONES
+from training.model.features import Cache
+from training.progress import progress, say
+from training.settings import SPACE, Choice, HeadSettings, settings_of
 
 STARTUP_TRIALS = 8
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -177,7 +176,7 @@ def parse() -> argparse.Namespace:
     parser = train.parser()
     parser.add_argument("--trials", type=int, default=50, help="how many the search has in the end")
     parser.add_argument("--trial", type=int, choices=(0, 1), default=0, help="1: one trial of SageMaker's tuner")
-    parser.add_argument("--features", type=Path, default=contract.channel("features"), help="its cache")
+    parser.add_argument("--features", type=Path, default=sagemaker_env.channel("features"), help="its cache")
     arguments = train.parse(parser)
     if arguments.trial and arguments.features is None:
         parser.error("no feature cache: give --features FOLDER, or a channel named features")

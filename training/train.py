@@ -3,8 +3,8 @@
     --mode head      trains a new head on the cached features of a frozen backbone: seconds, once they are cached
     --mode finetune  then trains the whole network, on one or more processes
 
-Runs as a SageMaker training job (contract.py), on EC2, or by hand:
-    python training/train.py --data FOLDER --model-dir OUT
+Runs as a SageMaker training job (sagemaker_env.py), on EC2, or by hand:
+    python -m training.train --data FOLDER --model-dir OUT
 """
 
 import argparse
@@ -17,12 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-CODE = Path(__file__).resolve().parent.parent
-# The served code decodes pictures for training too.
-sys.path.insert(0, str(CODE / "inference"))
-
 # First: the others import what it brings.
-import wheels  # isort: split
+from training.export import wheels  # isort: split
 
 wheels.make_importable()
 
@@ -30,24 +26,18 @@ import numpy as np
 import torch
 from torch import nn
 
-import contract
-import dataset
-import distributed
-import doubts
-import features
-import finetune
-import gates
-import head
-import outcome
-import report
-from backbones import BACKBONES, HUB, WeightsError
-from checkpoint import Checkpoint
-from distributed import Group
-from evaluation import Scored
-from features import Cache
-from findings import ERROR
-from progress import progress, say
-from settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
+from training import sagemaker_env
+from training.data import dataset, label_issues
+from training.data.findings import ERROR
+from training.export import artifacts, gates, report
+from training.model import distributed, features, finetune, head
+from training.model.backbones import BACKBONES, HUB, WeightsError
+from training.model.checkpoint import Checkpoint
+from training.model.distributed import Group
+from training.model.evaluation import Scored
+from training.model.features import Cache
+from training.progress import progress, say
+from training.settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 
 FINDINGS_SAID = 10
 DOUBTS_SAID = 5
@@ -57,7 +47,7 @@ def main() -> int:
     """Returns the exit status; the reason of a failure goes to standard error and where SageMaker looks for it."""
     arguments = parse(parser())
     if arguments.mode == "finetune":
-        distributed.launch(str(Path(__file__).resolve()), arguments.processes_per_host)
+        distributed.launch("training.train", arguments.processes_per_host)
     return run(lambda: train(arguments))
 
 
@@ -70,7 +60,7 @@ def run(training: Any) -> int:
         return 128 + 15  # as a process ended by SIGTERM
     except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError, gates.NoModel) as error:
         message = f"Training failed: {error}"
-        contract.report_failure(message)
+        sagemaker_env.report_failure(message)
         print(message, file=sys.stderr, flush=True)
         return 1
     return 0
@@ -109,22 +99,22 @@ def train(
                 after_epoch=after_epoch,
             )
             ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
-            trained = outcome.Trained(whole, _scored(whole[1], cache), ordered, epochs, doubts=_doubts(cache, data))
+            trained = artifacts.Trained(whole, _scored(whole[1], cache), ordered, epochs, doubts=_doubts(cache, data))
         if group.first:
-            outcome.write(arguments, data, trained, search or _search(arguments, data))
+            artifacts.write(arguments, data, trained, search or _search(arguments, data))
             say(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
 def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
-) -> outcome.Trained:
+) -> artifacts.Trained:
     backbone = BACKBONES[arguments.backbone]
     settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
     run = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
     checkpoint = Checkpoint(arguments.checkpoint_dir, run)
     start: gates.Start | None = None
-    found: list[doubts.Doubt] = []
+    found: list[label_issues.Doubt] = []
     if group.first:
         cache = features.cached(
             arguments.checkpoint_dir / "features", data, backbone, whole[0], progress(), str(group.device)
@@ -150,13 +140,16 @@ def _finetune(
     scored = {split: finetuning.logits(trained, split) for split in data.splits}
     if group.first:
         checkpoint.remove()
-    return outcome.Trained(trained.cpu(), scored, data.splits, finetuning.history, finetuning.start, found)
+    return artifacts.Trained(trained.cpu(), scored, data.splits, finetuning.history, finetuning.start, found)
 
 
-def _doubts(cache: Cache, data: dataset.Dataset) -> list[doubts.Doubt]:
+def _doubts(cache: Cache, data: dataset.Dataset) -> list[label_issues.Doubt]:
     """The images that the features speak against; says how many, and the first ones."""
-    found = doubts.of(cache, data)
-    for kind, what in ((doubts.LABEL, "has a likely wrong label"), (doubts.OUTLIER, "is unlike all others")):
+    found = label_issues.of(cache, data)
+    for kind, what in (
+        (label_issues.LABEL, "has a likely wrong label"),
+        (label_issues.OUTLIER, "is unlike all others"),
+    ):
         same = [one for one in found if one.kind == kind]
         for one in same[:DOUBTS_SAID]:
             like = "" if one.looks_like is None else f": it looks like {data.labels[one.looks_like]!r}"
@@ -225,7 +218,7 @@ def seed_everything(seed: int) -> None:
 
 def weights(arguments: argparse.Namespace) -> str | None:
     """The weights asked for; by default those in the channel of that name."""
-    if arguments.weights is None and (folder := contract.channel("weights")):
+    if arguments.weights is None and (folder := sagemaker_env.channel("weights")):
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         if len(files) != 1:
             raise WeightsError(f"the channel weights must hold one file, it holds {len(files)}")
@@ -237,10 +230,12 @@ def parser() -> argparse.ArgumentParser:
     """The arguments that training and search share."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = _Parser(description=sys.modules["__main__"].__doc__, formatter_class=formatter)
-    parser.add_argument("--data", type=Path, default=contract.channel("training"), help="the channel `training`")
-    parser.add_argument("--model-dir", type=Path, default=contract.model_dir(), help="where the package is written")
+    parser.add_argument("--data", type=Path, default=sagemaker_env.channel("training"), help="the channel `training`")
     parser.add_argument(
-        "--checkpoint-dir", type=Path, default=contract.checkpoint_dir(),
+        "--model-dir", type=Path, default=sagemaker_env.model_dir(), help="where the package is written"
+    )
+    parser.add_argument(
+        "--checkpoint-dir", type=Path, default=sagemaker_env.checkpoint_dir(),
         help="features, searches and checkpoints are kept here; by default beside the package",
     )  # fmt: skip
     add_arguments(parser)
@@ -252,13 +247,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with status 2."""
-        contract.report_failure(f"Training failed: {message}")
+        sagemaker_env.report_failure(f"Training failed: {message}")
         super().error(message)
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The arguments, from the command line and from the job's hyperparameters."""
-    arguments = parser.parse_args(contract.arguments())
+    arguments = parser.parse_args(sagemaker_env.arguments())
     try:
         check(arguments)
     except SettingsError as error:

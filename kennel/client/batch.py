@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from kennel.client.function_url import MAX_BODY_BYTES, Answer
 from kennel.datasets import conversion
-from kennel.datasets.upload import training_code
 from kennel.errors import KennelError
+from training.data import folder
 
 # What passes by itself: too many callers, an endpoint that is overloaded or being replaced.
 PASSING = (429, 503)
@@ -25,7 +25,7 @@ CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 NO_PICTURE = Answer(415, {"detail": "This is no JPEG, PNG or WebP picture: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 PATIENCE_S = 120.0
-# Images that the URL does not take are sent as such a JPEG, as by the function's page (lambda/page.html).
+# Images that the URL does not take are sent as such a JPEG, as lambda/classifier/web_page.html does.
 LONGEST_PX = 1600
 JPEG_QUALITY = 90
 
@@ -61,7 +61,7 @@ def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
             # Path("") would be this folder.
             wrong.append("An empty argument names no picture: is a variable not set?")
         elif path.is_dir():
-            files, left_out = training_code("folder").images(path)
+            files, left_out = folder.images(path)
             if not files:
                 wrong.append(f"{name} has no images, and {len(left_out)} other file(s)")
             for reason, count in Counter(item.reason for item in left_out).items():
@@ -84,7 +84,6 @@ def _json(form: str, value: str) -> bytes:
 
 def sendable(body: bytes) -> bytes:
     """The same image, or a JPEG of it if the URL does not take its format or its size, as the page sends it."""
-    folder = training_code("folder")
     if len(body) <= MAX_BODY_BYTES and folder.format_of(body) not in folder.CONVERTIBLE:
         return body
     try:
@@ -95,7 +94,7 @@ def sendable(body: bytes) -> bytes:
 
 def content_type(body: bytes) -> str | None:
     """The content type of an image by its first bytes; None for what the URL does not take."""
-    return CONTENT_TYPES.get(training_code("folder").format_of(body))
+    return CONTENT_TYPES.get(folder.format_of(body))
 
 
 def predict(

@@ -14,7 +14,7 @@ from kennel.errors import KennelError
 from kennel.stage.deployed import Deployment
 
 TIMEOUT_S = 40
-# What an event of 6 MB has room for in base64, as lambda/page.py has it.
+# What an event of 6 MB has room for in base64, as lambda/classifier/web_page.py has it.
 MAX_BODY_BYTES = 4_400_000
 
 

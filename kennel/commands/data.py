@@ -90,9 +90,11 @@ def check(
 
     The same check is the first thing in every training job. Errors stop it; they end this command with status 1.
     """
+    from training.data import dataset
+
     with _unpacked(folder) as images:
         with _bar("Checking", MofNCompleteColumn()) as progress:
-            checked = upload.training_code("dataset").check(images.resolve(), SEED, progress=progress)
+            checked = dataset.check(images.resolve(), SEED, progress=progress)
         _show_counts(checked.pictures, sorted({picture.split for picture in checked.pictures}))
         _show_findings(checked.findings)
         if fix is not None and checked.pictures:

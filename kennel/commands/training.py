@@ -15,6 +15,7 @@ from kennel.console import console
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.stage.deployed import Deployment
+from training.settings import SettingsError, check_pairs
 
 if TYPE_CHECKING:
     from kennel.datasets import archives, upload
@@ -179,10 +180,9 @@ def _seconds(max_hours: int | None) -> int:
 
 
 def _checked(settings: dict[str, str]) -> dict[str, str]:
-    code = upload.training_code("settings")
     try:
-        code.check_pairs(settings)
-    except code.SettingsError as error:
+        check_pairs(settings)
+    except SettingsError as error:
         raise KennelError(str(error)) from None
     return settings
 

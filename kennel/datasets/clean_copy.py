@@ -12,9 +12,11 @@ from typing import Any
 
 from PIL import Image
 
+from inference import image_file
+from inference.processors import usable
 from kennel.datasets import conversion
-from kennel.datasets.upload import training_code
 from kennel.errors import KennelError
+from training.data.folder import EXTENSIONS
 
 JPEG_QUALITY = 95
 # The longest side of a converted or reduced image: the decoder accepts a square of it in every format.
@@ -68,7 +70,7 @@ def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) 
         else:
             shutil.copyfile(picture.path, target)
             cleaned.copied += 1
-    with ThreadPoolExecutor(training_code("processors").usable()) as pool:
+    with ThreadPoolExecutor(usable()) as pool:
         cleaned.done.update(pool.map(lambda picture: _converted(picture, copy), (p for p in pictures if p.fixable)))
     return cleaned
 
@@ -77,7 +79,9 @@ def _left_out(pictures: list[Any], near: bool) -> Iterable[tuple[str, str]]:
     for picture in pictures:
         if picture.problem:
             yield picture.name, "left out: unreadable"
-    for group in training_code("checks").alike(pictures) if near else _exact_duplicates(pictures):
+    from training.data.checks import alike
+
+    for group in alike(pictures) if near else _exact_duplicates(pictures):
         if len({picture.label for picture in group}) > 1:
             for picture in group:
                 yield picture.name, "left out: the same picture in two classes"
@@ -103,7 +107,7 @@ def _exact_duplicates(pictures: list[Any]) -> Iterable[list[Any]]:
 
 def _extension(picture: Any) -> str:
     """The file name extension of an image, or the one of its format if the file's own is wrong."""
-    extensions: tuple[str, ...] = training_code("folder").EXTENSIONS[picture.format]
+    extensions: tuple[str, ...] = EXTENSIONS[picture.format]
     own = Path(picture.name).suffix
     return own if own.lower() in extensions else extensions[0]
 
@@ -117,19 +121,20 @@ def _target_path(target: Path, extension: str, digest: str) -> Path:
 
 def _converted(picture: Any, copy: Path) -> str:
     """Writes an image that can be read to the clean copy. Returns the outcome, as `Cleaned.done` counts it."""
-    limit = training_code("decoder").MAX_FILE_BYTES
+    from inference.decoder import MAX_FILE_BYTES
+
     try:
-        data, kind = conversion.convert(picture.path.read_bytes(), LONGEST_PX, JPEG_QUALITY, png_bytes=limit)
+        data, kind = conversion.convert(picture.path.read_bytes(), LONGEST_PX, JPEG_QUALITY, png_bytes=MAX_FILE_BYTES)
     except (conversion.ConversionError, OSError):
         return "left out: unreadable"
     # Another image may have the same name but for the extension.
     with _naming:
-        target = _target_path(copy / picture.name, training_code("folder").EXTENSIONS[kind][0], picture.digest)
+        target = _target_path(copy / picture.name, EXTENSIONS[kind][0], picture.digest)
         target.write_bytes(data)
     return f"converted to {kind}" if picture.format != kind else "made smaller"
 
 
 def _turn(source: Path, target: Path, kind: str) -> None:
-    file = training_code("image_file").read(source.read_bytes())
+    file = image_file.read(source.read_bytes())
     options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     Image.open(io.BytesIO(file.data)).transpose(TURNS[file.orientation]).save(target, kind, **options)

@@ -13,7 +13,9 @@ from queue import SimpleQueue
 
 from PIL import Image, ImageOps
 
-from kennel.datasets.upload import training_code
+from inference import memory
+from inference.colours import rgb
+from inference.processors import usable
 
 # More than the largest phones and scanners of today produce.
 MAX_PIXELS = 300_000_000
@@ -52,7 +54,7 @@ def convert(data: bytes, longest_px: int, quality: int, *, png_bytes: int = 0) -
 def _idle() -> SimpleQueue[ProcessPoolExecutor]:
     """One process for each processor; they start when they are needed, and end with this one."""
     idle: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-    for _ in range(training_code("processors").usable()):
+    for _ in range(usable()):
         idle.put(_process())
     return idle
 
@@ -68,7 +70,7 @@ def _prepare() -> None:
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is in its place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
-    training_code("memory").limit(MAX_MEMORY_BYTES)
+    memory.limit(MAX_MEMORY_BYTES)
 
 
 def _convert(data: bytes, longest_px: int, quality: int, png_bytes: int) -> tuple[bytes | None, str]:
@@ -93,7 +95,7 @@ def _small(data: bytes, longest_px: int) -> tuple[Image.Image, bool]:
         if image.width * image.height > MAX_PIXELS:
             raise ConversionError(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS:,}")
         image.draft("RGB", (longest_px, longest_px))
-        small = training_code("colours").rgb(ImageOps.exif_transpose(image))
+        small = rgb(ImageOps.exif_transpose(image))
         small.thumbnail((longest_px, longest_px))
         return small, image.format in LOSSLESS
 

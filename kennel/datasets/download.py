@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from kennel.datasets import archives
 from kennel.datasets.archives import Progress
-from kennel.datasets.upload import training_code
 from kennel.errors import KennelError
 from kennel.lazy import lazily
+from training.data.folder import ALL_EXTENSIONS
 
 if TYPE_CHECKING:
     import httpx
@@ -75,11 +75,10 @@ def unpack(archive: Path, inside: str, folder: Path, progress: Progress) -> int:
 
     Raises KennelError for an archive that cannot be trusted or read (archives.unpack).
     """
-    extensions = training_code("folder").ALL_EXTENSIONS
 
     def is_image(path: PurePosixPath) -> bool:
         # macOS adds files with the images' names and a dot before.
-        return path.suffix.lower() in extensions and not path.name.startswith(".")
+        return path.suffix.lower() in ALL_EXTENSIONS and not path.name.startswith(".")
 
     return archives.unpack(archive, folder, progress, inside=inside, keep=is_image)
 

@@ -26,7 +26,7 @@ from kennel.stage.deployed import (
 
 MANIFEST = "/manifest.json"
 DIGEST = re.compile(r"[0-9a-f]{64}")
-# A thumbnail in training/report.html.jinja, with its image's digest.
+# A thumbnail in training/export/report.html.jinja, with its image's digest.
 FIGURE = r'<figure data-image="{digest}">.*?</figure>'
 WITHOUT_DIGESTS = re.compile(r"<figure><img ")
 

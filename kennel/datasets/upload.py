@@ -1,18 +1,20 @@
 """Folders of images to the dataset bucket."""
 
 import hashlib
-import importlib
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kennel.errors import KennelError
-from kennel.stage.deployed import DATASETS_PREFIX, REPOSITORY, Deployment
+from kennel.stage.deployed import DATASETS_PREFIX, Deployment
+from training.data import layout
+
+if TYPE_CHECKING:
+    from training.data.dataset import Dataset
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 UPLOADS_AT_ONCE = 16
@@ -29,20 +31,14 @@ class Pushed:
     removed: int
 
 
-def training_code(module: str) -> Any:
-    """A module of training/, which is no package: the job's own code, so that both find the same."""
-    for code in ("training", "inference"):
-        if str(REPOSITORY / code) not in sys.path:
-            sys.path.append(str(REPOSITORY / code))
-    return importlib.import_module(module)
-
-
-def check(folder: Path, seed: int, progress: Callable[[int, int], None] | None = None) -> Any:
-    """The folder as the training job will read it: splits, labels, and what it will skip (training/dataset.py).
+def check(folder: Path, seed: int, progress: Callable[[int, int], None] | None = None) -> "Dataset":
+    """The folder as the training job will read it: splits, labels, and what it will skip (training/data/dataset.py).
 
     `progress` gets (read, all). Raises KennelError, with every reason, for a folder that cannot be trained on.
     """
-    dataset = training_code("dataset")
+    # numpy and the decoder are installed with what trains only.
+    from training.data import dataset
+
     try:
         return dataset.load(folder.resolve(), seed, progress=progress)
     except dataset.DatasetError as error:
@@ -67,7 +63,7 @@ def push(
     """
     if not NAME.fullmatch(name):
         raise KennelError(f"{name!r} is no name for a dataset: use letters, digits, '.', '_' and '-', 63 at most.")
-    listed = training_code("layout").read(folder.resolve())
+    listed = layout.read(folder.resolve())
     if listed.errors:
         raise KennelError(f"{folder} cannot be trained on: {'; '.join(map(str, listed.findings))}")
     bucket = deployment.output("Data", "DatasetBucket")

@@ -24,7 +24,7 @@ SPOT_WAIT_S = 6 * 3600
 # Unpacks the asset that arrives in the channel `code`: with network isolation the job can fetch nothing itself.
 ENTRYPOINT = (
     'python -m zipfile -e "/opt/ml/input/data/code/"*.zip "/opt/ml/code"'
-    ' && exec python "/opt/ml/code/training/{program}.py"'
+    ' && cd "/opt/ml/code" && exec python -m training.{program}'
 )
 METRICS = {
     "train:loss": r"train_loss=([0-9.]+)",

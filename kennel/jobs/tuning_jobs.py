@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kennel.datasets.upload import training_code
 from kennel.errors import KennelError
 from kennel.jobs import training_jobs
 from kennel.stage.deployed import CHECKPOINTS_PREFIX, PACKAGES_PREFIX, Deployment, split_uri
+from training.settings import SPACE, Choice
 
 POLL_S = 2.0
 OBJECTIVE = "valid:top1"
 # SageMaker's own toolkit unpacks and runs it: tuning jobs know no entry point of their own.
-PROGRAM, SOURCE = "training/hpo.py", "sourcedir.tar.gz"
+PROGRAM, SOURCE = "search.py", "sourcedir.tar.gz"
+# The toolkit runs a file, not a module: of a file, the folder that holds it is on Python's path.
+PROGRAM_TEXT = b"import sys\n\nfrom training.hpo import main\n\nsys.exit(main())\n"
 RUNNING = ("InProgress", "Stopping")
 
 
@@ -176,7 +178,6 @@ def keep(deployment: Deployment, dataset: str, features: Cache, found: Search) -
 
 
 def _ranges(shapes: Any) -> Any:
-    settings = training_code("settings")
     return shapes.ParameterRanges(
         continuous_parameter_ranges=[
             shapes.ContinuousParameterRange(
@@ -185,13 +186,13 @@ def _ranges(shapes: Any) -> Any:
                 max_value=f"{space.high:g}",
                 scaling_type="Logarithmic" if space.log else "Linear",
             )
-            for name, space in settings.SPACE.items()
-            if not isinstance(space, settings.Choice)
+            for name, space in SPACE.items()
+            if not isinstance(space, Choice)
         ],
         categorical_parameter_ranges=[
             shapes.CategoricalParameterRange(name=name, values=[str(value) for value in space.values])
-            for name, space in settings.SPACE.items()
-            if isinstance(space, settings.Choice)
+            for name, space in SPACE.items()
+            if isinstance(space, Choice)
         ],
     )
 
@@ -206,6 +207,9 @@ def _upload_source(deployment: Deployment, bucket: str, name: str) -> str:
             entry = tarfile.TarInfo(member.filename)
             entry.size = member.file_size
             tar.addfile(entry, files.open(member))
+        entry = tarfile.TarInfo(PROGRAM)
+        entry.size = len(PROGRAM_TEXT)
+        tar.addfile(entry, io.BytesIO(PROGRAM_TEXT))
     # A job reads no packages; what is below runs/ is removed after a month.
     prefix = f"{CHECKPOINTS_PREFIX}runs/{name}/source/"
     deployment.client("s3").put_object(Bucket=bucket, Key=f"{prefix}{SOURCE}", Body=archive.getvalue())
@@ -239,10 +243,8 @@ def _value(item: dict[str, Any]) -> float | None:
 
 def _trial(number: int, item: dict[str, Any]) -> dict[str, Any]:
     tuned = item["TunedHyperParameters"]
-    settings = training_code("settings")
     chosen = {
-        name: (int if isinstance(space, settings.Choice) else float)(tuned[name].strip('"'))
-        for name, space in settings.SPACE.items()
+        name: (int if isinstance(space, Choice) else float)(tuned[name].strip('"')) for name, space in SPACE.items()
     }
     return {"number": number, "value": _value(item), "state": "complete", "settings": chosen}
 

@@ -161,7 +161,7 @@ def _direct(deployment: Deployment, package_uri: str, held: list[Held], progress
     """The labels that the package's own predictor gives, without any server."""
     package = BUILD / "demo-package"
     download(deployment.session, os.environ["AWS_ENDPOINT_URL"], package_uri, package)
-    from predictor import Predictor
+    from inference.predictor import Predictor
 
     model = Predictor(package)
     labels = []

@@ -20,25 +20,24 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "inference"), str(REPOSITORY / "tests")]
-
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from decoder import MAX_MEMORY_BYTES
 from helpers import attacks
 from helpers.attacks import Attempt
 from helpers.iam_requests import REGION, requests
 from helpers.simulator import Caller, simulate
 from helpers.stage import Environment, deployed_stage
+from inference.decoder import MAX_MEMORY_BYTES
 from infra.bootstrap.execution_policy import Place, boundary_policy
 from kennel.datasets import download
 from kennel.local.ports import LOOPBACK
 from kennel.models import packages, promotion
 from kennel.stage.deployed import Deployment
 from kennel.stage.template_roles import ACCOUNT, Stacks
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 CONTENT_TYPE = "image/jpeg"
 # A request, on a machine that does other things: a decoder's second of processor time, and the way there and back.

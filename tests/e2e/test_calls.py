@@ -16,7 +16,7 @@ from helpers import REPOSITORY
 from helpers.stage import Environment, encoded
 
 RECOVERY_S = 90
-CONTRACT = REPOSITORY / "lambda" / "openapi.json"
+CONTRACT = REPOSITORY / "lambda/classifier/openapi.json"
 
 
 def test_base64_json_matches_raw_bytes(deployed: Environment) -> None:

@@ -13,8 +13,6 @@ import psutil
 import pytest
 import torch
 
-from helpers import REPOSITORY
-
 SETTINGS = (
     "--backbone",
     "tiny_random",
@@ -30,7 +28,7 @@ SETTINGS = (
 
 
 def start(data: Path, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(REPOSITORY / "training" / "train.py"), "--data", str(data), *SETTINGS, *arguments]
+    command = [sys.executable, "-m", "training.train", "--data", str(data), *SETTINGS, *arguments]
     return subprocess.Popen(
         [*command, "--model-dir", str(folder / "model"), "--checkpoint-dir", str(folder / "checkpoints")],
         stdout=subprocess.PIPE,

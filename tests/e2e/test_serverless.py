@@ -54,7 +54,7 @@ def test_serverless_endpoint_serves_archive(deployed: Environment, serverless: P
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     deployed.client("s3").download_file(bucket, key, str(tmp_path / "model.tar.gz"))
     with tarfile.open(tmp_path / "model.tar.gz") as tar:
-        assert {"model.json", "labels.json", "server.py"} <= set(tar.getnames())
+        assert {"model.json", "labels.json", "inference/server.py"} <= set(tar.getnames())
 
     status = deployed.run(sys.executable, "-m", "kennel", "status", cwd=serverless).stdout
     assert "endpoint kennel-dev-serverless" in status

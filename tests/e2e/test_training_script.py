@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import dataset
 from helpers import REPOSITORY
 from helpers.images import encode, gradient
-from predictor import Predictor
+from inference.predictor import Predictor
+from training.data import dataset
 
 PICTURE = encode(gradient(), "JPEG")
 CLASSES = ("disc", "star", "stripes")
@@ -25,7 +25,7 @@ def train(data: Path, out: Path, *arguments: str) -> "subprocess.CompletedProces
     environment = {**os.environ, "SAGEMAKER_BASE_DIR": str(out.parent / "ml")}
     if "--backbone" not in arguments:
         arguments = ("--backbone", "tiny_random", *arguments)
-    command = [sys.executable, str(REPOSITORY / "training" / "train.py"), "--data", str(data), "--model-dir", str(out)]
+    command = [sys.executable, "-m", "training.train", "--data", str(data), "--model-dir", str(out)]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
 
 
@@ -41,7 +41,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_package_is_complete_with_valid_hashes(trained: Path) -> None:
     description = json.loads((trained / "model.json").read_text())
     assert json.loads((trained / "labels.json").read_text()) == list(CLASSES)
-    served = {file.name for file in (REPOSITORY / "inference").iterdir() if file.suffix in (".py", ".yaml")}
+    served = {f"inference/{file.name}" for file in (REPOSITORY / "inference").glob("*.py")} | {"config.yaml"}
     made = {"labels.json", description["variant"]["file"], "metrics.json"}
     brought = {name for name in description["sha256"] if name.startswith("code/cp313/")}
     assert served | made | brought == set(description["sha256"])

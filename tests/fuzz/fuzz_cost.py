@@ -16,14 +16,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "inference"), str(REPOSITORY / "tests")]
-
-import decoder_pool
-from decoder import MAX_CPU_S, MAX_MEMORY_BYTES, MAX_PIXELS, MAX_ROWWISE_PIXELS
 from helpers.bad_images import corpus, many_scans, png
 from helpers.images import encode, gradient
-from images import UnreadableImage, UnsupportedImage
+from inference import decoder_pool
+from inference.decoder import MAX_CPU_S, MAX_MEMORY_BYTES, MAX_PIXELS, MAX_ROWWISE_PIXELS
+from inference.images import UnreadableImage, UnsupportedImage
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 MAX_INPUT_BYTES = 6_000_000
 SHORTER_SIDE = 256

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import atheris
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "inference"), str(REPOSITORY / "tests")]
-
 with atheris.instrument_imports(include=["image_file", "decoder", "PIL"]):
-    from decoder import UnreadableImage, UnsupportedImage, decode
+    from inference.decoder import UnreadableImage, UnsupportedImage, decode
 
 from helpers.bad_images import corpus
 from helpers.images import encode, gradient
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 LARGEST_SEED_BYTES = 100_000
 

@@ -242,7 +242,8 @@ def packages(
     model = json.loads(described)
     hashes = model["sha256"]
     without = dict(list(hashes.items())[1:])
-    for name in ("images.py", "server.py", "integrity.py", "labels.json", "config.yaml", "deployment.py"):
+    code = (f"inference/{name}.py" for name in ("images", "server", "integrity", "ray_app"))
+    for name in (*code, "labels.json", "config.yaml"):
         yield f"{name} is changed", lambda name=name: attack({name: b"import os"})
         yield f"{name} is deleted", lambda name=name: attack({name: None})
     for name in (

@@ -46,7 +46,7 @@ sys.dont_write_bytecode = True
 from pathlib import Path
 package, images = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path.insert(0, str(package))
-from predictor import Predictor
+from inference.predictor import Predictor
 model = Predictor(package)
 rows = [
     {
@@ -94,7 +94,7 @@ def package() -> Path:
 
     def make(folder: Path) -> None:
         sample.write(folder / "images")
-        _python("training/train.py", "--data", folder / "images", "--model-dir", folder / "model")
+        _python("-m", "training.train", "--data", folder / "images", "--model-dir", folder / "model")
         rows = _python("-c", PREDICT, folder / "model", folder / "images")
         (folder / "predictions.json").write_text(rows)
         shutil.rmtree(folder / "checkpoints")

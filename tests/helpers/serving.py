@@ -23,9 +23,9 @@ def until_healthy(url: str, what: str) -> None:
 
 @contextmanager
 def model_server(package: Path, port: int, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """server.py alone, as deployment.py starts it; ended at the end."""
+    """server.py alone, as ray_app.py starts it; ended at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-I", str(package / "server.py"), "--port", str(port)],
+        [sys.executable, "-I", str(package / "inference/server.py"), "--port", str(port)],
         cwd=package,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,

@@ -49,9 +49,9 @@ class ClassifierFunction(Construct):
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(
-                str(SOURCE), exclude=["__pycache__", "*.pyc", "drift"], display_name="lambda/"
+                str(SOURCE), exclude=["__pycache__", "*.pyc", "drift"], display_name="lambda/classifier/"
             ),
-            handler="handler.handle",
+            handler="classifier.handler.handle",
             role=self.role.without_policy_updates(),
             memory_size=settings.memory_mib,
             timeout=Duration.seconds(settings.timeout_s),

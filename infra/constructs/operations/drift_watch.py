@@ -16,7 +16,7 @@ from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from kennel.stage.deployed import CAPTURES_PREFIX, PROMOTED_PREFIX
 
-SOURCE = Path(__file__).resolve().parents[3] / "lambda" / "drift"
+SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 EVERY = Duration.hours(1)
 
 
@@ -47,8 +47,10 @@ class DriftWatch(Construct):
             description="Kennel: are the last day's answers what validation lets one expect?",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(str(SOURCE), exclude=["__pycache__", "*.pyc"], display_name="lambda/drift/"),
-            handler="drift.handle",
+            code=lambda_.Code.from_asset(
+                str(SOURCE), exclude=["__pycache__", "*.pyc", "classifier"], display_name="lambda/drift/"
+            ),
+            handler="drift.handler.handle",
             role=self.role.without_policy_updates(),
             memory_size=256,
             timeout=Duration.minutes(5),

@@ -13,7 +13,7 @@ WHEELS = REPOSITORY / "build" / "wheels"
 
 
 class TrainingCode(assets.Asset):
-    """A zip of `training/`, `inference/` (copied into every model package) and `build/wheels/` (training/wheels.py)."""
+    """Zip of `training/`, `inference/` (copied into every model package) and the wheels of `build/wheels/`."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
         super().__init__(

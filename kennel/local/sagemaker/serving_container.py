@@ -77,7 +77,7 @@ def run(package: Path, port: int) -> NoReturn:
     environment = {**os.environ, "PYTHONPATH": python_path(package)}
     try:
         free = free_port()
-        running.append(_start([sys.executable, "-I", "server.py", "--port", str(free)], package, environment))
+        running.append(_start([sys.executable, "-I", "inference/server.py", "--port", str(free)], package, environment))
         adapter = [sys.executable, "-m", "kennel.local.sagemaker.adapter", "--port", str(port)]
         backend = f"http://{LOOPBACK}:{free}"
         running.append(_start(adapter, Path.cwd(), {**environment, "RAYSERVE_BACKEND_URL": backend}))

@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import decoder
-import decoder_pool
-from decoder import MAX_FILE_BYTES, SHARED_BYTES
 from helpers.bad_images import many_scans, png
 from helpers.images import encode, gradient
-from image_file import UnreadableImage
+from inference import decoder, decoder_pool
+from inference.decoder import MAX_FILE_BYTES, SHARED_BYTES
+from inference.image_file import UnreadableImage
 
-INFERENCE = Path(decoder.__file__).parent
 GOOD = encode(gradient(90, 70), "PNG")
 # What a parser that misreads files would let through.
 NO_LIMITS = """
@@ -35,11 +33,11 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breaks]:
     def change(lines: str) -> None:
         program = tmp_path / "changed.py"
         program.write_text(
-            f"import os, sys, time\nsys.path.insert(0, {str(INFERENCE)!r})\n"
-            f"import decoder, image_file\n{lines}\ndecoder.main()\n"
+            f"import os, sys, time\nfrom inference import decoder, image_file\n{lines}\ndecoder.main()\n"
         )
         decoder_pool.close()
-        monkeypatch.setattr(decoder_pool, "PROGRAM", program)
+        monkeypatch.setattr(decoder_pool, "PROGRAM", "changed")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     yield change
     decoder_pool.close()

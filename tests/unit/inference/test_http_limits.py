@@ -11,9 +11,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-import http_limits
-import server
-from http_limits import MAX_HEADER_BYTES, Limits
+from inference import http_limits, server
+from inference.http_limits import MAX_HEADER_BYTES, Limits
 
 SHORT_S = 0.5
 MAX_CONNECTIONS = 4

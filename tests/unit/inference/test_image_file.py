@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.bad_images import chunk, many_scans, png, segment
 from helpers.images import encode, gradient
-from image_file import MAX_PARTS, UnreadableImage, read
+from inference.image_file import MAX_PARTS, UnreadableImage, read
 
 KINDS = ("JPEG", "PNG", "WEBP")
 

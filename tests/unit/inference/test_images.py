@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import decoder
 from helpers.bad_images import NOT_AN_IMAGE, corpus, png
 from helpers.images import encode, gradient
-from images import UnreadableImage, UnsupportedImage, decode, normalise, opened
+from inference import decoder
+from inference.images import UnreadableImage, UnsupportedImage, decode, normalise, opened
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import integrity
+from inference import integrity
 
 INFERENCE = Path(integrity.__file__).parent
 
@@ -20,15 +20,14 @@ INFERENCE = Path(integrity.__file__).parent
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     folder = tmp_path / "package"
-    folder.mkdir()
-    for source in INFERENCE.glob("*.py"):
-        shutil.copy(source, folder)
+    shutil.copytree(INFERENCE, folder / "inference", ignore=shutil.ignore_patterns("__pycache__"))
     describe(folder)
     return folder
 
 
 def describe(package: Path) -> None:
-    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in package.glob("*.py")}
+    files = [file for file in (package / "inference").iterdir() if file.is_file()]
+    hashes = {f"inference/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     (package / "model.json").write_text(json.dumps({"sha256": hashes}))
 
 
@@ -39,7 +38,7 @@ def digest(package: Path) -> str:
 def started(package: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """server.py as the container starts it, up to its help, which it prints when all is imported."""
     variables = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{package / 'code'}", **environment}
-    command = [sys.executable, "-I", str(package / "server.py"), "--help"]
+    command = [sys.executable, "-I", str(package / "inference/server.py"), "--help"]
     return subprocess.run(command, cwd=package, env=variables, capture_output=True, text=True, check=False)
 
 
@@ -59,7 +58,7 @@ def added(name: str) -> Callable[[Path, str], None]:
 
 
 def changed(package: Path, code: str) -> None:
-    file = package / "images.py"
+    file = package / "inference/images.py"
     file.write_text(code + file.read_text())
 
 
@@ -75,7 +74,7 @@ def without_hashes(package: Path, code: str) -> None:
 
 def bytecode(package: Path, code: str) -> None:
     (source := package.parent / "images.py").write_text(code)
-    target = package / "__pycache__" / f"images.{sys.implementation.cache_tag}.pyc"
+    target = package / "inference/__pycache__" / f"images.{sys.implementation.cache_tag}.pyc"
     py_compile.compile(str(source), str(target), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
@@ -93,13 +92,15 @@ def linked(package: Path, code: str) -> None:
         (added("hashlib.py"), "hashlib.py was added"),
         (added("pathlib.py"), "pathlib.py was added"),
         (added("argparse.py"), "argparse.py was added"),
+        (added("inference/hashlib.py"), "inference/hashlib.py was added"),
+        (added("inference.py"), "inference.py was added"),
         (added("code/cp399/numpy.py"), "code/cp399/numpy.py was added"),
         (linked, "uvloop was added"),
         (bytecode, ".pyc was added"),
-        (changed, "images.py was changed"),
+        (changed, "inference/images.py was changed"),
         (changed_with_its_hash, "model.json is not the one that was promoted"),
         (without_hashes, "model.json is not the one that was promoted"),
-        (lambda package, _: (package / "images.py").unlink(), "images.py is missing"),
+        (lambda package, _: (package / "inference/images.py").unlink(), "inference/images.py is missing"),
         (lambda package, _: (package / "model.json").write_text("[]"), "model.json cannot be read"),
         (lambda package, _: (package / "model.json").write_text('{"sha256": 1}'), "model.json cannot be read"),
     ],
@@ -116,7 +117,7 @@ def test_other_code_does_not_run(package: Path, change: Callable[[Path, str], No
 
 def test_the_code_would_run_without_the_comparison(package: Path) -> None:
     proof = package.parent / "proof"
-    (package / "integrity.py").write_text("def require(package): pass\n")
+    (package / "inference/integrity.py").write_text("def require(package): pass\n")
     changed(package, f"open({str(proof)!r}, 'w').close()\n")
     started(package)
     assert proof.exists()
@@ -124,6 +125,6 @@ def test_the_code_would_run_without_the_comparison(package: Path) -> None:
 
 def test_package_outside_an_endpoint_needs_no_expected_hash(package: Path) -> None:
     assert integrity.damage(package) == []
-    (package / "pool.py").write_text("")
-    (package / "metrics.py").unlink()
-    assert sorted(integrity.damage(package)) == ["metrics.py is missing", "pool.py was changed"]
+    (package / "inference/pool.py").write_text("")
+    (package / "inference/metrics.py").unlink()
+    assert sorted(integrity.damage(package)) == ["inference/metrics.py is missing", "inference/pool.py was changed"]

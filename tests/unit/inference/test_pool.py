@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pool import Answer, Expired, Full, Pool
+from inference.pool import Answer, Expired, Full, Pool
 
 
 class Held:

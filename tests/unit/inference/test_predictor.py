@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import predictor
 from helpers.images import encode, gradient
+from inference import predictor
 
 LOGITS = np.array([[0.5, 2.0, 1.0]], dtype=np.float32)
 

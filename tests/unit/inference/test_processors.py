@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from processors import usable
+from inference.processors import usable
 
 
 def test_bound_processors_are_counted() -> None:

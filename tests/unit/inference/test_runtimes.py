@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-import runtimes
-import variants
+from helpers import REPOSITORY
+from training.export import candidates
 
 SIZE_PX = 16
-INFERENCE = Path(runtimes.__file__).parent
 FIRST_CALLS = """
 import os, signal, sys, threading
 from pathlib import Path
 import numpy as np
-import runtimes  # once: each process that is forked from this one calls for the first time all the same
+from inference import runtimes  # once: each process that is forked from this one calls for the first time all the same
 
 def first_calls(runtime, file):
     signal.alarm(60)
@@ -46,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     black = torch.zeros(SIZE_PX, SIZE_PX, 3, dtype=torch.uint8).numpy()
-    variants.export(variants.Served(network, (0.5,) * 3, (0.5,) * 3), SIZE_PX, [black], folder)
+    candidates.export(candidates.Served(network, (0.5,) * 3, (0.5,) * 3), SIZE_PX, [black], folder)
     return folder
 
 
@@ -55,5 +54,5 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_first_calls_run_without_hang_or_telemetry(files: Path, runtime: str, file: str) -> None:
     command = [sys.executable, "-c", FIRST_CALLS, runtime, str(files / file)]
-    done = subprocess.run(command, cwd=INFERENCE, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-import server
 from helpers.images import encode, gradient
-from images import decode
-from metrics import Metrics
+from inference import server
+from inference.images import decode
+from inference.metrics import Metrics
 
 
 class Decoding:

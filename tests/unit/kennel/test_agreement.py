@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from PIL import Image
 
-import dataset
 from helpers.images import HEIC, encode
 from kennel.client import batch
 from kennel.datasets import upload
+from training.data import dataset
 
 IMAGE = Image.effect_mandelbrot((80, 70), (-2, -1, 1, 1), 30).convert("RGB")
 JPEG, PNG = encode(IMAGE, "JPEG"), encode(IMAGE, "PNG")

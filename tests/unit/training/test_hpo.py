@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import head
-import hpo
-from features import Cache, Features
-from settings import SPACE, Choice, HeadSettings, Range
+from training import hpo
+from training.model import head
+from training.model.features import Cache, Features
+from training.settings import SPACE, Choice, HeadSettings, Range
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-import settings
-from backbones import BACKBONES
-from settings import SPACE, HeadSettings, SettingsError
+from training import settings
+from training.model.backbones import BACKBONES
+from training.settings import SPACE, HeadSettings, SettingsError
 
 
 def test_backbone_names_match_backbones() -> None:

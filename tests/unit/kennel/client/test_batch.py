@@ -177,6 +177,6 @@ def test_other_format_is_sent_as_jpeg(tmp_path: Path, data: bytes) -> None:
 
 
 def test_limits_are_those_of_the_page() -> None:
-    page = (REPOSITORY / "lambda" / "page.html").read_text()
+    page = (REPOSITORY / "lambda/classifier/web_page.html").read_text()
     assert f"const LONGEST_PX = {batch.LONGEST_PX};" in page
     assert f'"image/jpeg", {batch.JPEG_QUALITY / 100:g})' in page

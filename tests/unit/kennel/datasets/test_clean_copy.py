@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from helpers.images import HEIC, gradient
+from inference import image_file
+from inference.images import opened
 from kennel.datasets.clean_copy import clean
-from kennel.datasets.upload import training_code
+from training.data import checks, dataset, layout
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -17,13 +19,12 @@ def test_turned_copy_shows_the_same(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     gradient(90, 60).save(source, exif=exif)
-    picture = training_code("checks").inspect(training_code("layout").Image(source, "train/a/one.png", "train", "a"))
+    picture = checks.inspect(layout.Image(source, "train/a/one.png", "train", "a"))
     assert picture.rotated
     cleaned = clean(folder, [picture], copy)
     assert cleaned.done == {"turned": 1}
     before, after = (file.read_bytes() for file in (source, copy / "train" / "a" / "one.png"))
-    assert training_code("image_file").read(after).orientation == 1
-    opened = training_code("images").opened
+    assert image_file.read(after).orientation == 1
     assert np.array_equal(opened(after, 60), opened(before, 60))
 
 
@@ -37,7 +38,7 @@ def test_other_formats_are_converted(tmp_path: Path) -> None:
         image.save(folder / "a" / f"0.{ending}")
     (folder / "a" / "0.heic").write_bytes(HEIC)
     (folder / "b" / "cut.bmp").write_bytes((folder / "a" / "0.bmp").read_bytes()[:400])
-    pictures = training_code("dataset").read(folder)[1]
+    pictures = dataset.read(folder)[1]
     problems = {picture.problem for picture in pictures if picture.format == "BMP"}
     assert problems == {"BMP is not read: --fix converts it"}
     cleaned = clean(folder, pictures, copy)
@@ -56,10 +57,10 @@ def test_too_large_image_is_made_smaller(tmp_path: Path) -> None:
         (folder / name).parent.mkdir(parents=True)
     gradient(6000, 4000).save(folder / "a" / "0.png")
     gradient(9000, 6000).save(folder / "b" / "0.jpg", quality=30)
-    pictures = training_code("dataset").read(folder)[1]
+    pictures = dataset.read(folder)[1]
     assert all(picture.problem.endswith(": --fix makes a smaller copy") for picture in pictures)
-    findings = training_code("checks").of_classes(pictures, split_already=False)
+    findings = checks.of_classes(pictures, split_already=False)
     assert "no readable training picture: --fix makes 1 of them so" in {finding.message for finding in findings}
     assert clean(folder, pictures, copy).done == {"made smaller": 2}
-    fixed = training_code("dataset").read(copy)[1]
+    fixed = dataset.read(copy)[1]
     assert [(picture.problem, max(picture.size)) for picture in fixed] == [(None, 4000), (None, 4000)]

@@ -10,7 +10,7 @@ SIGNED = {"authorization": "AWS4-HMAC-SHA256 …", "x-amz-content-sha256": "UNSI
 
 
 def test_page_and_command_line_have_one_limit() -> None:
-    page = (REPOSITORY / "lambda" / "page.py").read_text()
+    page = (REPOSITORY / "lambda/classifier/web_page.py").read_text()
     assert f"MAX_BODY_BYTES = {MAX_BODY_BYTES:_}" in page
 
 

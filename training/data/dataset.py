@@ -1,0 +1,173 @@
+"""The images of a folder, read and checked: splits, labels, and everything that is wrong with them."""
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inference.processors import usable
+from training.data import checks, layout
+from training.data.checks import Picture
+from training.data.findings import ERROR, WARNING, Finding
+from training.data.layout import SPLITS
+
+# Files read ahead of the one that is waited for: enough to keep every core busy, and memory flat.
+READ_AHEAD = 64
+
+
+class DatasetError(Exception):
+    """The folder cannot be trained on; the message says all that is wrong, `findings` has it one by one."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        worst_first = sorted(findings, key=lambda finding: finding.severity != ERROR)
+        super().__init__("\n".join(map(str, worst_first)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture, the index of its class, and the SHA-256 of its file."""
+
+    path: Path
+    label: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples by split ("train", "valid" and, where the folder has one, "test"), and the class names by index."""
+
+    labels: list[str]
+    splits: dict[str, list[Sample]]
+    fingerprint: str
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def skipped(self) -> list[str]:
+        """The files that cannot be read, each with the reason."""
+        return [f"{finding.where}: {finding.message}" for finding in self.findings if finding.kind == checks.UNREADABLE]
+
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The images of a folder, everything that was found about them, and the readable ones by split.
+
+    With an error among the findings, nothing is held out.
+    """
+
+    pictures: list[Picture]
+    findings: list[Finding]
+    labels: list[str]
+    splits: dict[str, list[Picture]]
+
+    @property
+    def errors(self) -> int:
+        """The number of findings that stop a training."""
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+
+def check(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress | None = None) -> Checked:
+    """Reads and checks `root` (layout.py); of classes that are not split, `valid_fraction` is held out.
+
+    Every image is decoded once; `progress` gets (read, all).
+    """
+    structure, pictures = read(root, progress)
+    labels = sorted({picture.label for picture in pictures if picture.split == "train"})
+    known = set(labels)
+    splits: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        if not picture.problem and picture.label in known:
+            splits.setdefault(picture.split, []).append(picture)
+    findings = [
+        *structure,
+        *checks.of_pictures(pictures),
+        *checks.of_classes(pictures, split_already="valid" in splits),
+    ]
+    checked = Checked(pictures, findings, labels, splits)
+    if not checked.errors and "valid" not in splits:
+        splits["train"], splits["valid"], divided = _hold_out(splits["train"], seed, valid_fraction)
+        findings += divided
+    return checked
+
+
+def load(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress | None = None) -> Dataset:
+    """The checked images of `root` as samples. Raises DatasetError with everything that is wrong."""
+    checked = check(root, seed, valid_fraction, progress)
+    if checked.errors:
+        raise DatasetError(checked.findings)
+    index = {label: number for number, label in enumerate(checked.labels)}
+    splits = checked.splits
+    digest = hashlib.sha256()
+    for picture in sorted((picture for items in splits.values() for picture in items), key=lambda item: item.name):
+        digest.update(f"{picture.name}\0{picture.digest}\n".encode())
+    return Dataset(
+        checked.labels,
+        {
+            split: [Sample(item.path, index[item.label], item.digest) for item in splits[split]]
+            for split in SPLITS
+            if split in splits
+        },
+        digest.hexdigest(),
+        checked.findings,
+    )
+
+
+def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], list[Picture]]:
+    """What is to be said about the layout of `root`, and every image in it, in the order of their names."""
+    found = layout.read(root)
+    pictures = []
+    for picture in _inspect(found.images):
+        pictures.append(picture)
+        if progress:
+            progress(len(pictures), len(found.images))
+    return found.findings, pictures
+
+
+def _inspect(listed: list[layout.Image]) -> Iterator[Picture]:
+    with ThreadPoolExecutor(usable()) as pool:
+        for start in range(0, len(listed), READ_AHEAD):
+            yield from pool.map(checks.inspect, listed[start : start + READ_AHEAD])
+
+
+def _hold_out(
+    pictures: list[Picture], seed: int, fraction: float
+) -> tuple[list[Picture], list[Picture], list[Finding]]:
+    """Splits each class by itself, so that all are in both parts; what shows the same stays on one side, if it can."""
+    generator = random.Random(seed)
+    train: list[Picture] = []
+    valid: list[Picture] = []
+    findings: list[Finding] = []
+    by_label: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        by_label[picture.label].append(picture)
+    for label, members in sorted(by_label.items()):
+        groups = checks.alike(members)
+        generator.shuffle(groups)
+        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
+        held: list[Picture] = []
+        kept: list[list[Picture]] = []
+        for group in groups:
+            fits = len(held) < count and len(held) + len(group) <= min(2 * count, len(members) - 1)
+            if fits:
+                held += group
+            else:
+                kept.append(group)
+        if not held:
+            # The last ones by name: neighbours in a film are the most alike.
+            largest = max(kept, key=len)
+            held = largest[-count:]
+            del largest[-count:]
+            message = (
+                f"{len(largest) + count} of its {len(members)} images show nearly the same, so that training and "
+                "validation do: its accuracy will be told too high"
+            )
+            findings.append(Finding(WARNING, "alike", f"class {label!r}", message))
+        valid += held
+        train += [picture for group in kept for picture in group]
+    return train, valid, findings

@@ -1,0 +1,200 @@
+"""The files below a folder: which are images, and why the others are left out.
+
+One walk for the check, the upload, the job and `kennel predict`. Symbolic links are followed. The first bytes say what
+an image is, not the file's name. It needs nothing but Python.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.data.findings import NOTE, WARNING
+
+# File name extensions by format.
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "HEIC": (".heic", ".heif"),
+    "AVIF": (".avif",),
+}
+# The formats that decoder.py decodes.
+READ = ("JPEG", "PNG", "WEBP")
+# The formats that `kennel data check --fix` and `kennel predict` convert (kennel/datasets/conversion.py).
+CONVERTIBLE = ("BMP", "TIFF", "GIF", "HEIC", "AVIF", "JPEG 2000")
+# A file with one of them is meant as an image, whatever it contains.
+ALL_EXTENSIONS = frozenset(extension for of_format in EXTENSIONS.values() for extension in of_format)
+# What operating systems and storage devices leave behind; names with a dot before are hidden.
+SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
+# Deeper than the folders that people make.
+MAX_DEPTH = 64
+# DICOM has its mark at 128; all others at the beginning.
+START_BYTES = 132
+# ISO/IEC 14496-12, "ftyp": brands of HEIF (23008-12) and AVIF.
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+AVIF_BRANDS = {b"avif", b"avis"}
+# What a copy or a download can leave in the place of an image, by its first bytes.
+PLACEHOLDERS = (
+    (re.compile(rb""), "the file is empty: copy or download it again"),
+    (re.compile(rb"version https://git-lfs.*", re.DOTALL), "a Git LFS pointer: run git lfs pull in the repository"),
+    (re.compile(rb"\s*<(!doctype html|html).*", re.DOTALL | re.IGNORECASE), "a web page: download the image again"),
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class File:
+    """A regular file, with its place below the root and the format that its first bytes show; none if it is unknown."""
+
+    path: Path
+    parts: tuple[str, ...]
+    format: str | None
+
+    @property
+    def is_image(self) -> bool:
+        """True for an image, in a format that training reads or in another one, and for what was meant as one."""
+        return self.format is not None or self.path.suffix.lower() in ALL_EXTENSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file or folder that is not used, and why: with the severity of the finding that says so."""
+
+    path: Path
+    parts: tuple[str, ...]
+    severity: str
+    reason: str
+
+
+@dataclass
+class Folder:
+    """What a folder holds, in the order of names: images and other folders, by name. `left_out` is the whole tree's."""
+
+    parts: tuple[str, ...]
+    path: Path
+    left_out: list[LeftOut]
+    images: list[File] = field(default_factory=list)
+    tables: list[File] = field(default_factory=list)
+    folders: dict[str, "Folder"] = field(default_factory=dict)
+    # Files that are not used, below it and in it.
+    others: int = 0
+
+    def leave(self, name: str, severity: str, reason: str) -> None:
+        """Says that something in it is not used, and why."""
+        self.others += 1
+        self.left_out.append(LeftOut(self.path / name, (*self.parts, name), severity, reason))
+
+    @property
+    def live(self) -> dict[str, "Folder"]:
+        """The folders that have images below them."""
+        return {name: folder for name, folder in self.folders.items() if folder.has_images}
+
+    @property
+    def has_images(self) -> bool:
+        """True if there is an image in it or below it."""
+        return bool(self.images) or any(folder.has_images for folder in self.folders.values())
+
+    def all_images(self) -> Iterator[File]:
+        """The images in it and below it."""
+        yield from self.images
+        for folder in self.folders.values():
+            yield from folder.all_images()
+
+
+def walk(root: Path) -> Folder:
+    """Every file below `root`: as an image in its folder, or as left out."""
+    folder = Folder((), root, [])
+    _fill(folder, (os.path.realpath(root),))
+    return folder
+
+
+def images(root: Path) -> tuple[list[File], list[LeftOut]]:
+    """The images below `root` in the order of their names, and what is left out."""
+    folder = walk(root)
+    return sorted(folder.all_images(), key=lambda file: file.parts), folder.left_out
+
+
+def _fill(folder: Folder, above: tuple[str, ...]) -> None:
+    """Adds what is in a folder. `above` are the real paths of the folder and of all that hold it."""
+    try:
+        entries = sorted(os.scandir(folder.path), key=lambda entry: entry.name)
+    except OSError as error:
+        folder.left_out.append(LeftOut(folder.path, folder.parts, WARNING, f"cannot be read: {error.strerror}"))
+        return
+    for entry in entries:
+        path, parts = folder.path / entry.name, (*folder.parts, entry.name)
+        if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
+            folder.leave(entry.name, NOTE, "hidden, or of the operating system")
+            continue
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:
+            broken = "a link that leads nowhere" if entry.is_symlink() else f"cannot be read: {error.strerror}"
+            folder.leave(entry.name, WARNING, broken)
+            continue
+        if stat.S_ISDIR(mode):
+            real = os.path.realpath(path)
+            if real in above:
+                folder.leave(entry.name, WARNING, "a link to a folder that holds it")
+            elif len(parts) > MAX_DEPTH:
+                folder.leave(entry.name, WARNING, f"more than {MAX_DEPTH} folders deep")
+            else:
+                inner = folder.folders[entry.name] = Folder(parts, path, folder.left_out)
+                _fill(inner, (*above, real))
+                folder.others += inner.others
+        elif not stat.S_ISREG(mode):
+            folder.leave(entry.name, WARNING, "neither a file nor a folder")
+        else:
+            _add(folder, path, parts)
+
+
+def _add(folder: Folder, path: Path, parts: tuple[str, ...]) -> None:
+    try:
+        with path.open("rb") as opened:
+            kind = format_of(opened.read(START_BYTES))
+    except OSError as error:
+        folder.leave(path.name, WARNING, f"cannot be read: {error.strerror}")
+        return
+    file = File(path, parts, kind)
+    if file.is_image:
+        folder.images.append(file)
+    else:
+        if path.suffix.lower() == ".csv":
+            folder.tables.append(file)
+        ending = path.suffix.lower() if path.suffix.isprintable() else ""
+        folder.leave(path.name, NOTE, f"not an image{f' ({ending})' if ending else ''}")
+
+
+def format_of(start: bytes) -> str | None:
+    """The image format that the first START_BYTES of a file show."""
+    if start.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WEBP"
+    if start[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if start[4:8] == b"ftyp":
+        return "HEIC" if start[8:12] in HEIF_BRANDS else "AVIF" if start[8:12] in AVIF_BRANDS else None
+    if start[:2] == b"BM" and start[6:10] == bytes(4):
+        return "BMP"
+    if start[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or start.startswith(b"\xff\x4f\xff\x51"):
+        return "JPEG 2000"
+    if start[:12] == b"\0\0\0\x0cJXL \r\n\x87\n" or start.startswith(b"\xff\x0a"):
+        return "JPEG XL"
+    if start[128:132] == b"DICM":
+        return "DICOM"
+    return "PSD" if start.startswith(b"8BPS") else None
+
+
+def placeholder(start: bytes) -> str | None:
+    """What a file is that was meant as an image, and what to do, if its first START_BYTES show that."""
+    return next((advice for pattern, advice in PLACEHOLDERS if pattern.fullmatch(start)), None)

@@ -1,0 +1,1 @@
+"""The model package: candidates, gates, report, wheels."""

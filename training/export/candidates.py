@@ -1,0 +1,311 @@
+"""The variants of a trained network that could be served: made, measured side by side, and the fastest kept.
+
+A variant is a runtime and a precision. Its speed is the median over a few dozen validation images, one at a time and on
+one thread, as it is served. Its accuracy is measured on all of them and on all cores, if it could be served.
+"""
+
+import io
+import itertools
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from inference import runtimes
+from inference.images import Pixels, decode
+from inference.processors import usable
+from training.export.gates import NoModel
+
+TORCH, ONNX, INT8 = "model.pt2", "model.onnx", "model-int8.onnx"
+REFERENCE = "torch-eager"
+# A variant may lose so much of the reference's top-1 accuracy.
+MAX_LOSS = 0.005
+# A runtime that the container lacks makes the package larger: it has to be faster than what does without by this.
+WORTHWHILE = 1.15
+# Runtimes by what they add to a package, the smallest first.
+BY_SIZE = ("torch", "onnxruntime", "openvino")
+SERVABLE = (
+    ("torch", "fp32", TORCH),
+    ("torch", "bf16", TORCH),
+    ("onnxruntime", "fp32", ONNX),
+    ("onnxruntime", "int8", INT8),
+    ("openvino", "fp32", ONNX),
+    ("openvino", "bf16", ONNX),
+    ("openvino", "int8", INT8),
+)
+CALIBRATION_PICTURES = 100
+# Enough for a share of correct answers; more would only take longer.
+MAX_PICTURES = 2000
+# Enough for a median and quartiles, however many images there are.
+TIMED_IMAGES = 24
+PROBED_IMAGES = 3
+CLEARLY_SLOWER = 2.0
+# Of the threads that score a candidate: each has a model of its own in memory.
+MAX_WORKERS = 8
+# One picture at a time, and shapes that are known: OpenVINO loses accuracy in int8 where the batch size is open.
+BATCH = 1
+
+
+@dataclass
+class Variant:
+    """A candidate and what was measured of it: top-1 share, share of the reference's answers, ms a picture (median)."""
+
+    runtime: str
+    precision: str
+    file: str = ""
+    # None where accuracy was not measured, because the candidate could not be served anyway.
+    top1: float | None = None
+    agreement: float | None = None
+    max_logit_difference: float | None = None
+    ms: float = 0.0
+    ms_quartiles: tuple[float, float] = (0.0, 0.0)
+    verdict: str = ""
+    logits: list[npt.NDArray[np.float32]] = field(default_factory=list, repr=False)
+
+    def document(self) -> dict[str, Any]:
+        """For model.json and the report."""
+        return {name: value for name, value in vars(self).items() if name != "logits"}
+
+
+class Served(nn.Module):
+    """The network as it is served: RGB pixels (1, size, size, 3) of 0..255 in, logits out; normalisation is in it."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("scale", 1 / (torch.tensor(std).view(1, 3, 1, 1) * 255))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(1, size, size, 3) of uint8 to (1, classes)."""
+        planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        logits: torch.Tensor = self.network((planes - self.mean) * self.scale)
+        return logits
+
+
+def export(served: Served, size_px: int, calibration: Sequence[Pixels], folder: Path) -> None:
+    """Writes the files of all variants into `folder`; `calibration` are pictures of shape (size_px, size_px, 3)."""
+    for values in served.parameters():
+        # Training may have left the weights in channels-last order, which torch.export warns of.
+        values.data = values.data.contiguous()
+    example = torch.zeros(BATCH, size_px, size_px, 3, dtype=torch.uint8)
+    with torch.no_grad(), quiet():
+        program = torch.export.export(served.eval(), (example,))
+        torch.onnx.export(
+            program, (example,), folder / ONNX, dynamo=True, input_names=["pixels"], output_names=["logits"],
+            external_data=False, verbose=False,
+        )  # fmt: skip
+        # The one thing that torch would pickle.
+        program.example_inputs = None
+        torch.export.save(program, folder / TORCH)
+        quantise(folder / ONNX, calibration, folder / INT8)
+
+
+def quantise(source: Path, calibration: Sequence[Pixels], target: Path) -> None:
+    """Static int8 quantisation: weights by channel, activations by the range that they have on `calibration`.
+
+    What comes before the first convolution and after the last one stays as it is: it takes hardly any time.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # it comes without types
+        def __init__(self) -> None:
+            self._left = iter(calibration)
+
+        def get_next(self) -> dict[str, Pixels] | None:
+            pixels = next(self._left, None)
+            return None if pixels is None else {"pixels": pixels[None]}
+
+    prepared = target.with_suffix(".prepared")
+    quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    nodes = onnx.load(prepared).graph.node
+    convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
+    ends = [*nodes[: convolutions[0]], *nodes[convolutions[-1] + 1 :]]
+    quantization.quantize_static(
+        prepared,
+        target,
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        # Seven bits: with eight, sums saturate on processors that have AVX2 and not VNNI (ONNX Runtime, "Quantize ONNX
+        # models", data type selection), and the package may be served on another processor than it was trained on.
+        reduce_range=True,
+        nodes_to_exclude=[node.name for node in ends if node.op_type not in ("Clip", "Relu")],
+    )
+    prepared.unlink()
+
+
+def candidates(
+    served: Served, folder: Path, size_px: int, images: Sequence[tuple[Path, int]], say: Callable[[int, int], None]
+) -> list[Variant]:
+    """The reference and all servable variants, timed and compared: the fastest that holds its accuracy is "served".
+
+    `images` are (file, label), as they are validated on. Speed is measured on a few dozen of them; accuracy on all, and
+    only of the variants that could be served (see `choose`). Raises NoModel if none of them holds.
+    """
+    found = [Variant(REFERENCE, "fp32"), *(Variant(*kind) for kind in SERVABLE)]
+    workers = min(MAX_WORKERS, usable())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        runs = [
+            _eager(served),
+            *(runtimes.load(one.runtime, folder / one.file, one.precision, workers) for one in found[1:]),
+        ]
+        time_candidates(found, runs, [decode(file.read_bytes(), size_px)[None] for file, _ in images[:TIMED_IMAGES]])
+        scoring = Scoring(images, size_px, workers, say)
+        score(found[0], runs[0], scoring)
+        choose(found[1:], lambda one: score(one, runs[found.index(one)], scoring, found[0]))
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+def time_candidates(found: list[Variant], runs: list[runtimes.Run], images: Sequence[Pixels]) -> None:
+    """Times each variant on each of `images`, (1, size, size, 3) each, in turn and on one thread.
+
+    So whatever else the machine does falls on all of them. One that is clearly slower than the reference, which is the
+    first, is dropped after PROBED_IMAGES: bf16 takes sixteen times as long where the processor cannot compute in it.
+    """
+    times: list[list[float]] = [[] for _ in found]
+    timed = list(range(len(found)))
+    for number, pixels in enumerate(itertools.islice(itertools.cycle(images), TIMED_IMAGES)):
+        for place in timed:
+            if number == 0:
+                runs[place](pixels)  # the first call makes what the later ones use again
+            started = time.perf_counter()
+            runs[place](pixels)
+            times[place].append(1000 * (time.perf_counter() - started))
+        if number + 1 == PROBED_IMAGES:
+            limit = CLEARLY_SLOWER * statistics.median(times[0])
+            slow = [place for place in timed if statistics.median(times[place]) > limit]
+            timed = [place for place in timed if place not in slow]
+            for place in slow:
+                found[place].verdict = f"dropped after {PROBED_IMAGES} images: over {CLEARLY_SLOWER:g} times as slow"
+    for one, milliseconds in zip(found, times, strict=True):
+        low, middle, high = statistics.quantiles(milliseconds, n=4)
+        one.ms, one.ms_quartiles = round(middle, 2), (round(low, 2), round(high, 2))
+    found[0].verdict = "the reference"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The images that accuracy is measured on: (file, label), decoded by `workers` threads for each candidate."""
+
+    images: Sequence[tuple[Path, int]]
+    size_px: int
+    workers: int
+    say: Callable[[int, int], None] = lambda done, of: None
+
+
+def score(one: Variant, run: runtimes.Run, scoring: Scoring, reference: Variant | None = None) -> None:
+    """Measures top-1 and the agreement with `reference`, on all images and all cores; rejects what loses accuracy."""
+    files = [file for file, _ in scoring.images]
+    one.logits = _logits(run, files, scoring.size_px, scoring.workers, scoring.say)
+    judge(one, np.array([label for _, label in scoring.images]), reference or one)
+
+
+def logits(
+    one: Variant, folder: Path, images: Sequence[Path], size_px: int, say: Callable[[int, int], None]
+) -> list[npt.NDArray[np.float32]]:
+    """What a variant, whose file is in `folder`, answers to each image: (classes,) each."""
+    workers = min(MAX_WORKERS, usable())
+    return _logits(runtimes.load(one.runtime, folder / one.file, one.precision, workers), images, size_px, workers, say)
+
+
+def _logits(
+    run: runtimes.Run, images: Sequence[Path], size_px: int, workers: int, say: Callable[[int, int], None]
+) -> list[npt.NDArray[np.float32]]:
+    def answer(file: Path) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = run(decode(file.read_bytes(), size_px)[None])[0]
+        return logits
+
+    found: list[npt.NDArray[np.float32]] = []
+    # torch counts the threads of an operation for each thread that calls one.
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for logits in pool.map(answer, images):
+            found.append(logits)
+            say(len(found), len(images))
+    return found
+
+
+def judge(one: Variant, labels: npt.NDArray[np.int64], reference: Variant) -> None:
+    """Compares the logits of a variant with the labels and with those of the reference."""
+    logits, trusted = np.stack(one.logits), np.stack(reference.logits)
+    one.top1 = round(float((logits.argmax(1) == labels).mean()), 4)
+    one.agreement = round(float((logits.argmax(1) == trusted.argmax(1)).mean()), 4)
+    one.max_logit_difference = round(float(np.abs(logits - trusted).max()), 6)
+    if not np.isfinite(logits).all():
+        one.verdict = "rejected: it gives numbers that are none"
+    elif reference.top1 is not None and (loss := reference.top1 - one.top1) > MAX_LOSS:
+        one.verdict = f"rejected: it loses {100 * loss:.1f} percentage points"
+
+
+def choose(variants: list[Variant], score: Callable[[Variant], None]) -> Variant:
+    """The fastest variant that holds its accuracy, if its runtime is worth its size; states the verdict on each.
+
+    `score` measures the accuracy of one, and rejects it by a verdict; only of those that would be served is it asked.
+    Raises NoModel if no variant holds.
+    """
+    kept: Variant | None = None
+    for runtime in BY_SIZE:
+        for one in sorted(
+            (one for one in variants if one.runtime == runtime and not one.verdict), key=lambda one: one.ms
+        ):
+            if kept is not None and kept.ms < WORTHWHILE * one.ms:
+                break
+            score(one)
+            if not one.verdict:
+                kept = one
+                break
+    if kept is None:
+        verdicts = "; ".join(f"{one.runtime} in {one.precision} {one.verdict}" for one in variants)
+        raise NoModel(f"no variant of the model holds its accuracy: {verdicts}")
+    for one in variants:
+        if one is kept:
+            one.verdict = "served"
+        elif not one.verdict:
+            one.verdict = (
+                "slower" if one.ms >= kept.ms else f"less than {WORTHWHILE - 1:.0%} faster: not worth its size"
+            )
+    return kept
+
+
+def _eager(served: Served) -> runtimes.Run:
+    def run(pixels: Pixels) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = served(torch.from_numpy(pixels)).numpy()
+        return logits
+
+    return run
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """What the exporters say of themselves."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logger = logging.getLogger("torch.onnx")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
