@@ -1,10 +1,10 @@
 """The course project's training, as a baseline: what `hpo.py` and `train_model.py` of the original do, and how.
 
-Frozen backbone and new head in one network, run over every picture in every epoch of every trial, in training mode:
+Frozen backbone and new head in one network, run over every image in every epoch of every trial, in training mode:
 batch norm learns from the batches under the frozen weights. No normalisation. Adam on the head, the course's ranges
 for learning rate and batch size, one DataLoader without workers. Two things are mended, or there would be nothing to
 compare: an epoch's early stop that ended each trial after the first epoch, and the final score, which is here
-measured in evaluation mode on the validation pictures.
+measured in evaluation mode on the validation images.
 """
 
 import random

@@ -11,32 +11,30 @@ from PIL import Image
 from inference import images, runtimes
 from training.data import dataset
 
-# Shorter sides (px) that the validation pictures are enlarged to: most are below twice the crop, and decoded in full.
+# Shorter sides (px) that the validation images are enlarged to: most are below twice the crop, and decoded in full.
 ENLARGED_PX = (None, 700, 1000, 1400)
 FULL_PX = 100_000
 
 
 def agreement(package: Path, data: Path) -> list[dict[str, Any]]:
-    """Top-1 and agreement (shares of 1) on the validation pictures of `data`, as they are and enlarged."""
+    """Top-1 and agreement (shares of 1) on the validation images of `data`, as they are and enlarged."""
     described = json.loads((package / "model.json").read_text())
     variant, size = described["variant"], described["input"]["size_px"]
     run = runtimes.load(variant["runtime"], package / variant["file"], variant["precision"], 1)
 
-    def logits(picture: bytes, shorter_side: int) -> Any:
-        return run(images.centre(images.opened(picture, shorter_side), size)[None])[0]
+    def logits(body: bytes, shorter_side: int) -> Any:
+        return run(images.centre(images.opened(body, shorter_side), size)[None])[0]
 
     found = []
     valid = dataset.load(data.resolve(), seed=0).splits["valid"]
     truth = np.array([sample.label for sample in valid])
     for side in ENLARGED_PX:
-        pictures = [_enlarged(sample.path, side) if side else sample.path.read_bytes() for sample in valid]
-        reduced, full = (
-            np.stack([logits(picture, at) for picture in pictures]) for at in (round(size / images.CROP), FULL_PX)
-        )
+        bodies = [_enlarged(sample.path, side) if side else sample.path.read_bytes() for sample in valid]
+        reduced, full = (np.stack([logits(body, at) for body in bodies]) for at in (round(size / images.CROP), FULL_PX))
         found.append(
             {
                 "shorter_side_px": side,
-                "pictures": len(pictures),
+                "images": len(bodies),
                 "top1_reduced": round(float((reduced.argmax(1) == truth).mean()), 4),
                 "top1_full": round(float((full.argmax(1) == truth).mean()), 4),
                 "agreement": round(float((reduced.argmax(1) == full.argmax(1)).mean()), 4),

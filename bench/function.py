@@ -3,7 +3,7 @@
     make bench-lambda          five minutes
 
 Cold: the asset as it is deployed, a handler that does nothing, and other clients in its place, started in turn on the
-embedded AWS's Lambda; what each adds to the handler that does nothing. Warm: the handler on a picture of 100 KB, and
+embedded AWS's Lambda; what each adds to the handler that does nothing. Warm: the handler on an image of 100 KB, and
 the same signed call of the endpoint without it, in one process, against a server that answers at once.
 Results: bench/results/lambda.json and .md.
 """
@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 RESULTS = REPOSITORY / "bench" / "results"
 POWERTOOLS = ("aws-lambda-powertools==3.37.0", "aws-xray-sdk==2.15.0", "wrapt==2.5.2", "typing-extensions==4.16.0")
-PICTURE_BYTES = 100_000
+IMAGE_BYTES = 100_000
 ANSWER = json.dumps({"predictions": [{"label": "bee", "probability": 0.9}], "model": "m"}).encode()
 ENVIRONMENT = SETTINGS | {"MAX_IMAGE_BYTES": "5000000", "PAGE": "off"}
 # Imported and made with bytecode at hand, as a layer has it; prints milliseconds.
@@ -169,8 +169,8 @@ def requests(count: int) -> dict[str, float]:
     os.environ |= ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
     from classifier import budget, handler  # reads its settings when it is imported
 
-    picture = os.urandom(PICTURE_BYTES)
-    event = request(picture, headers={"content-type": "image/jpeg"})
+    image = os.urandom(IMAGE_BYTES)
+    event = request(image, headers={"content-type": "image/jpeg"})
     whole, alone = [], []
     output, sys.stdout = sys.stdout, io.StringIO()
     try:
@@ -178,7 +178,7 @@ def requests(count: int) -> dict[str, float]:
             started = time.perf_counter()
             assert handler.handle(event, context())["statusCode"] == 200
             between = time.perf_counter()
-            handler._endpoint.invoke(picture, "image/jpeg", 5, budget.Budget(20))
+            handler._endpoint.invoke(image, "image/jpeg", 5, budget.Budget(20))
             whole.append(1000 * (between - started))
             alone.append(1000 * (time.perf_counter() - between))
     finally:
@@ -198,7 +198,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
 
     def do_POST(self) -> None:
-        """Says the same to every picture."""
+        """Says the same to every image."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", str(len(ANSWER)))
@@ -244,7 +244,7 @@ def _markdown(document: dict[str, Any], arguments: argparse.Namespace) -> str:
         f"Powertools, imported and made: {tools['logger_and_metrics_ms']:.0f} ms for logger and metrics, "
         f"{tools['with_tracer_ms']:.0f} ms with the tracer.",
         "",
-        f"Warm, a picture of {PICTURE_BYTES // 1000} KB: {warm['handler_ms']:.2f} ms with the handler, "
+        f"Warm, an image of {IMAGE_BYTES // 1000} KB: {warm['handler_ms']:.2f} ms with the handler, "
         f"{warm['call_ms']:.2f} ms for the signed call of the endpoint alone; its own part: {warm['own_ms']:.2f} ms.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,9 +1,9 @@
-"""Pictures per second of a predictor in its own process, on all cores: ours, or the usual recipe beside it.
+"""Images per second of a predictor in its own process, on all cores: ours, or the usual recipe beside it.
 
-    python bench/in_process.py ours|recipe PACKAGE PICTURES SECONDS
+    python bench/in_process.py ours|recipe PACKAGE IMAGES SECONDS
 
 The recipe: EfficientNet-Lite0 on ONNX Runtime in fp32 with one thread a worker, OpenCV's half-scale decode, and
-normalisation in numpy. Prints pictures per second, at the number of callers that is best for it.
+normalisation in numpy. Prints images per second, at the number of callers that is best for it.
 """
 
 import itertools
@@ -23,15 +23,15 @@ WARM_UP = 20
 
 def main() -> None:
     """Measures and prints."""
-    kind, package, pictures, seconds = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])
+    kind, package, images, seconds = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])
     predict = {"ours": _ours, "recipe": _recipe}[kind](package)
-    data = [file.read_bytes() for file in sorted(pictures.glob("*.jpg"))]
+    data = [file.read_bytes() for file in sorted(images.glob("*.jpg"))]
     callers = (CORES, CORES + 1)
     print(json.dumps(max(rate(predict, data, count, seconds / len(callers)) for count in callers)))
 
 
 def rate(predict: Callable[[bytes], Any], data: list[bytes], callers: int, seconds: float) -> float:
-    """Pictures per second with so many threads that call."""
+    """Images per second with so many threads that call."""
     turn = itertools.cycle(data)
     for _ in range(WARM_UP):
         predict(next(turn))

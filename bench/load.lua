@@ -1,9 +1,9 @@
--- wrk's script: posts the pictures of the folder PICTURES in turn, and says what came of it as one line of JSON.
+-- wrk's script: posts the images of the folder IMAGES in turn, and says what came of it as one line of JSON.
 local requests = {}
 local at = 0
 
 function init()
-  for path in io.popen('ls "' .. os.getenv("PICTURES") .. '"/*.jpg'):lines() do
+  for path in io.popen('ls "' .. os.getenv("IMAGES") .. '"/*.jpg'):lines() do
     local file = io.open(path, "rb")
     requests[#requests + 1] = wrk.format("POST", nil, { ["Content-Type"] = "image/jpeg" }, file:read("*a"))
     file:close()

@@ -13,7 +13,7 @@ IDLE_WITHIN_S = 180
 Measured = dict[str, float]
 
 
-def load(stack: Stack, pictures: Path, concurrency: int, seconds: float, *, settle: bool = True) -> Measured:
+def load(stack: Stack, images: Path, concurrency: int, seconds: float, *, settle: bool = True) -> Measured:
     """What wrk measures with so many connections; cpu_ms is the stack's own, for each request."""
     before, own = stack.cpu_s(), _children_s()
     answer = subprocess.run(
@@ -21,7 +21,7 @@ def load(stack: Stack, pictures: Path, concurrency: int, seconds: float, *, sett
             *("wrk", "--threads", "1", "--connections", str(concurrency), "--duration", f"{seconds:g}s"),
             *("--timeout", "60s", "--script", str(Path(__file__).with_name("load.lua")), stack.url),
         ],
-        env={**os.environ, "PICTURES": str(pictures)}, capture_output=True, text=True, check=True,
+        env={**os.environ, "IMAGES": str(images)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     measured: Measured = json.loads(answer.stdout.strip().splitlines()[-1])
     answered = max(1, measured["requests"] - measured["refused"])

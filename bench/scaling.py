@@ -102,11 +102,11 @@ def aggregated() -> list[dict[str, Any]]:
 
 def served(seconds: float, rounds: int) -> dict[str, Any]:
     """The real server.py with ResNet50 under Poisson arrivals, and the simulator under the same ones."""
-    data = WORK / "pictures"
+    data = WORK / "images"
     if not data.exists():
         sample.write(data)
     ours = package("resnet50", data)
-    picture = next(iter(sorted(data.rglob("*.jpg")))).read_bytes()
+    image = next(iter(sorted(data.rglob("*.jpg")))).read_bytes()
     http = urllib3.PoolManager(maxsize=128, retries=False)
     cores = sorted(os.sched_getaffinity(0))
     os.environ["KENNEL_MODEL_THREADS"] = str(WORKERS)
@@ -116,7 +116,7 @@ def served(seconds: float, rounds: int) -> dict[str, Any]:
         os.sched_setaffinity(0, cores[1:])
 
         def send(number: int) -> int:
-            answer = http.request("POST", server.url, body=picture, headers={"Content-Type": "image/jpeg"}, timeout=60)
+            answer = http.request("POST", server.url, body=image, headers={"Content-Type": "image/jpeg"}, timeout=60)
             return int(answer.status)
 
         single = np.array([drive(np.array([0.0]), send)[0].latency_s for _ in range(SINGLE)])[SINGLE // 4 :]

@@ -1,6 +1,6 @@
-"""AWS's PyTorch toolkit on TorchServe with the course's handler against ours, on the same pictures and the same cores.
+"""AWS's PyTorch toolkit on TorchServe with the course's handler against ours, on the same images and the same cores.
 
-    make bench-serving [DATA=folder]      half an hour; pictures of DATA (train/ and val/), else of the sample set
+    make bench-serving [DATA=folder]      half an hour; images of DATA (train/ and val/), else of the sample set
 
 Both stacks run at the same time, and one of them is loaded at a time, in alternation. The load comes from wrk (one
 thread); its share of the CPU time is in the table. Results: bench/results/serving.json, .md and .svg.
@@ -63,7 +63,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All figures, as serving.json has them."""
-    data = arguments.data or WORK / "pictures"
+    data = arguments.data or WORK / "images"
     if not arguments.data:
         shutil.rmtree(data, ignore_errors=True)
         sample.write(data)
@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     recipe(ours)
     console.print("Decoding at a reduced scale, and in full")
     decoded = decoding.agreement(ours, data)
-    pictures = requests(data)
+    images = requests(data)
     rounds: list[dict[str, Any]] = []
     with ExitStack() as running:
         console.print("Starting the stacks")
@@ -82,24 +82,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         every = (baseline, adapter, server, large)
         names = ("baseline", "adapter", "server", "resnet50")
         for stack in every:
-            load(stack, pictures, 8, 3)
+            load(stack, images, 8, 3)
         for number in range(arguments.rounds):
             console.print(f"Round {number + 1} of {arguments.rounds}")
             figures: dict[str, Any] = {
-                kind: in_process(kind, ours, pictures, arguments.seconds) for kind in ("recipe", "ours")
+                kind: in_process(kind, ours, images, arguments.seconds) for kind in ("recipe", "ours")
             }
             for count in CONCURRENCY:
                 for name, stack in zip(names, every, strict=True):
                     if name != "resnet50" or count == 8:
-                        figures[f"{name} c{count}"] = load(stack, pictures, count, arguments.seconds)
-            figures["ours resnet50"] = in_process("ours", resnet50, pictures, arguments.seconds)
+                        figures[f"{name} c{count}"] = load(stack, images, count, arguments.seconds)
+            figures["ours resnet50"] = in_process("ours", resnet50, images, arguments.seconds)
             rounds.append(figures)
         sizes = by_size(data, {"baseline": baseline, "adapter": adapter}, arguments.seconds)
-        console.print("Overload, and bad pictures")
-        overload = overloaded(server, pictures)
+        console.print("Overload, and bad images")
+        overload = overloaded(server, images)
         bad = refusals(server)
         console.print(f"{arguments.soak_minutes:g} minutes at saturation")
-        soak = saturated(adapter, pictures, arguments.soak_minutes)
+        soak = saturated(adapter, images, arguments.soak_minutes)
         about = {
             name: {"start_to_ready_s": round(stack.start_to_ready_s, 1), "peak_mib": round(stack.peak_mib())}
             for name, stack in zip(names, every, strict=True)
@@ -108,10 +108,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         **ratios(rounds),
         "stacks": about,
         "rounds": rounds,
-        "by_picture_size": sizes,
+        "by_image_size": sizes,
         "decoding": decoded,
         "overload": overload,
-        "bad_pictures": bad,
+        "bad_images": bad,
         "soak": soak,
         "variant": json.loads((ours / "model.json").read_text())["variant"],
         "resnet50_variant": json.loads((resnet50 / "model.json").read_text())["variant"],
@@ -153,7 +153,7 @@ def recipe(ours: Path) -> None:
 
 
 def requests(data: Path) -> Path:
-    """A folder of the pictures that are posted: of `data`, those of a photograph's usual size on the web."""
+    """A folder of the images that are posted: of `data`, those of a photograph's usual size on the web."""
     folder = WORK / "requests"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -164,25 +164,25 @@ def requests(data: Path) -> Path:
     return folder
 
 
-def in_process(kind: str, ours: Path, pictures: Path, seconds: float) -> float:
-    """Pictures per second of a predictor, in a process of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("in_process.py")), kind, str(ours), str(pictures)]
+def in_process(kind: str, ours: Path, images: Path, seconds: float) -> float:
+    """Images per second of a predictor, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("in_process.py")), kind, str(ours), str(images)]
     answer = subprocess.run([*command, str(seconds)], capture_output=True, text=True, check=True)
     return round(float(answer.stdout.strip().splitlines()[-1]), 1)
 
 
 def by_size(data: Path, both: dict[str, Stack], seconds: float) -> dict[str, dict[str, Measured]]:
-    """Eight connections with pictures of each size, made from one photograph."""
+    """Eight connections with images of each size, made from one photograph."""
     found = {}
     for size_kb in SIZES_KB:
         folder = WORK / f"requests-{size_kb}"
         folder.mkdir(exist_ok=True)
-        (folder / "0.jpg").write_bytes(picture_of(max(data.rglob("*.jpg"), key=lambda f: f.stat().st_size), size_kb))
+        (folder / "0.jpg").write_bytes(image_of(max(data.rglob("*.jpg"), key=lambda f: f.stat().st_size), size_kb))
         found[f"{size_kb} KB"] = {name: load(stack, folder, 8, seconds) for name, stack in both.items()}
     return found
 
 
-def picture_of(file: Path, size_kb: int) -> bytes:
+def image_of(file: Path, size_kb: int) -> bytes:
     """The photograph, enlarged or reduced until its JPEG has about so many bytes."""
     image, scale = Image.open(file).convert("RGB"), 1.0
     while True:

@@ -71,7 +71,7 @@ def _markdown(document: dict[str, Any]) -> str:
         lines.append(f"| {text} | {document[name]:.2f} ({low:.2f} to {high:.2f}) | {goal} |")
     lines += [
         "",
-        "| stack | connections | pictures/s | p50 ms | p99 ms | refused | errors | CPU ms a picture | wrk's CPU ms |",
+        "| stack | connections | images/s | p50 ms | p99 ms | refused | errors | CPU ms an image | wrk's CPU ms |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row, text in ROWS.items():
@@ -86,7 +86,7 @@ def _markdown(document: dict[str, Any]) -> str:
     ours, recipe = (statistics.median(figures[kind] for figures in rounds) for kind in ("ours", "recipe"))
     lines += [
         "",
-        f"In process, on all cores: ours {ours:.1f} pictures/s, the usual recipe (ONNX Runtime in fp32, OpenCV) "
+        f"In process, on all cores: ours {ours:.1f} images/s, the usual recipe (ONNX Runtime in fp32, OpenCV) "
         f"{recipe:.1f}.",
         "",
         "| stack | start to ready | peak memory |",
@@ -95,33 +95,33 @@ def _markdown(document: dict[str, Any]) -> str:
     for row, text in ROWS.items():
         about = document["stacks"][row]
         lines.append(f"| {text} | {about['start_to_ready_s']:.1f} s | {about['peak_mib']} MiB |")
-    lines += ["", "| picture | baseline pictures/s, p50 ms | ours pictures/s, p50 ms |", "|---|---|---|"]
-    for size, both in document["by_picture_size"].items():
+    lines += ["", "| image | baseline images/s, p50 ms | ours images/s, p50 ms |", "|---|---|---|"]
+    for size, both in document["by_image_size"].items():
         cells = " | ".join(f"{both[row]['per_s']:.1f}, {both[row]['p50_ms']:.0f}" for row in ("baseline", "adapter"))
         lines.append(f"| {size} | {cells} |")
     lines += [
         "",
-        "| shorter side of the validation pictures | top-1, JPEG at a reduced scale | in full | same label |",
+        "| shorter side of the validation images | top-1, JPEG at a reduced scale | in full | same label |",
         "|---|---|---|---|",
     ]
     for row in document["decoding"]:
         side = f"{row['shorter_side_px']} px" if row["shorter_side_px"] else "as they are"
         lines.append(f"| {side} | {row['top1_reduced']:.1%} | {row['top1_full']:.1%} | {row['agreement']:.1%} |")
-    over, bad, soak = document["overload"], document["bad_pictures"], document["soak"]
+    over, bad, soak = document["overload"], document["bad_images"], document["soak"]
     lines += [
         "",
-        f"Overload, {over['connections']} connections at server.py: {over['per_s']:.1f} pictures/s; refusals take "
+        f"Overload, {over['connections']} connections at server.py: {over['per_s']:.1f} images/s; refusals take "
         f"{over['refused_p50_ms']} ms (p50), {over['refused_p99_ms']} ms (p99); an answer at most "
         f"{over['answered_max_ms']:.0f} ms; other statuses: {over['other_statuses']} of {over['probed']} probes.",
         "",
-        f"Bad pictures: {bad['pictures']}, wrong answers: {len(bad['wrong'])}; the slowest took "
+        f"Bad images: {bad['images']}, wrong answers: {len(bad['wrong'])}; the slowest took "
         f"{bad['slowest_ms']:.0f} ms ({bad['slowest']}); at most {bad['peak_above_idle_mib']} MiB above idle.",
         "",
         f"At saturation for {soak['minutes']:g} minutes, 64 connections at the adapter: {soak['requests']:.0f} "
         f"requests, {soak['refused']:.0f} refused, {soak['errors']:.0f} errors; memory after warm-up grew by "
         f"{soak['growth']:.1%}.",
         "",
-        f"| USD a million pictures, at 8 connections ({document['cost_per_million']['priced_in']}, us-east-1) "
+        f"| USD a million images, at 8 connections ({document['cost_per_million']['priced_in']}, us-east-1) "
         "| baseline | ours, ResNet50 | ours |",
         "|---|---|---|---|",
     ]
@@ -143,7 +143,7 @@ def _plot(document: dict[str, Any]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {height}" font-family="sans-serif" font-size="13">',
         f'<rect width="760" height="{height}" fill="#fff"/>',
-        '<text x="10" y="22" font-weight="bold">Pictures per second, by connections</text>',
+        '<text x="10" y="22" font-weight="bold">Images per second, by connections</text>',
     ]
     for place, (text, count, value) in enumerate(bars):
         y = 40 + 26 * place

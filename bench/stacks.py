@@ -45,7 +45,7 @@ class StackError(Exception):
 
 @dataclass
 class Stack:
-    """A running stack: where it takes pictures, and all of its processes."""
+    """A running stack: where it takes images, and all of its processes."""
 
     name: str
     url: str
@@ -149,15 +149,15 @@ def _until_answers(stack: Stack) -> None:
     begun = time.monotonic()
     while post(stack.url, example())[0] != 200:
         if time.monotonic() - begun > READY_S:
-            raise StackError(f"{stack.name} answers no picture: see {WORK / 'baseline.log'}")
+            raise StackError(f"{stack.name} answers no image: see {WORK / 'baseline.log'}")
         time.sleep(0.2)
     stack.start_to_ready_s += time.monotonic() - begun
 
 
-def post(url: str, picture: bytes) -> tuple[int, float]:
+def post(url: str, image: bytes) -> tuple[int, float]:
     """Status and milliseconds of one request."""
     started = time.perf_counter()
-    request = urllib.request.Request(url, data=picture, headers={"Content-Type": "image/jpeg"}, method="POST")
+    request = urllib.request.Request(url, data=image, headers={"Content-Type": "image/jpeg"}, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()

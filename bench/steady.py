@@ -1,4 +1,4 @@
-"""How a stack behaves when too much is asked of it: refusals, bad pictures, and minutes at saturation."""
+"""How a stack behaves when too much is asked of it: refusals, bad images, and minutes at saturation."""
 
 import http.client
 import statistics
@@ -17,9 +17,9 @@ from helpers import bad_images
 OVERLOAD = 100
 
 
-def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
+def overloaded(server: Stack, images: Path) -> dict[str, float]:
     """How long a refusal takes, and an answer, while more connections post than the queue holds."""
-    picture = next(pictures.glob("*.jpg")).read_bytes()
+    image = next(images.glob("*.jpg")).read_bytes()
     seen: list[tuple[int, float]] = []
     ends = threading.Event()
 
@@ -28,7 +28,7 @@ def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
         connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
         while not ends.wait(0.02):
             started = time.perf_counter()
-            connection.request("POST", "/", picture, {"Content-Type": "image/jpeg"})
+            connection.request("POST", "/", image, {"Content-Type": "image/jpeg"})
             answer = connection.getresponse()
             answer.read()
             seen.append((answer.status, 1000 * (time.perf_counter() - started)))
@@ -37,7 +37,7 @@ def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
     for thread in threads:
         thread.start()
     try:
-        measured = load(server, pictures, OVERLOAD, 15, settle=False)
+        measured = load(server, images, OVERLOAD, 15, settle=False)
     finally:
         ends.set()
         for thread in threads:
@@ -58,7 +58,7 @@ def overloaded(server: Stack, pictures: Path) -> dict[str, float]:
 
 
 def refusals(server: Stack) -> dict[str, Any]:
-    """Each bad picture alone: whether its status is right, how long it took, and what memory it took at most."""
+    """Each bad image alone: whether its status is right, how long it took, and what memory it took at most."""
     idle = server.resident_mib()
     slowest, wrong = (0.0, ""), []
     corpus = bad_images.corpus()
@@ -68,7 +68,7 @@ def refusals(server: Stack) -> dict[str, Any]:
         if given != status:
             wrong.append(f"{name}: {given}")
     return {
-        "pictures": len(corpus),
+        "images": len(corpus),
         "wrong": wrong,
         "slowest_ms": slowest[0],
         "slowest": slowest[1],
@@ -76,7 +76,7 @@ def refusals(server: Stack) -> dict[str, Any]:
     }
 
 
-def saturated(adapter: Stack, pictures: Path, minutes: float) -> dict[str, Any]:
+def saturated(adapter: Stack, images: Path, minutes: float) -> dict[str, Any]:
     """Sixty-four connections for minutes: errors, and memory by time (s)."""
     memory: list[tuple[float, float]] = []
     ends = threading.Event()
@@ -88,7 +88,7 @@ def saturated(adapter: Stack, pictures: Path, minutes: float) -> dict[str, Any]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    measured = load(adapter, pictures, 64, max(10.0, 60 * minutes))
+    measured = load(adapter, images, 64, max(10.0, 60 * minutes))
     ends.set()
     watcher.join()
     warm = [mib for at, mib in memory if at > min(60.0, 12 * minutes)] or [mib for _, mib in memory]

@@ -1,9 +1,9 @@
-"""Ours against the course's loop, on the same pictures, backbone and cores, in one run; and the speed of extraction.
+"""Ours against the course's loop, on the same images, backbone and cores, in one run; and the speed of extraction.
 
     make bench-training DATA=folder      a folder with train/ and val/, one folder per class in each
 
 Both run 8 trials of 5 epochs and a final training, for each seed. Ours starts from nothing each time: it checks the
-pictures, computes the features, searches, trains, evaluates, and writes the model package with its report.
+images, computes the features, searches, trains, evaluates, and writes the model package with its report.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def _ours(arguments: argparse.Namespace, seed: int) -> float:
 
 
 def _extraction(folder: Path) -> dict[str, float]:
-    """Pictures per second of the extraction, and of its two parts alone on the same cores."""
+    """Images per second of the extraction, and of its two parts alone on the same cores."""
     data = dataset.load(folder, 1)
     backbone = BACKBONES[BACKBONE]
     network = on_device(backbone.load(None), "cpu")
@@ -132,7 +132,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def _show_extraction(measured: list[dict[str, float]]) -> None:
     table = Table(
-        "pictures/s", "decode alone", "model alone", "limit of both", "extraction", "share",
+        "images/s", "decode alone", "model alone", "limit of both", "extraction", "share",
         title=f"Extraction of {features.TRAIN_VIEWS} views, {len(os.sched_getaffinity(0))} cores",
     )  # fmt: skip
     for number, row in enumerate(measured, start=1):

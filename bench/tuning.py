@@ -1,6 +1,6 @@
 """How long a search over many cached features takes, and how its memory grows with their number.
 
-    make bench-tuning        50 trials on 10,000 pictures × 4 views × 1280 features; memory against 1,000 pictures
+    make bench-tuning        50 trials on 10,000 images × 4 views × 1280 features; memory against 1,000 images
 
 The features are drawn, not computed: 133 classes that overlap. Each measurement is a process of its own.
 """
@@ -33,9 +33,9 @@ console = Console(highlight=False)
 
 
 def main() -> None:
-    """Measures each number of pictures and writes bench/results/tuning.json."""
+    """Measures each number of images and writes bench/results/tuning.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, nargs="+", default=[1000, 10000])
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--draw", nargs=2, help=argparse.SUPPRESS)
@@ -47,9 +47,9 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(_measure(arguments.one, arguments.trials)))
         return
-    runs = {count: [_in_a_process(count, arguments) for _ in range(arguments.repeats)] for count in arguments.pictures}
+    runs = {count: [_in_a_process(count, arguments) for _ in range(arguments.repeats)] for count in arguments.images}
     table = Table(
-        "pictures", "seconds", "peak memory", title=f"{arguments.trials} trials, {WIDTH} features, {CLASSES} classes"
+        "images", "seconds", "peak memory", title=f"{arguments.trials} trials, {WIDTH} features, {CLASSES} classes"
     )
     for count, measured in runs.items():
         seconds = [run["seconds"] for run in measured]
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _in_a_process(count: int, arguments: argparse.Namespace) -> dict[str, float]:
-    with console.status(f"{count:,} pictures"):
+    with console.status(f"{count:,} images"):
         command = [sys.executable, __file__, "--one", str(count), "--trials", str(arguments.trials)]
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
     measured: dict[str, float] = json.loads(answer.stdout.strip().splitlines()[-1])
@@ -94,7 +94,7 @@ def _measure(count: int, trials: int) -> dict[str, float]:
 
 
 def _parts(count: int) -> Iterator[tuple[str, int, int]]:
-    """(split, pictures, views)."""
+    """(split, images, views)."""
     valid = int(count * VALID_SHARE)
     yield from (("train", count - valid, TRAIN_VIEWS), ("valid", valid, 1))
 
@@ -102,11 +102,11 @@ def _parts(count: int) -> Iterator[tuple[str, int, int]]:
 def _draw(folder: Path, count: int) -> None:
     generator = np.random.default_rng(1)
     centres = generator.normal(size=(CLASSES, WIDTH)).astype(np.float32)
-    for split, pictures, views in _parts(count):
-        labels = generator.integers(CLASSES, size=pictures)
+    for split, images, views in _parts(count):
+        labels = generator.integers(CLASSES, size=images)
         np.save(folder / f"{split}.labels.npy", labels)
         rows = np.lib.format.open_memmap(
-            folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(pictures, views, WIDTH)
+            folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(images, views, WIDTH)
         )
         for row, label in enumerate(labels):
             rows[row] = centres[label] + generator.normal(scale=6, size=(views, WIDTH))

@@ -1,4 +1,4 @@
-"""Picture bytes to model input: one function for training and for serving, so that both see the same pixels."""
+"""Image bytes to model input: one function for training and for serving, so that both see the same pixels."""
 
 from inference import vendor_path  # noqa: F401
 
@@ -19,7 +19,7 @@ CROP = 0.875
 
 
 def decode(data: bytes, size: int) -> Pixels:
-    """The centre of the upright picture: RGB pixels of shape (size, size, 3).
+    """The centre of the upright image: RGB pixels of shape (size, size, 3).
 
     Raises UnsupportedImage or UnreadableImage.
     """
@@ -28,7 +28,7 @@ def decode(data: bytes, size: int) -> Pixels:
 
 
 def centre(pixels: Pixels, size: int) -> Pixels:
-    """The middle square of a picture, CROP of its shorter side, as (size, size, 3)."""
+    """The middle square of an image, CROP of its shorter side, as (size, size, 3)."""
     return resized(middle(pixels, CROP), size)
 
 

@@ -14,7 +14,7 @@ class Predicts(Protocol):
     """What the threads share; each calls it at the same time as the others."""
 
     def predict(self, data: bytes, top_k: int) -> list[Prediction]:
-        """The best classes of one picture."""
+        """The best classes of one image."""
 
 
 class Full(Exception):
@@ -27,7 +27,7 @@ class Expired(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a thread made of one picture, and what of the time went where."""
+    """What a thread made of one image, and what of the time went where."""
 
     predictions: list[Prediction]
     queue_ms: float
@@ -35,7 +35,7 @@ class Answer:
 
 
 class Pool:
-    """`threads` model threads and a queue of at most `capacity` pictures. Use it from one event loop."""
+    """`threads` model threads and a queue of at most `capacity` images. Use it from one event loop."""
 
     def __init__(self, predictor: Predicts, threads: int, capacity: int) -> None:
         self.threads, self.capacity = threads, capacity
@@ -44,21 +44,21 @@ class Pool:
         self._predictor = predictor
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="model")
         self._lock = threading.Lock()
-        # By thread: when it took the picture that it is at work on.
+        # By thread: when it took the image that it is at work on.
         self._begun: dict[int, float] = {}
 
     @property
     def waiting(self) -> int:
-        """Pictures in the queue, without those that a thread is at work on."""
+        """Images in the queue, without those that a thread is at work on."""
         return max(0, self.unfinished - self.threads)
 
     @property
     def full(self) -> bool:
-        """Whether the queue has no room for another picture."""
+        """Whether the queue has no room for another image."""
         return self.waiting >= self.capacity
 
     def longest_s(self) -> float:
-        """For how long the slowest thread has been at work on its picture; 0 if all are free."""
+        """For how long the slowest thread has been at work on its image; 0 if all are free."""
         return max((time.monotonic() - begun for begun in list(self._begun.values())), default=0.0)
 
     async def predict(self, data: bytes, top_k: int, deadline_s: float) -> Answer:
@@ -71,7 +71,7 @@ class Pool:
         future = self._executor.submit(self._work, data, top_k, arrived)
         future.add_done_callback(self._finished)
         try:
-            # A picture that is still in the queue then leaves it; one that a thread is at work on cannot be stopped.
+            # An image that is still in the queue then leaves it; one that a thread is at work on cannot be stopped.
             return await asyncio.wait_for(asyncio.wrap_future(future), deadline_s)
         except TimeoutError:
             raise Expired from None

@@ -1,4 +1,4 @@
-"""Picture bytes to labelled probabilities, from a model package. Knows nothing of servers."""
+"""Image bytes to labelled probabilities, from a model package. Knows nothing of servers."""
 
 import functools
 import io
@@ -23,10 +23,10 @@ class Prediction(TypedDict):
 
 @functools.cache
 def example() -> bytes:
-    """A small picture that every package can answer."""
-    picture = io.BytesIO()
-    Image.new("RGB", (320, 240), "grey").save(picture, "JPEG")
-    return picture.getvalue()
+    """A small image that every package can answer."""
+    image = io.BytesIO()
+    Image.new("RGB", (320, 240), "grey").save(image, "JPEG")
+    return image.getvalue()
 
 
 class Predictor:
@@ -40,12 +40,12 @@ class Predictor:
         variant = description["variant"]
         self.variant = f"{variant['runtime']} {variant['precision']}"
         self._size: int = description["input"]["size_px"]
-        # Fitted on the validation pictures, so that a probability of 0.8 is right eight times in ten.
+        # Fitted on the validation images, so that a probability of 0.8 is right eight times in ten.
         self._temperature: float = description["temperature"]
         self._run = runtimes.load(variant["runtime"], package / variant["file"], variant["precision"], threads)
 
     def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:
-        """The `top_k` most probable classes of one picture, best first.
+        """The `top_k` most probable classes of one image, best first.
 
         `data` is a JPEG, PNG or WebP file. Raises UnsupportedImage or UnreadableImage of images.py.
         """

@@ -26,7 +26,7 @@ def load(runtime: str, file: Path, precision: str, threads: int) -> Run:
 
     Each call is computed by the thread that makes it: threads within a call would fight over the cores with the others.
     """
-    # Whatever runs the model: torch resizes every picture.
+    # Whatever runs the model: torch resizes every image.
     torch.set_num_threads(1)
     return RUNTIMES[runtime](file, precision, threads)
 

@@ -70,7 +70,7 @@ DEFAULT_TOP_K = 5
 QUEUE = 64
 # SageMaker gives up after 60 s, and then nobody reads the answer.
 DEADLINE_S = 50.0
-# A thread that is so long at one picture has hung.
+# A thread that is so long at one image has hung.
 HUNG_S = 30.0
 # So long without an answer, and the health check tries one itself; SageMaker waits 2 s for the health check.
 SILENCE_S, HEALTH_TIMEOUT_S = 10.0, 1.5
@@ -98,7 +98,7 @@ serving = Serving()
 
 
 async def invoke(request: Request) -> Response:
-    """A picture in, predictions out."""
+    """An image in, predictions out."""
     started = time.perf_counter()
     identity = request.headers.get("x-amzn-sagemaker-inference-id") or f"{random.getrandbits(128):032x}"
     said: dict[str, object] = {"request": identity}
@@ -118,7 +118,7 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
         # Nobody reads it; the log has it as nginx would.
         return Response(status_code=499)
     if data is None:
-        too_large = f"the picture has more than {MAX_BODY_BYTES:,} bytes"
+        too_large = f"the image has more than {MAX_BODY_BYTES:,} bytes"
         return problem(413, "Too large", too_large, headers={"Connection": "close"})
     said["bytes"] = len(data)
     if serving.pool is None:
@@ -209,12 +209,12 @@ async def health(request: Request) -> Response:
     if serving.draining:
         return problem(503, "Draining", "the server ends")
     if pool.longest_s() > HUNG_S:
-        return problem(503, "Hung", f"a model thread has been at one picture for {pool.longest_s():.0f} s")
+        return problem(503, "Hung", f"a model thread has been at one image for {pool.longest_s():.0f} s")
     if time.monotonic() - pool.last_answer > SILENCE_S:
         try:
             await pool.predict(example(), 1, HEALTH_TIMEOUT_S)
         except Expired:
-            return problem(503, "Silent", f"no answer for {SILENCE_S:.0f} s, and none to a picture of our own")
+            return problem(503, "Silent", f"no answer for {SILENCE_S:.0f} s, and none to an image of our own")
         except Exception as error:
             return problem(503, "Failing", f"the model cannot answer: {error!r}")
     return JSONResponse({"status": "ready", "model": serving.model})
@@ -258,7 +258,7 @@ class Admission:
 async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
     predictor = await asyncio.to_thread(Predictor, PACKAGE, THREADS)
     pool = Pool(predictor, THREADS, QUEUE)
-    # Each thread answers one picture first, so that no caller pays for what is made at the first.
+    # Each thread answers one image first, so that no caller pays for what is made at the first.
     await asyncio.gather(*(pool.predict(example(), 1, DEADLINE_S) for _ in range(THREADS)))
     serving.model, serving.metrics, serving.pool = predictor.name, Metrics(predictor.name), pool
     log.info(json.dumps({"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}))

@@ -134,7 +134,7 @@ class Endpoint(_Settings):
     scale_in_cooldown_s: int = Field(300, ge=0)
     model_threads: int | None = Field(None, ge=1, description="of each instance; none takes one more than cores")
     capture_percent: int = Field(100, ge=0, le=100, description="of the answers kept in the model bucket; 0 is none")
-    capture_pictures: bool = Field(False, description="whether the pictures are kept beside them")
+    capture_inputs: bool = Field(False, description="whether the images are kept beside them")
     capture_days: int = Field(30, ge=1, description="captures are kept this long")
     timeout_s: int = Field(20, ge=1, le=60, description="what the function allows an invocation")
     canary_percent: int | None = Field(None, ge=1, le=50, description="none shifts all traffic at once")
@@ -148,8 +148,8 @@ class Endpoint(_Settings):
     @model_validator(mode="after")
     def _deployable(self) -> Self:
         errors = [*self._not_serverless(), *self._another_type()]
-        if self.capture_pictures and not self.capture_percent:
-            errors.append("capture_pictures without capture_percent captures nothing: set capture_percent")
+        if self.capture_inputs and not self.capture_percent:
+            errors.append("capture_inputs without capture_percent captures nothing: set capture_percent")
         if self.max_instances < self.min_instances:
             errors.append(
                 f"max_instances ({self.max_instances}) is under min_instances ({self.min_instances}): raise it"
@@ -244,7 +244,7 @@ class Function(_Settings):
     max_image_bytes: int = Field(
         5_000_000, ge=1, le=BODY_BYTES, description="of an image by address; a body of the URL holds 4.4 MB of it"
     )
-    fetch: Literal["https", "https and http", "off"] = Field("https", description="of pictures at a caller's URL")
+    fetch: Literal["https", "https and http", "off"] = Field("https", description="of images at a caller's URL")
     fetch_hosts: tuple[str, ...] = Field((), description="the hosts that it may name; none allows all public ones")
     page: bool = Field(False, description="whether GET / answers with a page for people")
     cloudfront: bool = Field(False, description="whether the page is on the internet, behind CloudFront")

@@ -21,6 +21,6 @@ def progress() -> Say:
         nonlocal said
         if time.monotonic() - said > PROGRESS_S:
             said = time.monotonic()
-            say(f"{what}: {done} of {of} pictures")
+            say(f"{what}: {done} of {of} images")
 
     return show

@@ -26,7 +26,7 @@ class HeadSettings:
     """The settings of the head, which the search is over."""
 
     learning_rate: float = _number(2e-3, 1e-7, 1, "of AdamW, on a cosine schedule")
-    batch_size: int = _number(32, 1, 65536, "pictures")
+    batch_size: int = _number(32, 1, 65536, "images")
     weight_decay: float = _number(1e-2, 0, 10, "of AdamW")
     label_smoothing: float = _number(0.1, 0, 0.9, "0 for none")
     hidden: int = _number(0, 0, 65536, "width of a hidden layer, 0 for a linear head")
@@ -39,8 +39,8 @@ class FinetuneSettings:
     A stage of the backbone gets the learning rate `learning_rate · layer_decay^k`, k stages before the head.
     """
 
-    epochs: int = _number(10, 1, 10000, "over all training pictures")
-    batch_size: int = _number(32, 1, 65536, "pictures, over all processes")
+    epochs: int = _number(10, 1, 10000, "over all training images")
+    batch_size: int = _number(32, 1, 65536, "images, over all processes")
     learning_rate: float = _number(3e-4, 1e-8, 1, "of the head; with AdamW")
     layer_decay: float = _number(0.75, 0.01, 1, "factor of the learning rate, from each stage to the one before it")
     warmup_epochs: float = _number(1.0, 0, 1000, "of linear warm-up before the cosine")

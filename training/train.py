@@ -1,4 +1,4 @@
-"""Trains a classifier on a folder of pictures and writes its model package. Pictures in, model package out.
+"""Trains a classifier on a folder of images and writes its model package. Images in, model package out.
 
     --mode head      trains a new head on the cached features of a frozen backbone: seconds, once they are cached
     --mode finetune  then trains the whole network, on one or more processes
@@ -69,7 +69,7 @@ def run(training: Any) -> int:
 def train(
     arguments: argparse.Namespace, data: dataset.Dataset | None = None, search: report.Search | None = None
 ) -> None:
-    """Loads the pictures unless they are given, trains, writes the package with its metrics and its report."""
+    """Loads the images unless they are given, trains, writes the package with its metrics and its report."""
     started = time.perf_counter()
     seed_everything(arguments.seed)
     with distributed.group() as group:
@@ -182,7 +182,7 @@ def search_file(arguments: argparse.Namespace, data: dataset.Dataset) -> Path:
 
 
 def load_data(arguments: argparse.Namespace, group: Group | None = None) -> dataset.Dataset:
-    """Reads and checks the pictures, and says what was found."""
+    """Reads and checks the images, and says what was found."""
     speaks = group is None or group.first
     shown = progress()
     data = dataset.load(
@@ -193,11 +193,11 @@ def load_data(arguments: argparse.Namespace, group: Group | None = None) -> data
     )
     if speaks:
         counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
-        say(f"{len(data.labels)} classes, pictures: {counts}; dataset {data.fingerprint[:12]}")
+        say(f"{len(data.labels)} classes, images: {counts}; dataset {data.fingerprint[:12]}")
         for reason in data.skipped:
             say(f"skipped {reason}")
         if data.skipped:
-            say(f"skipped {len(data.skipped)} unreadable picture(s)")
+            say(f"skipped {len(data.skipped)} unreadable image(s)")
         other = [item for item in data.findings if item.severity != ERROR and item.kind != "unreadable"]
         for finding in other[:FINDINGS_SAID]:
             say(f"{finding.severity}: {finding}")
@@ -260,7 +260,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error(str(error))
     # A trial of the tuner trains on features alone.
     if arguments.data is None and not getattr(arguments, "trial", 0):
-        parser.error("no pictures: give --data FOLDER, or a channel named training")
+        parser.error("no images: give --data FOLDER, or a channel named training")
     if arguments.checkpoint_dir is None:
         arguments.checkpoint_dir = arguments.model_dir.parent / "checkpoints"
     return arguments

@@ -22,7 +22,7 @@ def model_fn(model_dir: str) -> nn.Module:
 
 
 def input_fn(request_body: bytes, content_type: str) -> Image.Image:
-    """The picture of a request."""
+    """The image of a request."""
     if content_type != "image/jpeg":
         raise ValueError(f"unsupported content type {content_type}")
     return Image.open(io.BytesIO(request_body))

@@ -78,10 +78,10 @@ def endpoints(deployment: Deployment) -> tuple[str, str]:
 
 def drawn() -> bytes:
     """A photograph's worth of JPEG, for who has none at hand."""
-    picture = io.BytesIO()
+    image = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(picture, "JPEG")
-    return picture.getvalue()
+    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(image, "JPEG")
+    return image.getvalue()
 
 
 def warning(deployment: Deployment, profile: Profile) -> str:
@@ -99,13 +99,13 @@ def warning(deployment: Deployment, profile: Profile) -> str:
 def compare(
     deployment: Deployment,
     profile: Profile,
-    picture: bytes,
+    image: bytes,
     *,
     period_s: int,
     seed: int,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Comparison:
-    """Sends `picture` to both endpoints at the moments of `profile`, then asks CloudWatch, by `period_s` seconds.
+    """Sends `image` to both endpoints at the moments of `profile`, then asks CloudWatch, by `period_s` seconds.
 
     Raises KennelError where one of the endpoints is not deployed, or its instance type has no price.
     """
@@ -121,13 +121,13 @@ def compare(
     )
 
     def send(number: int) -> int:
-        return _status(runtime, names[number % len(names)], picture)
+        return _status(runtime, names[number % len(names)], image)
 
     def said(sent: int) -> None:
         progress(f"{sent:,} of {len(arrivals) * len(names):,} requests")
 
     for name in names:
-        if (status := _status(runtime, name, picture)) != 200:
+        if (status := _status(runtime, name, image)) != 200:
             raise KennelError(f"{name} answers {status or 'nothing'} before there is any load: see `kennel status`.")
     # Whole periods, so that the first one is not cut.
     begun = datetime.fromtimestamp((time.time() // period_s + 1) * period_s, UTC)
@@ -166,10 +166,10 @@ def _scaling(client: Any, name: str, begun: datetime) -> tuple[list[dict[str, An
     return policies, (int(targets[0]["MinCapacity"]), int(targets[0]["MaxCapacity"])), steps
 
 
-def _status(runtime: Any, endpoint: str, picture: bytes) -> int:
+def _status(runtime: Any, endpoint: str, image: bytes) -> int:
     """What an endpoint answered: 200, what the model's server said, 429, 503, or BROKEN."""
     try:
-        answer = runtime.invoke_endpoint(EndpointName=endpoint, Body=picture, ContentType="image/jpeg")
+        answer = runtime.invoke_endpoint(EndpointName=endpoint, Body=image, ContentType="image/jpeg")
         answer["Body"].read()
     except ClientError as error:
         code = error.response["Error"]["Code"]

@@ -1,4 +1,4 @@
-"""Many pictures to the Lambda URL: from files, folders, URLs, the inbox or standard input; none is given up early."""
+"""Many images to the Lambda URL: from files, folders, URLs, the inbox or standard input; none is given up early."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ from training.data import folder
 PASSING = (429, 503)
 # The content types that the URL takes, by format.
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-NO_PICTURE = Answer(415, {"detail": "This is no JPEG, PNG or WebP picture: it was not sent"})
+NOT_AN_IMAGE = Answer(415, {"detail": "This is no JPEG, PNG or WebP image: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 PATIENCE_S = 120.0
 # Images that the URL does not take are sent as such a JPEG, as lambda/classifier/web_page.html does.
@@ -39,7 +39,7 @@ class Calls(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """One picture: what the operator called it, and its bytes, or the JSON that says where it is."""
+    """One image: what the operator called it, and its bytes, or the JSON that says where it is."""
 
     name: str
     read: Callable[[], bytes]
@@ -59,7 +59,7 @@ def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
             found.append(Source(name, partial(_json, form, f"{scheme}{name[len(scheme) :]}"), is_json=True))
         elif not name:
             # Path("") would be this folder.
-            wrong.append("An empty argument names no picture: is a variable not set?")
+            wrong.append("An empty argument names no image: is a variable not set?")
         elif path.is_dir():
             files, left_out = folder.images(path)
             if not files:
@@ -99,7 +99,7 @@ def content_type(body: bytes) -> str | None:
 
 def predict(
     url: Calls,
-    pictures: list[Source],
+    images: list[Source],
     top_k: int,
     at_once: int,
     progress: Callable[[int, int], None],
@@ -112,27 +112,27 @@ def predict(
     """
     done = itertools.count(1)
 
-    def answered(picture: Source) -> Answer:
-        answer = _patiently(url, picture, top_k, original)
-        progress(next(done), len(pictures))
+    def answered(image: Source) -> Answer:
+        answer = _patiently(url, image, top_k, original)
+        progress(next(done), len(images))
         return answer
 
     executor = ThreadPoolExecutor(at_once)
     try:
-        yield from zip(pictures, executor.map(answered, pictures), strict=True)
+        yield from zip(images, executor.map(answered, images), strict=True)
     finally:
         # On Ctrl-C, what has not begun does not begin.
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _patiently(url: Calls, picture: Source, top_k: int, original: bool) -> Answer:
+def _patiently(url: Calls, image: Source, top_k: int, original: bool) -> Answer:
     """The answer; what passes is tried again, later and later, and not by all callers at the same moment."""
-    body, ends, wait_s = picture.read(), time.monotonic() + PATIENCE_S, FIRST_WAIT_S
-    if not (picture.is_json or original):
+    body, ends, wait_s = image.read(), time.monotonic() + PATIENCE_S, FIRST_WAIT_S
+    if not (image.is_json or original):
         body = sendable(body)
-    kind = "application/json" if picture.is_json else content_type(body)
+    kind = "application/json" if image.is_json else content_type(body)
     if kind is None:
-        return NO_PICTURE
+        return NOT_AN_IMAGE
     while True:
         answer = url.call(body, kind, top_k=top_k)
         if answer.status not in PASSING or time.monotonic() > ends:
@@ -141,6 +141,6 @@ def _patiently(url: Calls, picture: Source, top_k: int, original: bool) -> Answe
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
-def document(picture: Source, answer: Answer) -> dict[str, Any]:
-    """What --json prints of one picture."""
-    return {"source": picture.name, "status": answer.status, **answer.document}
+def document(image: Source, answer: Answer) -> dict[str, Any]:
+    """What --json prints of one image."""
+    return {"source": image.name, "status": answer.status, **answer.document}

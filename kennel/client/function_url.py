@@ -63,7 +63,7 @@ class Url:
             raise KennelError(f"{self._address} does not answer ({error or type(error).__name__}).") from None
 
     def call(self, body: bytes, content_type: str, *, top_k: int = 5, signed: bool = True) -> Answer:
-        """POSTs a picture. Raises KennelError if nothing answers.
+        """POSTs an image. Raises KennelError if nothing answers.
 
         What is larger than the URL takes is not sent: Lambda would refuse it in words of its own.
         """

@@ -38,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Trains, serves and operates a picture classifier on AWS.\n\n"
+    help="Trains, serves and operates an image classifier on AWS.\n\n"
     "Every command works on one stage: on AWS with your credentials, or on the embedded AWS where AWS_ENDPOINT_URL "
     'points to it: eval "$(kennel local env)".\n\n'
     "From nothing to a URL: make bootstrap training · kennel train FOLDER --promote · make deploy · kennel predict.",
@@ -135,12 +135,12 @@ def promote(
 
 @app.command()
 def predict(
-    pictures: Annotated[
+    images: Annotated[
         list[str],
         typer.Argument(help="Files, folders, https:// addresses, s3:// objects of the inbox, or - for standard input."),
     ],
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to ask for.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture, no table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each image, no table.")] = False,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
     original: Annotated[bool, typer.Option("--original", help="Send large images as they are, not smaller.")] = False,
     address: Annotated[
@@ -148,21 +148,21 @@ def predict(
     ] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Call the Lambda URL with each picture, signed with your credentials; what is throttled is tried again."""
-    found = batch.sources(pictures, lambda line: typer.echo(printable(line), err=True))
+    """Call the Lambda URL with each image, signed with your credentials; what is throttled is tried again."""
+    found = batch.sources(images, lambda line: typer.echo(printable(line), err=True))
     url = function_url.Url(Deployment(stage), url=address)
-    table = Table(Column("picture", overflow="fold"), Column("predictions", overflow="fold"))
+    table = Table(Column("image", overflow="fold"), Column("predictions", overflow="fold"))
     failed = 0
     try:
         with step("Asked", shown=not as_json) as progress:
             answers = batch.predict(
                 url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"), original=original
             )
-            for picture, answer in answers:
+            for image, answer in answers:
                 failed += answer.status != 200
-                name = escape(printable(picture.name))
+                name = escape(printable(image.name))
                 if as_json:
-                    print(json.dumps(batch.document(picture, answer)), flush=True)
+                    print(json.dumps(batch.document(image, answer)), flush=True)
                 elif answer.status == 200:
                     best = [f"{item['label']} {item['probability']:.3f}" for item in answer.document["predictions"]]
                     table.add_row(name, escape(" · ".join(best)))
@@ -174,7 +174,7 @@ def predict(
             console.print(url.url, soft_wrap=True)
             console.print(table)
     if failed:
-        raise KennelError(f"{failed} of {len(found)} picture(s) got no prediction.")
+        raise KennelError(f"{failed} of {len(found)} image(s) got no prediction.")
 
 
 @app.command("demo")

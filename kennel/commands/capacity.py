@@ -92,7 +92,7 @@ def compare(
     low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times, to each endpoint.")] = 1.0,
     high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long a drawn traffic lasts.")] = 90.0,
-    picture: Annotated[Path | None, typer.Option(help="What is sent; one that we draw by default.")] = None,
+    image: Annotated[Path | None, typer.Option(help="What is sent; one that we draw by default.")] = None,
     period_s: Annotated[
         int, typer.Option("--period", help="Seconds of a row; CloudWatch on AWS has 60, the embedded AWS from 1 on.")
     ] = 60,
@@ -107,7 +107,7 @@ def compare(
     if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
         raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")
     profile = _profile(shape, low, high, minutes / 60, deployment)
-    body = picture.read_bytes() if picture else comparison.drawn()
+    body = image.read_bytes() if image else comparison.drawn()
     names = comparison.endpoints(deployment)
     if not yes:
         _confirm(comparison.warning(deployment, profile))

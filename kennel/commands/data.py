@@ -43,7 +43,7 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 FOLDER = typer.Argument(help="Splits, one folder per class, or a table of labels; a folder, or a zip or tar of it.")
 
-app = typer.Typer(no_args_is_help=True, help="Pictures: get them, check them, push them to the dataset bucket.")
+app = typer.Typer(no_args_is_help=True, help="Images: get them, check them, push them to the dataset bucket.")
 
 
 @app.command("sample")
@@ -55,7 +55,7 @@ def write_sample(
         raise KennelError(f"{folder} is there already and holds something else: choose a new folder.")
     with step(f"Drawing the sample set into {folder}"):
         count = sample.write(folder)
-    console.print(f"{count} pictures of {len(sample.PATTERNS)} classes.")
+    console.print(f"{count} images of {len(sample.PATTERNS)} classes.")
 
 
 @app.command()
@@ -77,7 +77,7 @@ def fetch(
     with _bar("Unpacking", MofNCompleteColumn()) as progress:
         count = download.unpack(archive, source.folder, folder, progress)
     archive.unlink()
-    console.print(f"{count} pictures in {folder}. Next: kennel data check {folder}")
+    console.print(f"{count} images in {folder}. Next: kennel data check {folder}")
 
 
 @app.command()
@@ -95,11 +95,11 @@ def check(
     with _unpacked(folder) as images:
         with _bar("Checking", MofNCompleteColumn()) as progress:
             checked = dataset.check(images.resolve(), SEED, progress=progress)
-        _show_counts(checked.pictures, sorted({picture.split for picture in checked.pictures}))
+        _show_counts(checked.images, sorted({image.split for image in checked.images}))
         _show_findings(checked.findings)
-        if fix is not None and checked.pictures:
+        if fix is not None and checked.images:
             with step(f"Writing the clean copy {fix}"):
-                cleaned = clean_copy.clean(images, checked.pictures, fix, near=near)
+                cleaned = clean_copy.clean(images, checked.images, fix, near=near)
             console.print(", ".join([f"{cleaned.copied} copied", *(f"{n} {what}" for what, n in cleaned.done.items())]))
             console.print(f"Next: kennel data check {fix}")
             return
@@ -195,9 +195,9 @@ def _bar(what: str, *columns: ProgressColumn) -> Generator[Callable[[int, int], 
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _show_counts(pictures: list[Any], splits: list[str]) -> None:
-    counts = Counter((picture.label, picture.split) for picture in pictures)
-    labels = sorted({picture.label for picture in pictures})
+def _show_counts(images: list[Any], splits: list[str]) -> None:
+    counts = Counter((image.label, image.split) for image in images)
+    labels = sorted({image.label for image in images})
     table = Table("class", *(Column(split, justify="right") for split in splits))
     shown = labels if len(labels) <= 20 else labels[:10]
     for label in shown:
@@ -205,14 +205,14 @@ def _show_counts(pictures: list[Any], splits: list[str]) -> None:
     if len(shown) < len(labels):
         table.add_row(f"and {len(labels) - len(shown)} more", *("…" for _ in splits))
     table.add_section()
-    table.add_row(f"{len(labels)} classes", *(str(sum(p.split == split for p in pictures)) for split in splits))
-    if pictures:
+    table.add_row(f"{len(labels)} classes", *(str(sum(p.split == split for p in images)) for split in splits))
+    if images:
         console.print(table)
 
 
 def _show_findings(findings: list[Any]) -> None:
     if not findings:
-        console.print("[green]Nothing found:[/green] every picture is readable, no copies, no leaks.")
+        console.print("[green]Nothing found:[/green] every image is readable, no copies, no leaks.")
         return
     table = Table("", "what", Column("where", overflow="fold"), Column("finding", overflow="fold"))
     order = list(COLOURS)

@@ -85,7 +85,7 @@ def smoke(
     ] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Call the URL once with a picture that is drawn; fails unless it answers with labels. For after a deploy."""
+    """Call the URL once with an image that is drawn; fails unless it answers with labels. For after a deploy."""
     url = function_url.Url(Deployment(stage), url=smoke_test.url_of(outputs, stage) if outputs else None)
     answer = smoke_test.smoke(url)
     console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)

@@ -235,7 +235,7 @@ def promoted(deployment: Deployment, uri: str, description: dict[str, Any]) -> N
 
 
 def _show_metrics(metrics: dict[str, dict[str, Any]]) -> None:
-    table = Table("split", "pictures", "top-1", "95 %", "top-5", "loss", "ECE")
+    table = Table("split", "images", "top-1", "95 %", "top-5", "loss", "ECE")
     for split, values in metrics.items():
         low, high = values["top1_interval"]
         table.add_row(

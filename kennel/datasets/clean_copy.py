@@ -31,21 +31,21 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Of pictures that are the same, the one in the split that measures is kept, or the measure would shrink.
+# Of images that are the same, the one in the split that measures is kept, or the measure would shrink.
 KEPT_FIRST = ("test", "valid", "train")
 _naming = threading.Lock()
 
 
 @dataclass
 class Cleaned:
-    """What became of the pictures: those copied as they were, and the others by what was done."""
+    """What became of the images: those copied as they were, and the others by what was done."""
 
     copied: int = 0
     done: Counter[str] = field(default_factory=Counter)
 
 
-def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) -> Cleaned:
-    """Writes the clean copy of `folder`, whose `pictures` were read by the check, to the new folder `copy`.
+def clean(folder: Path, images: list[Any], copy: Path, *, near: bool = False) -> Cleaned:
+    """Writes the clean copy of `folder`, whose `images` were read by the check, to the new folder `copy`.
 
     One of several identical files in a class is kept. Identical files in different classes are all removed, because
     only a person can decide which class is right. With `near`, near duplicates are treated as identical.
@@ -54,61 +54,61 @@ def clean(folder: Path, pictures: list[Any], copy: Path, *, near: bool = False) 
         raise KennelError(f"{copy} is there already: choose a new folder.")
     if copy.resolve().is_relative_to(folder.resolve()):
         raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
-    left_out = dict(_left_out(pictures, near))
+    left_out = dict(_left_out(images, near))
     cleaned = Cleaned()
-    for picture in pictures:
-        if reason := left_out.get(picture.name):
-            if not picture.fixable:
+    for image in images:
+        if reason := left_out.get(image.name):
+            if not image.fixable:
                 cleaned.done[reason] += 1
             continue
-        target = _target_path(copy / picture.name, _extension(picture), picture.digest)
-        if target.suffix != Path(picture.name).suffix:
+        target = _target_path(copy / image.name, _extension(image), image.digest)
+        if target.suffix != Path(image.name).suffix:
             cleaned.done["renamed"] += 1
-        if picture.rotated:
-            _turn(picture.path, target, picture.format)
+        if image.rotated:
+            _turn(image.path, target, image.format)
             cleaned.done["turned"] += 1
         else:
-            shutil.copyfile(picture.path, target)
+            shutil.copyfile(image.path, target)
             cleaned.copied += 1
     with ThreadPoolExecutor(usable()) as pool:
-        cleaned.done.update(pool.map(lambda picture: _converted(picture, copy), (p for p in pictures if p.fixable)))
+        cleaned.done.update(pool.map(lambda image: _converted(image, copy), (p for p in images if p.fixable)))
     return cleaned
 
 
-def _left_out(pictures: list[Any], near: bool) -> Iterable[tuple[str, str]]:
-    for picture in pictures:
-        if picture.problem:
-            yield picture.name, "left out: unreadable"
+def _left_out(images: list[Any], near: bool) -> Iterable[tuple[str, str]]:
+    for image in images:
+        if image.problem:
+            yield image.name, "left out: unreadable"
     from training.data.checks import alike
 
-    for group in alike(pictures) if near else _exact_duplicates(pictures):
-        if len({picture.label for picture in group}) > 1:
-            for picture in group:
-                yield picture.name, "left out: the same picture in two classes"
+    for group in alike(images) if near else _exact_duplicates(images):
+        if len({image.label for image in group}) > 1:
+            for image in group:
+                yield image.name, "left out: the same image in two classes"
             continue
-        splits = {picture.split for picture in group}
+        splits = {image.split for image in group}
         kept = next(split for split in KEPT_FIRST if split in splits)
         seen: set[str] = set()
-        for picture in group:
-            if picture.split != kept:
-                yield picture.name, "left out: in a measuring split too"
-            elif picture.digest in seen:
-                yield picture.name, "left out: a second copy"
-            seen.add(picture.digest)
+        for image in group:
+            if image.split != kept:
+                yield image.name, "left out: in a measuring split too"
+            elif image.digest in seen:
+                yield image.name, "left out: a second copy"
+            seen.add(image.digest)
 
 
-def _exact_duplicates(pictures: list[Any]) -> Iterable[list[Any]]:
+def _exact_duplicates(images: list[Any]) -> Iterable[list[Any]]:
     by_digest: dict[str, list[Any]] = defaultdict(list)
-    for picture in pictures:
-        if not picture.problem:
-            by_digest[picture.digest].append(picture)
+    for image in images:
+        if not image.problem:
+            by_digest[image.digest].append(image)
     return by_digest.values()
 
 
-def _extension(picture: Any) -> str:
+def _extension(image: Any) -> str:
     """The file name extension of an image, or the one of its format if the file's own is wrong."""
-    extensions: tuple[str, ...] = EXTENSIONS[picture.format]
-    own = Path(picture.name).suffix
+    extensions: tuple[str, ...] = EXTENSIONS[image.format]
+    own = Path(image.name).suffix
     return own if own.lower() in extensions else extensions[0]
 
 
@@ -119,19 +119,19 @@ def _target_path(target: Path, extension: str, digest: str) -> Path:
     return target.with_stem(f"{target.stem}-{digest[:8]}") if target.exists() else target
 
 
-def _converted(picture: Any, copy: Path) -> str:
+def _converted(image: Any, copy: Path) -> str:
     """Writes an image that can be read to the clean copy. Returns the outcome, as `Cleaned.done` counts it."""
     from inference.decoder import MAX_FILE_BYTES
 
     try:
-        data, kind = conversion.convert(picture.path.read_bytes(), LONGEST_PX, JPEG_QUALITY, png_bytes=MAX_FILE_BYTES)
+        data, kind = conversion.convert(image.path.read_bytes(), LONGEST_PX, JPEG_QUALITY, png_bytes=MAX_FILE_BYTES)
     except (conversion.ConversionError, OSError):
         return "left out: unreadable"
     # Another image may have the same name but for the extension.
     with _naming:
-        target = _target_path(copy / picture.name, EXTENSIONS[kind][0], picture.digest)
+        target = _target_path(copy / image.name, EXTENSIONS[kind][0], image.digest)
         target.write_bytes(data)
-    return f"converted to {kind}" if picture.format != kind else "made smaller"
+    return f"converted to {kind}" if image.format != kind else "made smaller"
 
 
 def _turn(source: Path, target: Path, kind: str) -> None:

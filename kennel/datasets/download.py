@@ -27,7 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Source:
-    """A public archive of pictures, and the folder in it that has the splits."""
+    """A public archive of images, and the folder in it that has the splits."""
 
     url: str
     folder: str

@@ -1,6 +1,6 @@
 """A small labelled set that the project draws itself: patterns that a person tells apart, in any colours.
 
-Every picture has random colours, place, size, angle and noise, so that no class is known by its mean colour.
+Every image has random colours, place, size, angle and noise, so that no class is known by its mean colour.
 The same seed gives the same bytes.
 """
 
@@ -21,20 +21,20 @@ Draw = Callable[[ImageDraw.ImageDraw, float, Colour], None]
 
 
 def write(folder: Path, seed: int = 7) -> int:
-    """Writes train/, valid/ and test/ with one folder per class into `folder`; returns the number of pictures."""
+    """Writes train/, valid/ and test/ with one folder per class into `folder`; returns the number of images."""
     count = 0
     for split, per_class in PER_CLASS.items():
         for label, draw in PATTERNS.items():
             target = folder / split / label
             target.mkdir(parents=True, exist_ok=True)
             for index in range(per_class):
-                picture = _picture(draw, random.Random(f"{seed}/{split}/{label}/{index}"))
-                picture.save(target / f"{label}-{index:03d}.jpg", quality=88)
+                image = _image(draw, random.Random(f"{seed}/{split}/{label}/{index}"))
+                image.save(target / f"{label}-{index:03d}.jpg", quality=88)
                 count += 1
     return count
 
 
-def _picture(draw: Draw, generator: random.Random) -> Image.Image:
+def _image(draw: Draw, generator: random.Random) -> Image.Image:
     background, foreground = _colours(generator)
     side = SIZE_PX * 2  # drawn large, turned, and cut from the middle: no corner shows
     canvas = Image.new("RGB", (side, side), background)

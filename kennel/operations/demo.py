@@ -36,7 +36,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Held:
-    """A picture that training never saw, and its true label."""
+    """An image that training never saw, and its true label."""
 
     path: Path
     label: str
@@ -52,7 +52,7 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
         if folder is not None and archives.is_archive(folder):
             with step(f"{folder.name} unpacked", seconds) as progress:
                 folder = stack.enter_context(archives.unpacked(folder, _every(50, progress)))
-        folder, held, labels = _pictures(folder, seconds)
+        folder, held, labels = _images(folder, seconds)
         with step("Embedded AWS up", seconds):
             server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
         isolate(*server.access)
@@ -67,14 +67,14 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
     _show(report, server, keep)
 
 
-def _pictures(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[Held], list[str]]:
-    """The folder, the pictures in it that training will not see, and the class names."""
+def _images(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[Held], list[str]]:
+    """The folder, the images in it that training will not see, and the class names."""
     if folder is None:
         folder = BUILD / "sample"
         with step("Sample set drawn", seconds):
             sample.write(folder)
     folder = folder.resolve()
-    with step("Pictures checked", seconds):
+    with step("Images checked", seconds):
         # The job's own code decides what is held out.
         loaded = upload.check(folder, SEED)
     for reason in loaded.skipped:
@@ -93,7 +93,7 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     with step("cdk deploy Data, Training", seconds) as progress:
         names = [f"{stacks}-{name}" for name in ("Data", "Training")]
         cdk(*deploy, "-c", f"stage={stage}", *names, env=env, log=CDK_LOG, progress=progress)
-    with step("Pictures into the dataset bucket", seconds) as progress:
+    with step("Images into the dataset bucket", seconds) as progress:
         pushed = upload.push(deployment, folder, upload.name_of(folder), _every(50, progress), replace=True)
     with step("Training job", seconds) as progress:
         name = training_jobs.start(deployment, training_jobs.Request(pushed.name, hyperparameters={"seed": str(SEED)}))
@@ -107,12 +107,12 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     with step(f"{len(held)} signed calls of the URL", seconds) as progress:
         url = function_url.Url(deployment, _caller(deployment))
         answers = _call(url, held, progress)
-    with step("The same pictures, predictor called directly", seconds) as progress:
+    with step("The same images, predictor called directly", seconds) as progress:
         direct = _direct(deployment, package_uri, held, progress)
 
     predictions = [
         {
-            "picture": item.path.relative_to(folder).as_posix(),
+            "image": item.path.relative_to(folder).as_posix(),
             "label": item.label,
             "predicted": answer.label,
             "probability": answer.document["predictions"][0]["probability"] if answer.status == 200 else None,
@@ -186,13 +186,13 @@ def _share(truths: Any) -> float:
 
 def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
     rows = report["predictions"]
-    table = Table("picture", "true label", "the URL's answer", "probability", title="Pictures that the model never saw")
+    table = Table("image", "true label", "the URL's answer", "probability", title="Images that the model never saw")
     shown = min(SHOWN, len(rows))
     for row in (rows[index * len(rows) // shown] for index in range(shown)):
         colour = "green" if row["predicted"] == row["label"] else "red"
         probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
         table.add_row(
-            escape(row["picture"]),
+            escape(row["image"]),
             escape(row["label"]),
             f"[{colour}]{escape(row['predicted'])}[/{colour}]",
             probability,
@@ -204,15 +204,15 @@ def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
     console.print(timings)
     answered = len(rows) - report["refused"]
     console.print(
-        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {answered} pictures called through the URL; "
+        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {answered} images called through the URL; "
         f"same label as the predictor called directly: {report['agreement']:.1%}"
     )
     if report["refused"]:
-        console.print(f"[red]{report['refused']} picture(s) got no prediction[/red], and are in neither share.")
+        console.print(f"[red]{report['refused']} image(s) got no prediction[/red], and are in neither share.")
     console.print(f"Facts: {os.path.relpath(REPORT)} · CDK's output: {os.path.relpath(CDK_LOG)}")
     if keep:
         console.print(f"The embedded AWS is still up at {server.endpoint}. Next:")
-        console.print('  eval "$(.venv/bin/kennel local env)" && .venv/bin/kennel predict PICTURE…', markup=False)
+        console.print('  eval "$(.venv/bin/kennel local env)" && .venv/bin/kennel predict IMAGE…', markup=False)
         console.print("  make diff · make down", markup=False)
     else:
         console.print("Next: make demo KEEP=1 to look around, or README.md, to do the same on AWS.")

@@ -8,7 +8,7 @@ from classifier.aws_client import Answer, CallError, CallTimeout, Service
 from classifier.budget import Budget
 from classifier.problem import Problem
 
-# What the picture's own faults are called by the model server; anything else is not the caller's doing.
+# What the image's own faults are called by the model server; anything else is not the caller's doing.
 CALLER_STATUS = (400, 413, 415, 422)
 LATER = {"retry-after": "5"}
 MAX_ANSWER_BYTES = 1_000_000
@@ -23,7 +23,7 @@ class Endpoint:
         host = f"runtime.sagemaker.{os.environ['AWS_REGION']}.{os.environ['DNS_SUFFIX']}"
         self._service = Service("sagemaker", host, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
 
-    def invoke(self, picture: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
+    def invoke(self, image: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
         """The model server's answer: predictions and the model's name. Raises Problem."""
         # No second try, whatever went wrong: what is overloaded must not get each request twice, and the caller, who
         # is told when to try again, knows whether the answer is still wanted.
@@ -35,7 +35,7 @@ class Endpoint:
             "X-Amzn-SageMaker-Custom-Attributes": f"top_k={top_k},budget_ms={allowed.left_s() * 1000:.0f}",
         }
         try:
-            answer = self._service.call("POST", self._path, headers, picture, allowed, MAX_ANSWER_BYTES)
+            answer = self._service.call("POST", self._path, headers, image, allowed, MAX_ANSWER_BYTES)
         except CallTimeout as error:
             raise Problem(504, "The model did not answer in time: try again") from error
         except CallError as error:
@@ -60,7 +60,7 @@ def _problem(answer: Answer) -> Problem:
             return Problem(503, "The model is overloaded: try again", headers=LATER)
         if original == 504:
             return Problem(504, "The model did not answer in time: try again")
-        problem = Problem(502, "The model failed on this picture: try again later")
+        problem = Problem(502, "The model failed on this image: try again later")
     elif code in ("ThrottlingException", "TooManyRequestsException") or answer.status == 429:
         return Problem(429, "Too many requests: slow down", headers=LATER)
     elif answer.status == 503:
@@ -87,8 +87,8 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _detail(message: Any) -> str:
-    """What the model server said of the picture."""
+    """What the model server said of the image."""
     try:
         return str(json.loads(message)["detail"])
     except (ValueError, KeyError, TypeError):
-        return "The model refused this picture"
+        return "The model refused this image"

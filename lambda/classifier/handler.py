@@ -1,4 +1,4 @@
-"""The function behind the URL: a picture in, labelled probabilities out. openapi.json beside it is its contract."""
+"""The function behind the URL: an image in, labelled probabilities out. openapi.json beside it is its contract."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from typing import Any
 
 from classifier.budget import Budget
 from classifier.endpoint import Endpoint
-from classifier.image_source import Pictures
+from classifier.image_source import ImageSource
 from classifier.problem import Problem
 
 DEFAULT_TOP_K = 5
@@ -23,7 +23,7 @@ METRICS = {"Namespace": "Kennel/Api", "Dimensions": [["Stage"]]}
 # Made at init, which provisioned concurrency pays for, not at the first request.
 _endpoint = Endpoint(os.environ["ENDPOINT_NAME"], float(os.environ["ENDPOINT_TIMEOUT_S"]))
 _max_image_bytes = int(os.environ["MAX_IMAGE_BYTES"])
-_pictures = Pictures(
+_images = ImageSource(
     _max_image_bytes,
     os.environ["INBOX"],
     hosts=os.environ["URL_HOSTS"].split(),
@@ -85,7 +85,7 @@ def _route(event: dict[str, Any]) -> Answers:
         raise Problem(400, "This is not a request of a function URL, payload format 2.0")
     methods = _ROUTES.get(http["path"])
     if methods is None:
-        raise Problem(404, "There is nothing here: POST a picture to /")
+        raise Problem(404, "There is nothing here: POST an image to /")
     # Uptime checkers often send HEAD.
     method = "GET" if http["method"] == "HEAD" else http["method"]
     if method not in methods:
@@ -96,7 +96,7 @@ def _route(event: dict[str, Any]) -> Answers:
 def _classify(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:
     top_k = _top_k(event["queryStringParameters"])
     content_type = event["headers"].get("content-type", "")
-    data, media_type = _pictures.picture(content_type, _body(event), budget)
+    data, media_type = _images.image(content_type, _body(event), budget)
     said["bytes"] = len(data)
     asked = time.perf_counter()
     try:
@@ -153,7 +153,7 @@ def _body(event: dict[str, Any]) -> bytes:
 
 
 def _log(said: dict[str, Any], status: int, seconds: float) -> None:
-    """One line for each request, of which CloudWatch makes metrics, too (embedded metric format). Never a picture."""
+    """One line for each request, of which CloudWatch makes metrics, too (embedded metric format). Never an image."""
     global _cold
     values = {"Requests": 1, f"Status{status // 100}xx": 1, "Latency": round(seconds * 1000, 1)}
     if "endpoint_ms" in said:

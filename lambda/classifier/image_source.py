@@ -1,4 +1,4 @@
-"""The forms in which a request may carry its picture, each a function from the request to the picture's bytes."""
+"""The forms in which a request may carry its image, each a function from the request to the image's bytes."""
 
 import base64
 import binascii
@@ -17,8 +17,8 @@ FORMS = ("image", "s3", "url")
 FETCH_S = 10.0
 
 
-class Pictures:
-    """Takes a picture as bytes, as base64, from the inbox, or from a URL; each is at most `max_bytes` long."""
+class ImageSource:
+    """Takes an image as bytes, as base64, from the inbox, or from a URL; each is at most `max_bytes` long."""
 
     def __init__(self, max_bytes: int, inbox: str, *, hosts: list[str], schemes: list[str]) -> None:
         """`inbox` is an s3:// prefix. URLs may have one of the `schemes` and name one of the `hosts`, any if empty."""
@@ -27,8 +27,8 @@ class Pictures:
         self._inbox: Inbox | None = None
         self._internet: Internet | None = None
 
-    def picture(self, content_type: str, body: bytes, budget: Budget) -> tuple[bytes, str]:
-        """The picture and its content type; raises Problem 400, 413, 415 or 424."""
+    def image(self, content_type: str, body: bytes, budget: Budget) -> tuple[bytes, str]:
+        """The image and its content type; raises Problem 400, 413, 415 or 424."""
         media_type = content_type.partition(";")[0].strip().lower()
         if media_type in IMAGE_TYPES:
             return self._bounded(body), media_type
@@ -37,7 +37,7 @@ class Pictures:
             # The endpoint finds the format in the bytes.
             return self._bounded(self._from(form, value, budget)), "application/octet-stream"
         raise Problem(
-            415, f"Send the picture as {', '.join(IMAGE_TYPES)}, or JSON; got {media_type[:100] or 'no content type'}"
+            415, f"Send the image as {', '.join(IMAGE_TYPES)}, or JSON; got {media_type[:100] or 'no content type'}"
         )
 
     def _from(self, form: str, value: str, budget: Budget) -> bytes:
@@ -51,7 +51,7 @@ class Pictures:
                 self._inbox = Inbox(self._place)
             return self._inbox.fetch(value, self._max_bytes, allowed)
         if not self._schemes:
-            raise Problem(400, "This service fetches no URLs: send the picture itself")
+            raise Problem(400, "This service fetches no URLs: send the image itself")
         if self._internet is None:
             from classifier.url_fetcher import Internet
 
@@ -60,9 +60,9 @@ class Pictures:
 
     def _bounded(self, data: bytes) -> bytes:
         if not data:
-            raise Problem(400, "The picture is empty: send one with bytes")
+            raise Problem(400, "The image is empty: send one with bytes")
         if len(data) > self._max_bytes:
-            raise Problem(413, f"The picture has more than {self._max_bytes:,} bytes: send a smaller one")
+            raise Problem(413, f"The image has more than {self._max_bytes:,} bytes: send a smaller one")
         return data
 
 

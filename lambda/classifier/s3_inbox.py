@@ -1,4 +1,4 @@
-"""A picture that the caller has put into the stage's inbox: one prefix of one bucket, which the role may read."""
+"""An image that the caller has put into the stage's inbox: one prefix of one bucket, which the role may read."""
 
 import os
 import urllib.parse
@@ -22,7 +22,7 @@ class Inbox:
     def fetch(self, uri: str, max_bytes: int, budget: Budget) -> bytes:
         """The object; raises Problem 400 for one elsewhere, 413, and 424 for one that cannot be read."""
         if not uri.startswith(self._place):
-            raise Problem(400, f"'s3' must begin with {self._place}: put the picture there first")
+            raise Problem(400, f"'s3' must begin with {self._place}: put the image there first")
         if uri == self._place:
             raise Problem(400, f"'s3' must name an object below {self._place}")
         _, _, bucket, key = uri.split("/", 3)

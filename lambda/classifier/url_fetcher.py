@@ -1,4 +1,4 @@
-"""A picture from an address that a caller names, without lending the caller our place in the network.
+"""An image from an address that a caller names, without lending the caller our place in the network.
 
 A name is resolved once, each of its addresses is checked, and the connection goes to the address that was checked, so
 that a second answer of the name server cannot lead it elsewhere. Each redirect is checked as the first address is.
@@ -28,7 +28,7 @@ URL = re.compile(r"[!-;=?-\[\]_a-z~]+")
 # The last label of a name is not numeric; such a host is an IPv4 address, of which only the usual form is taken.
 NUMERIC = re.compile(r"(?:[0-9]+|0[xX][0-9a-fA-F]*)$")
 # Signatures of what the model reads, so that nothing else is fetched to its end.
-PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
+IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
 SIGNATURE_BYTES = 12
 # Beside what Python's ipaddress calls not global: IPv6 addresses that stand for IPv4 addresses (IPv4-mapped, NAT64,
 # Teredo, 6to4), relays of such, and ranges that are registered as global and are no public hosts (IANA's registries).
@@ -42,7 +42,7 @@ Resolve = Callable[[str, int], list[str]]
 
 
 class Internet:
-    """Fetches pictures over HTTPS, and over HTTP if `schemes` has it, from `hosts`, or from any host if it is empty."""
+    """Fetches images over HTTPS, and over HTTP if `schemes` has it, from `hosts`, or from any host if it is empty."""
 
     def __init__(self, hosts: Iterable[str] = (), schemes: Iterable[str] = ("https",)) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
@@ -50,7 +50,7 @@ class Internet:
         self._tls = ssl.create_default_context()
 
     def fetch(self, url: str, max_bytes: int, budget: Budget) -> bytes:
-        """The picture; raises Problem 400 for a URL that is not taken, 413, 415, and 424 for what came of it."""
+        """The image; raises Problem 400 for a URL that is not taken, 413, 415, and 424 for what came of it."""
         for _ in range(MAX_REDIRECTS + 1):
             target = self._checked(url)
             address = _public_address(target, budget)
@@ -118,7 +118,7 @@ class _PinnedTls(_Pinned):
 def _get(
     connection: http.client.HTTPConnection, target: urllib.parse.SplitResult, max_bytes: int, budget: Budget
 ) -> bytes | str:
-    """The picture, or where the answer redirects to."""
+    """The image, or where the answer redirects to."""
     # Closes the connection when the budget is spent, also during the handshake and while a server sends byte by byte.
     cut = threading.Timer(budget.left_s(), _cut, [connection])
     cut.daemon = True
@@ -148,12 +148,12 @@ def _body(response: http.client.HTTPResponse, max_bytes: int, budget: Budget) ->
     while chunk := response.read1(CHUNK_BYTES):
         data += chunk
         if len(data) > max_bytes:
-            raise Problem(413, f"The picture at the URL has more than {max_bytes:,} bytes: take a smaller one")
-        if len(data) >= SIGNATURE_BYTES and not PICTURE.match(data):
+            raise Problem(413, f"The image at the URL has more than {max_bytes:,} bytes: take a smaller one")
+        if len(data) >= SIGNATURE_BYTES and not IMAGE.match(data):
             break
     _left(budget)  # a body that the timer cut off would look complete
-    if not PICTURE.match(data):
-        raise Problem(415, "What is at the URL is not a JPEG, PNG or WebP picture")
+    if not IMAGE.match(data):
+        raise Problem(415, "What is at the URL is not a JPEG, PNG or WebP image")
     if response.length:
         raise http.client.IncompleteRead(bytes(data))
     return bytes(data)

@@ -1,9 +1,9 @@
 """Once an hour: whether the last day's answers are what the model's validation lets one expect.
 
 Two numbers, each a metric with an alarm. ConfidenceDrop: how much less sure the model is of its first answer, on
-average, than it was of the validation pictures. ClassMixShift: the share of answers that would have to be of another
+average, than it was of the validation images. ClassMixShift: the share of answers that would have to be of another
 class for the classes to be as frequent as they were there, beyond what chance alone makes of so few answers.
-Neither needs the truth; neither proves that the model is wrong: they say that the pictures are others.
+Neither needs the truth; neither proves that the model is wrong: they say that the images are others.
 """
 
 import json
@@ -57,12 +57,12 @@ class Expected:
     def of(cls, report: dict[str, Any], description: dict[str, Any]) -> "Expected":
         """Out of a package's metrics.json and model.json."""
         bins = report["reliability"]
-        pictures = sum(part["pictures"] for part in bins)
+        images = sum(part["pictures"] for part in bins)
         labels = [row["label"] for row in report["classes"]]
         given = [sum(column) for column in zip(*report["confusion"], strict=True)]
         return cls(
             description["name"],
-            sum(part["pictures"] * part["confidence"] for part in bins) / pictures,
+            sum(part["pictures"] * part["confidence"] for part in bins) / images,
             dict(zip(labels, given, strict=True)),
         )
 

@@ -1,4 +1,4 @@
-"""The URL's answers to everything that is not a good picture, and to a model server that dies."""
+"""The URL's answers to everything that is not a good image, and to a model server that dies."""
 
 import json
 import os
@@ -20,8 +20,8 @@ CONTRACT = REPOSITORY / "lambda/classifier/openapi.json"
 
 
 def test_base64_json_matches_raw_bytes(deployed: Environment) -> None:
-    url, picture = deployed.url(), deployed.image()
-    plain, wrapped = url.call(picture, "image/jpeg"), url.call(encoded(picture), "application/json")
+    url, image = deployed.url(), deployed.image()
+    plain, wrapped = url.call(image, "image/jpeg"), url.call(encoded(image), "application/json")
     assert (plain.status, wrapped.status) == (200, 200)
     assert plain.document["predictions"] == wrapped.document["predictions"]
     assert set(plain.document) == {"predictions", "model", "request_id"}
@@ -43,8 +43,8 @@ def test_bad_body_returns_4xx_with_reason(deployed: Environment, body: bytes, co
 
 
 def test_damaged_image_returns_422(deployed: Environment) -> None:
-    picture = deployed.image()
-    answer = deployed.url().call(picture[: len(picture) // 2], "image/jpeg")
+    image = deployed.image()
+    answer = deployed.url().call(image[: len(image) // 2], "image/jpeg")
     assert answer.status == 422
     assert "damaged" in answer.document["detail"]
 
@@ -56,11 +56,11 @@ def test_top_k_limits_predictions(deployed: Environment) -> None:
 def test_inbox_image_matches_raw_bytes(
     deployed: Environment,
 ) -> None:
-    bucket, picture = deployed.output("Data", "DatasetBucket"), deployed.image()
-    deployed.client("s3").put_object(Bucket=bucket, Key="inbox/my bee.jpg", Body=picture)
+    bucket, image = deployed.output("Data", "DatasetBucket"), deployed.image()
+    deployed.client("s3").put_object(Bucket=bucket, Key="inbox/my bee.jpg", Body=image)
     url = deployed.url()
     taken = url.call(json.dumps({"s3": f"s3://{bucket}/inbox/my bee.jpg"}).encode(), "application/json")
-    assert taken.document.get("predictions") == url.call(picture, "image/jpeg").document["predictions"], taken
+    assert taken.document.get("predictions") == url.call(image, "image/jpeg").document["predictions"], taken
     for place, status in ((f"{bucket}/inbox/none.jpg", 424), (f"{bucket}/datasets/a.jpg", 400), ("else/inbox/a", 400)):
         assert url.call(json.dumps({"s3": f"s3://{place}"}).encode(), "application/json").status == status, place
 
@@ -78,12 +78,12 @@ def test_openapi_json_is_served(deployed: Environment) -> None:
 
 def test_readme_curl_example_works(deployed: Environment, tmp_path: Path) -> None:
     (example,) = re.findall(r"```bash\n(curl .*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "picture.jpg").write_bytes(deployed.image())
+    (tmp_path / "image.jpg").write_bytes(deployed.image())
     # The names of URLs do not resolve on this machine, and the embedded AWS has no certificate for them.
     (tmp_path / ".curlrc").write_text(f'connect-to = "::localhost:{deployed.server.port}"\n')
     given = {
         "URL": deployed.url().url.replace("https:", "http:"),
-        "PICTURE": str(tmp_path / "picture.jpg"),
+        "IMAGE": str(tmp_path / "image.jpg"),
         "CURL_HOME": str(tmp_path),
     }
     answer = subprocess.run(
@@ -98,13 +98,13 @@ def test_throttled_calls_are_retried_by_predict(deployed: Environment, tmp_path:
     reserved = functions.get_function_concurrency(FunctionName=name)["ReservedConcurrentExecutions"]
     functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
     try:
-        url, picture = deployed.url(), deployed.image()
+        url, image = deployed.url(), deployed.image()
         with ThreadPoolExecutor(10) as callers:
-            statuses = Counter(callers.map(lambda _: url.call(picture, "image/jpeg").status, range(10)))
+            statuses = Counter(callers.map(lambda _: url.call(image, "image/jpeg").status, range(10)))
         assert set(statuses) == {200, 429}
         assert statuses[200] >= 2
         for number in range(10):
-            (tmp_path / f"{number}.jpg").write_bytes(picture)
+            (tmp_path / f"{number}.jpg").write_bytes(image)
         asked = deployed.run("kennel", "predict", str(tmp_path), "--at-once", "10", "--json").stdout
         answers = [json.loads(line) for line in asked.splitlines()]
         assert [answer["status"] for answer in answers] == [200] * 10

@@ -80,7 +80,7 @@ def test_demo_output_lists_every_step(demo: Demo) -> None:
 
 def test_predict_command_shows_label(demo: Demo) -> None:
     row = demo.facts["predictions"][0]
-    assert row["predicted"] in run(demo, "kennel", "predict", str(demo.images / row["picture"]))
+    assert row["predicted"] in run(demo, "kennel", "predict", str(demo.images / row["image"]))
 
 
 def test_local_aws_listens_on_loopback_only(demo: Demo) -> None:

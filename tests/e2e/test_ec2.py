@@ -78,7 +78,7 @@ def test_bad_dataset_is_reported_and_group_emptied(
 
 def test_failed_script_is_reported_and_group_emptied(deployed: Environment, dataset: str) -> None:
     run = ec2_runs.start(Deployment("dev"), training_jobs.Request(dataset, program="nonsense"))
-    with pytest.raises(KennelError, match=r"failed: exit status 2 at: train: .*No module named training.nonsense"):
+    with pytest.raises(KennelError, match=r"failed: exit status 1 at: train: .*No module named training.nonsense"):
         ec2_runs.follow(Deployment("dev"), run, lambda line: None)
     assert is_empty(deployed)
 

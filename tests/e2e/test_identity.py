@@ -58,7 +58,7 @@ def test_wrong_signature_returns_403(deployed: Environment, stranger: tuple[boto
 def test_function_role_may_invoke_its_endpoint(deployed: Environment) -> None:
     role, name = deployed.output("Api", "FunctionRoleArn"), deployed.output("Serving", "EndpointName")
     outcome = deployed.as_role(role, "sagemaker-runtime", "invoke_endpoint", EndpointName=name, Body="text")
-    assert outcome == "ModelError"  # it got there; a text is no picture
+    assert outcome == "ModelError"  # it got there; a text is no image
 
 
 def test_function_role_is_denied_elsewhere(deployed: Environment) -> None:

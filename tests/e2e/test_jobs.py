@@ -9,7 +9,7 @@ from helpers.images import encode, gradient
 from helpers.stage import TINY, Environment
 
 
-def pictures(folder: Path, *files: str) -> Path:
+def images(folder: Path, *files: str) -> Path:
     for number, file in enumerate(files):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(encode(gradient(80 + number, 80), "JPEG"))
@@ -17,7 +17,7 @@ def pictures(folder: Path, *files: str) -> Path:
 
 
 def test_single_class_is_rejected_before_upload(deployed: Environment, tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "lonely", "only/1.jpg", "only/2.jpg")
+    folder = images(tmp_path / "lonely", "only/1.jpg", "only/2.jpg")
     result = deployed.run("kennel", "train", str(folder), check=False)
     assert result.returncode == 1
     assert "cannot be trained on: only the class 'only'" in " ".join(result.stdout.split())
@@ -34,13 +34,13 @@ def test_job_failure_reason_is_shown(deployed: Environment) -> None:
 
 
 def test_unreadable_images_are_skipped_and_listed(deployed: Environment, tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "mixed", *(f"{label}/{index}.jpg" for label in "ab" for index in range(3)))
+    folder = images(tmp_path / "mixed", *(f"{label}/{index}.jpg" for label in "ab" for index in range(3)))
     (folder / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     output = deployed.run("kennel", "train", str(folder), "--set", "epochs=1", *TINY).stdout
     assert "left out: notes.txt: not an image (.txt)" in output
     assert "skipped a/broken.jpg" in output
-    assert "skipped 1 unreadable picture(s)" in output
+    assert "skipped 1 unreadable image(s)" in output
     assert "Model package: s3://" in output
 
 
@@ -61,7 +61,7 @@ def test_unknown_dataset_starts_no_job(deployed: Environment) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b"])
 def test_invalid_dataset_name_is_rejected(deployed: Environment, tmp_path: Path, name: str) -> None:
-    folder = pictures(tmp_path / "Bü cher", *(f"{label}/{index}.jpg" for label in "ab" for index in range(2)))
+    folder = images(tmp_path / "Bü cher", *(f"{label}/{index}.jpg" for label in "ab" for index in range(2)))
     result = deployed.run("kennel", "data", "push", str(folder), "--name", name, check=False)
     assert result.returncode == 1
     assert "is no name for a dataset" in result.stdout

@@ -133,14 +133,14 @@ def test_alarms_are_ok_when_stage_is_healthy(deployed: Environment) -> None:
 
 
 def test_hung_instance_fires_related_alarms(deployed: Environment, pager: Mailbox) -> None:
-    url, picture = deployed.url(), deployed.image()
-    url.call(picture, "image/jpeg")
+    url, image = deployed.url(), deployed.image()
+    url.call(image, "image/jpeg")
     servers = deployed.servers()
     for server in servers:
         server.send_signal(signal.SIGSTOP)
     went_off = ("no-instance", "url-errors", "endpoint-errors", "scaled-errors", "callers-not-served")
     try:
-        with callers(2, lambda: url.call(picture, "image/jpeg")):
+        with callers(2, lambda: url.call(image, "image/jpeg")):
             for slug in went_off:
                 pager.goes_off(slug)
     finally:
@@ -148,7 +148,7 @@ def test_hung_instance_fires_related_alarms(deployed: Environment, pager: Mailbo
             server.send_signal(signal.SIGCONT)
     for slug in went_off:
         pager.is_over(slug)
-    assert url.call(picture, "image/jpeg").status == 200
+    assert url.call(image, "image/jpeg").status == 200
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def machines(deployed: Environment) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def unfamiliar(deployed: Environment) -> None:
-    """Pictures of no class are answered, and the drift check has compared the answers."""
+    """Images of no class are answered, and the drift check has compared the answers."""
     function = deployed.output("Operations", "DriftFunctionName")
     runtime = deployed.client("sagemaker-runtime")
 
@@ -194,15 +194,15 @@ def unfamiliar(deployed: Environment) -> None:
         assert "FunctionError" not in answer, document
         return document
 
-    def first(picture: bytes) -> tuple[str, float]:
-        answer = runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="image/jpeg", Body=picture)
+    def first(image: bytes) -> tuple[str, float]:
+        answer = runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="image/jpeg", Body=image)
         prediction = json.load(answer["Body"])["predictions"][0]
         return prediction["label"], prediction["probability"]
 
     before, noise = compared(), strange()
-    by_doubt = sorted((first(picture)[1], number) for number, picture in enumerate(noise))
+    by_doubt = sorted((first(image)[1], number) for number, image in enumerate(noise))
     label = first(noise[by_doubt[0][1]])[0]
-    # One class alone, and of its pictures those that the model is least sure of.
+    # One class alone, and of its images those that the model is least sure of.
     asked = [noise[number] for _, number in by_doubt if first(noise[number])[0] == label][:3]
     sent = 300 + 10 * int(before["Answers"])
     with ThreadPoolExecutor(4) as pool:
@@ -215,12 +215,12 @@ def unfamiliar(deployed: Environment) -> None:
 
 
 def strange() -> list[bytes]:
-    """Pictures of no class: noise of every grain."""
-    pictures = []
+    """Images of no class: noise of every grain."""
+    images = []
     for seed in range(60):
         values = np.random.default_rng(seed).integers(0, 256, (2 + seed, 2 + seed, 3), dtype=np.uint8)
-        pictures.append(encode(Image.fromarray(values).resize((200, 200)), "JPEG"))
-    return pictures
+        images.append(encode(Image.fromarray(values).resize((200, 200)), "JPEG"))
+    return images
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +241,8 @@ def missing_report(deployed: Environment) -> None:
 # What an alarm counts by the hour, a minute here, is begun before the others are looked at, and waited for after them.
 @pytest.mark.usefixtures("low_limits", "unfamiliar", "missing_report")
 def test_exceeded_limits_fire_alarms_and_budget(deployed: Environment, pager: Mailbox) -> None:
-    url, picture = deployed.url(), deployed.image()
-    with callers(1, lambda: url.call(picture, "image/jpeg")):
+    url, image = deployed.url(), deployed.image()
+    with callers(1, lambda: url.call(image, "image/jpeg")):
         for slug in ("url-latency", "model-latency", "scaled-latency", "memory", "disk", "callers-not-served"):
             pager.goes_off(slug)
     for kind in ("ACTUAL", "FORECASTED"):
@@ -253,10 +253,10 @@ def test_exceeded_limits_fire_alarms_and_budget(deployed: Environment, pager: Ma
 
 def test_throttled_calls_fire_alarm(deployed: Environment, pager: Mailbox) -> None:
     functions, name = deployed.client("lambda"), deployed.output("Api", "FunctionName")
-    url, picture = deployed.url(), deployed.image()
+    url, image = deployed.url(), deployed.image()
     functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     try:
-        with callers(6, lambda: url.call(picture, "image/jpeg")):
+        with callers(6, lambda: url.call(image, "image/jpeg")):
             pager.goes_off("throttled")
     finally:
         functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=10)
@@ -265,9 +265,7 @@ def test_throttled_calls_fire_alarm(deployed: Environment, pager: Mailbox) -> No
 
 def test_rejected_calls_fire_endpoint_alarm(deployed: Environment, pager: Mailbox) -> None:
     runtime = deployed.client("sagemaker-runtime", Config(retries={"max_attempts": 1}))
-    with callers(
-        1, lambda: runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="text/plain", Body=b"no picture")
-    ):
+    with callers(1, lambda: runtime.invoke_endpoint(EndpointName=ENDPOINT, ContentType="text/plain", Body=b"no image")):
         pager.goes_off("endpoint-refusals")
     pager.is_over("endpoint-refusals")
 

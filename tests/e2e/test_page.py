@@ -76,8 +76,8 @@ def check_accessibility(page: Page) -> None:
     assert [(item["id"], [node["html"] for node in item["nodes"]]) for item in found["violations"]] == []
 
 
-def picture(deployed: Environment) -> tuple[bytes, str]:
-    """A picture that the model is right about, and its label."""
+def image(deployed: Environment) -> tuple[bytes, str]:
+    """An image that the model is right about, and its label."""
     return deployed.image(), deployed.predictions[0]["label"]
 
 
@@ -85,8 +85,8 @@ def test_chosen_image_shows_label_bars(
     deployed: Environment, page: Page, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     check_accessibility(page)
-    data, label = picture(deployed)
-    choose(page, "picture.jpg", data, "image/jpeg")
+    data, label = image(deployed)
+    choose(page, "image.jpg", data, "image/jpeg")
     first = page.locator("#labels li").first
     expect(first).to_contain_text(label, timeout=PATIENCE_MS)
     expect(page.get_by_role("status")).to_contain_text(label)
@@ -103,7 +103,7 @@ def test_chosen_image_shows_label_bars(
 def test_invalid_file_shows_error_message(page: Page) -> None:
     wrong = page.get_by_role("alert")
     choose(page, "notes.txt", b"a text", "text/plain")
-    expect(wrong).to_contain_text("no picture that the model can read")
+    expect(wrong).to_contain_text("no image that the model can read")
     check_accessibility(page)
     choose(page, "half.jpg", b"\xff\xd8\xff" + bytes(100), "image/jpeg")
     expect(wrong).to_contain_text("damaged")
@@ -113,8 +113,8 @@ def test_invalid_file_shows_error_message(page: Page) -> None:
 
 
 def test_oversized_photo_is_shrunk_and_answered(deployed: Environment, page: Page) -> None:
-    data, label = picture(deployed)
-    # What follows the last pixel is no part of the picture.
+    data, label = image(deployed)
+    # What follows the last pixel is no part of the image.
     choose(page, "photograph.jpg", data + bytes(9_000_000), "image/jpeg")
     expect(page.locator("#labels li").first).to_contain_text(label)
 
@@ -136,7 +136,7 @@ def test_file_and_camera_are_keyboard_accessible(page: Page) -> None:
 
 
 def test_dropped_image_is_classified(deployed: Environment, page: Page) -> None:
-    data, label = picture(deployed)
+    data, label = image(deployed)
     page.evaluate(
         """(bytes) => {
             const carried = new DataTransfer();
@@ -149,15 +149,15 @@ def test_dropped_image_is_classified(deployed: Environment, page: Page) -> None:
 
 
 def test_page_recovers_after_endpoint_outage(deployed: Environment, page: Page) -> None:
-    data, label = picture(deployed)
+    data, label = image(deployed)
     for group in {os.getpgid(server.pid) for server in deployed.servers()}:
         os.killpg(group, signal.SIGKILL)
-    choose(page, "picture.jpg", data, "image/jpeg")
+    choose(page, "image.jpg", data, "image/jpeg")
     expect(page.get_by_role("alert")).to_contain_text("cannot answer right now")
     check_accessibility(page)
     while page.locator("#labels").is_hidden():
         time.sleep(0.5)
-        choose(page, "picture.jpg", data, "image/jpeg")
+        choose(page, "image.jpg", data, "image/jpeg")
         expect(page.locator("#busy")).to_be_hidden()
     expect(page.locator("#labels li").first).to_contain_text(label)
 

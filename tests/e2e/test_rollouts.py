@@ -17,7 +17,7 @@ pytestmark = pytest.mark.own_stage
 
 # Of the requests while both fleets answer; one of two instances.
 CANARY = 50
-# The health check's own picture is answered, as it must be before anybody is sent there.
+# The health check's own image is answered, as it must be before anybody is sent there.
 FAILING = """
     def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:
         if data != example():
@@ -40,7 +40,7 @@ class Callers:
 
     def __init__(self, deployed: Environment) -> None:
         self._runtime = deployed.client("sagemaker-runtime")
-        self._picture = deployed.image()
+        self._image = deployed.image()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._call)
         self.seen: list[Seen] = []
@@ -62,7 +62,7 @@ class Callers:
         while not self._stop.wait(0.1):
             try:
                 answer = self._runtime.invoke_endpoint(
-                    EndpointName="kennel-dev-scaled", ContentType="image/jpeg", Body=self._picture
+                    EndpointName="kennel-dev-scaled", ContentType="image/jpeg", Body=self._image
                 )
                 self.seen.append(Seen(json.load(answer["Body"])["model"], 200))
             except ClientError as error:

@@ -62,20 +62,20 @@ def test_serverless_endpoint_serves_archive(deployed: Environment, serverless: P
 
 
 def large() -> bytes:
-    """A picture that takes a while to read."""
-    picture = io.BytesIO()
+    """An image that takes a while to read."""
+    image = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (75, 100, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((4000, 3000)).save(picture, "JPEG")
-    return picture.getvalue()
+    Image.fromarray(noise).resize((4000, 3000)).save(image, "JPEG")
+    return image.getvalue()
 
 
 def test_serverless_throttles_excess_requests(deployed: Environment, serverless: Path) -> None:
     once = Config(retries={"total_max_attempts": 1})
-    runtime, picture = deployed.client("sagemaker-runtime", once), large()
+    runtime, image = deployed.client("sagemaker-runtime", once), large()
 
     def ask(number: int) -> str:
         try:
-            runtime.invoke_endpoint(EndpointName="kennel-dev-serverless", ContentType="image/jpeg", Body=picture)
+            runtime.invoke_endpoint(EndpointName="kennel-dev-serverless", ContentType="image/jpeg", Body=image)
         except ClientError as error:
             return str(error.response["Error"]["Code"])
         return "answered"

@@ -1,4 +1,4 @@
-"""The real server on a real package: bad pictures, overload, and an end under load."""
+"""The real server on a real package: bad images, overload, and an end under load."""
 
 import asyncio
 import collections
@@ -15,12 +15,12 @@ from helpers.serving import model_server
 
 PORT = 8082
 URL = f"http://127.0.0.1:{PORT}"
-# What a bad picture may take above a server at rest.
+# What a bad image may take above a server at rest.
 MEMORY_BYTES = 512_000_000
 
 
 @pytest.fixture(scope="module")
-def picture(package: Path) -> bytes:
+def image(package: Path) -> bytes:
     return next((package.parent / "images" / "test").rglob("*.jpg")).read_bytes()
 
 
@@ -30,39 +30,39 @@ def server(package: Path) -> Iterator[psutil.Process]:
         yield psutil.Process(process.pid)
 
 
-def test_bad_images_are_rejected_in_bounded_memory(server: psutil.Process, picture: bytes) -> None:
+def test_bad_images_are_rejected_in_bounded_memory(server: psutil.Process, image: bytes) -> None:
     with httpx.Client(base_url=URL, timeout=30) as client:
-        assert client.post("/", content=picture).status_code == 200
+        assert client.post("/", content=image).status_code == 200
         idle = server.memory_info().rss
         wrong = []
         for name, data, status in corpus():
             answer = client.post("/", content=data)
             if answer.status_code != status or answer.headers["content-type"] != "application/problem+json":
                 wrong.append((name, answer.status_code, answer.text))
-            assert client.post("/", content=picture).status_code == 200, name
+            assert client.post("/", content=image).status_code == 200, name
         assert wrong == []
     # VmHWM: the most that the process ever had.
     peak = int(Path(f"/proc/{server.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
     assert peak - idle < MEMORY_BYTES
 
 
-def test_huge_body_returns_413_without_buffering(server: psutil.Process, picture: bytes) -> None:
+def test_huge_body_returns_413_without_buffering(server: psutil.Process, image: bytes) -> None:
     with httpx.Client(base_url=URL, timeout=60) as client:
-        assert client.post("/", content=picture).status_code == 200
+        assert client.post("/", content=image).status_code == 200
         idle = server.memory_info().rss
         connections = len(server.net_connections())
-        assert client.post("/", content=picture + bytes(200_000_000)).status_code == 413
+        assert client.post("/", content=image + bytes(200_000_000)).status_code == 413
         assert server.memory_info().rss - idle < 50_000_000
-        assert client.post("/", content=picture).status_code == 200
+        assert client.post("/", content=image).status_code == 200
         assert len(server.net_connections()) == connections
 
 
-async def post_many(picture: bytes, count: int) -> "collections.Counter[int | str]":
+async def post_many(image: bytes, count: int) -> "collections.Counter[int | str]":
     """What became of `count` requests at once."""
 
     async def one(client: httpx.AsyncClient) -> int | str:
         try:
-            return (await client.post("/", content=picture)).status_code
+            return (await client.post("/", content=image)).status_code
         except httpx.HTTPError as error:
             return type(error).__name__
 
@@ -71,20 +71,20 @@ async def post_many(picture: bytes, count: int) -> "collections.Counter[int | st
         return collections.Counter(await asyncio.gather(*(one(client) for _ in range(count))))
 
 
-def test_queue_overflow_returns_503(server: psutil.Process, picture: bytes) -> None:
-    outcome = asyncio.run(post_many(picture, 300))
+def test_queue_overflow_returns_503(server: psutil.Process, image: bytes) -> None:
+    outcome = asyncio.run(post_many(image, 300))
     assert set(outcome) == {200, 503}
     assert outcome[200] >= 64
-    assert asyncio.run(post_many(picture, 8)) == {200: 8}
+    assert asyncio.run(post_many(image, 8)) == {200: 8}
 
 
-def test_sigterm_loses_no_accepted_request(package: Path, picture: bytes) -> None:
+def test_sigterm_loses_no_accepted_request(package: Path, image: bytes) -> None:
     outcomes: list[int | str] = []
 
     async def caller(client: httpx.AsyncClient) -> None:
         while True:
             try:
-                outcomes.append((await client.post("/", content=picture)).status_code)
+                outcomes.append((await client.post("/", content=image)).status_code)
             except httpx.ConnectError:
                 return
             except httpx.HTTPError as error:

@@ -128,7 +128,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     # --- serving ---
     "cdk deploy": There("tests/helpers/stage.py", '"cdk", "deploy", "--app"'),
     "make deploy": Here("none fires"),
-    "kennel predict PICTURE…": Here("0."),
+    "kennel predict IMAGE…": Here("0."),
     "kennel predict --url": There("tests/e2e/test_identity.py", "url"),
     "cdk destroy Kennel-dev-Operations Kennel-dev-Api Kennel-dev-Serving": Here("destroyed", more="--force"),
     "kennel promote --previous": Here(),
@@ -173,10 +173,10 @@ def places(deployed: Environment, dataset: str, tmp_path_factory: pytest.TempPat
     """What a reader puts of his own where a page has a word for it."""
     own = tmp_path_factory.mktemp("own")
     for label in "ab":
-        (own / "pictures" / label).mkdir(parents=True)
+        (own / "images" / label).mkdir(parents=True)
         for number in range(4):
-            picture = gradient(100 + 10 * number, 100 if label == "a" else 60)
-            (own / "pictures" / label / f"{number}.jpg").write_bytes(encode(picture, "JPEG"))
+            image = gradient(100 + 10 * number, 100 if label == "a" else 60)
+            (own / "images" / label / f"{number}.jpg").write_bytes(encode(image, "JPEG"))
     (own / "counts.csv").write_text("time,requests\n" + "".join(f"{60 * n},{60 + n}\n" for n in range(30)))
     answer = deployed.url().call(deployed.image(), "image/jpeg")
     # There is something to be seen of everything that has a log, and a model to go back to.
@@ -189,9 +189,9 @@ def places(deployed: Environment, dataset: str, tmp_path_factory: pytest.TempPat
     deployed.deploy("Serving")
     until_quiet(deployed)
     return {
-        "FOLDER": str(own / "pictures"),
+        "FOLDER": str(own / "images"),
         "COPY": str(own / "copy"),
-        "PICTURE…": str(next((own / "pictures" / "a").iterdir())),
+        "IMAGE…": str(next((own / "images" / "a").iterdir())),
         "REQUEST_ID": answer.document["request_id"],
         "counts.csv": str(own / "counts.csv"),
         "old/cdk.out": "cdk.out",

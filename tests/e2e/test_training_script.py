@@ -17,7 +17,7 @@ from helpers.images import encode, gradient
 from inference.predictor import Predictor
 from training.data import dataset
 
-PICTURE = encode(gradient(), "JPEG")
+IMAGE = encode(gradient(), "JPEG")
 CLASSES = ("disc", "star", "stripes")
 
 
@@ -83,7 +83,7 @@ def test_model_that_tells_nothing_fails_the_job(images: Path, tmp_path: Path) ->
 
 
 def test_probabilities_are_sorted_and_sum_to_one(trained: Path) -> None:
-    predictions = Predictor(trained).predict(PICTURE, top_k=10)
+    predictions = Predictor(trained).predict(IMAGE, top_k=10)
     assert {item["label"] for item in predictions} == set(CLASSES)
     values = [item["probability"] for item in predictions]
     assert values == sorted(values, reverse=True)

@@ -24,7 +24,7 @@ def test_search_is_journaled_and_reported(deployed: Environment, dataset: str, t
 def test_longer_search_resumes_earlier_one(deployed: Environment, dataset: str) -> None:
     output = deployed.run("kennel", "tune", dataset, "--trials", "8", "--set", "epochs=4", *TINY).stdout
     assert "6 trials are in the journal, 2 to go" in output
-    assert "pictures; dataset" not in output
+    assert "images; dataset" not in output
     assert "train: " not in output, "the features were computed again"
 
 

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the decoder: no crash, and no exception but its two. fuzz_cost.py looks for what is slow.
 
 make fuzz [SECONDS=300]
-    begins with the good and the bad pictures of the unit tests; what fails is kept in build/fuzz
+    begins with the good and the bad images of the unit tests; what fails is kept in build/fuzz
 """
 
 import argparse

@@ -61,19 +61,19 @@ def _judged(status: int, right: tuple[int, ...]) -> Outcome:
 
 def metadata() -> Iterator[tuple[str, bytes]]:
     """EXIF whose entries share bytes or that repeats its header, 10,000 chunks, scans that a parser might miss."""
-    picture = gradient(64, 64)
+    image = gradient(64, 64)
     sharing = _sharing_exif(20_000, 60_000)
     repeating = b"Exif\0\0" * 50_000 + b"II*\0\x08\0\0\0\0\0"
     for words, exif in (("entries that share bytes", sharing), ("a header that repeats", repeating)):
-        png = encode(picture, "PNG")
+        png = encode(image, "PNG")
         yield f"png: EXIF with {words}", png[:33] + chunk(b"eXIf", exif) + png[33:]
-        jpeg = encode(picture, "JPEG")
+        jpeg = encode(image, "JPEG")
         parts = b"".join(segment(0xE1, b"Exif\0\0" + exif[at : at + 60_000]) for at in range(0, len(exif), 60_000))
         yield f"jpeg: EXIF with {words}", jpeg[:2] + parts + jpeg[2:]
-        webp = encode(picture, "WEBP", exif=b"II*\0\x08\0\0\0\0\0")
+        webp = encode(image, "WEBP", exif=b"II*\0\x08\0\0\0\0\0")
         body = webp[12:] + b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2)
         yield f"webp: EXIF with {words}", b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
-    png = encode(picture, "PNG")
+    png = encode(image, "PNG")
     yield "png: 10,000 comments", png[:33] + chunk(b"tEXt", b"a\0b") * 10_000 + png[33:]
     bomb = b"a\0\0" + zlib.compress(bytes(50_000_000))
     for kind in (b"zTXt", b"iCCP", b"iTXt"):
@@ -270,7 +270,7 @@ def packages(
 
 def archives(unpack: Callable[[Path, Path], object], folder: Path) -> Iterator[tuple[str, Callable[[], Outcome]]]:
     """Archives that write elsewhere, grow, or link."""
-    picture = encode(gradient(), "JPEG")
+    image = encode(gradient(), "JPEG")
 
     def attack(number: int, write: Callable[[zipfile.ZipFile], None]) -> Outcome:
         place = folder / str(number)
@@ -286,7 +286,7 @@ def archives(unpack: Callable[[Path, Path], object], folder: Path) -> Iterator[t
         evil = [file for file in found if not file.is_relative_to(place / "out") or file.is_symlink()]
         return bool(evil) or outcome != "KennelError" or (folder.parent / "evil.jpg").exists(), outcome
 
-    def named(*names: str, content: bytes = picture) -> Callable[[zipfile.ZipFile], None]:
+    def named(*names: str, content: bytes = image) -> Callable[[zipfile.ZipFile], None]:
         def write(files: zipfile.ZipFile) -> None:
             for name in names:
                 files.writestr(name, content)
@@ -429,7 +429,7 @@ def web(
 # What no role of a stage may do, whatever it is for.
 FORBIDDEN = (
     *("write one with another key", "write one with S3's key", "read one over plain HTTP", "read one over TLS 1.1"),
-    *("delete a dataset's picture", "list the whole dataset bucket", "list the whole model bucket", "delete a package"),
+    *("delete a dataset's image", "list the whole dataset bucket", "list the whole model bucket", "delete a package"),
     *("write a promoted package", "delete a promoted package", "write beside the prefixes", "read the access logs"),
     *("write the access logs", "change a bucket's policy", "make a bucket public", "delete a bucket"),
     *("list every bucket", "list CDK's assets", "read another asset", "write an asset", "read the datasets of prod"),

@@ -1,4 +1,4 @@
-"""Pictures that no server should take, made here: name, bytes, and the status that is right for each."""
+"""Images that no server should take, made here: name, bytes, and the status that is right for each."""
 
 import io
 import random
@@ -22,9 +22,9 @@ def corpus() -> list[Bad]:
 
 
 def truncated() -> Iterator[Bad]:
-    """Good pictures, cut at many points."""
+    """Good images, cut at many points."""
     noise = Image.effect_noise((640, 480), 60).convert("RGB")
-    pictures = {
+    images = {
         "jpeg": encode(noise, "JPEG"),
         "progressive": encode(noise, "JPEG", progressive=True),
         "png": encode(noise, "PNG"),
@@ -32,7 +32,7 @@ def truncated() -> Iterator[Bad]:
         "webp": encode(noise, "WEBP"),
         "lossless-webp": encode(noise, "WEBP", lossless=True),
     }
-    for name, data in pictures.items():
+    for name, data in images.items():
         for share in SHARES:
             yield f"{name} cut at {share:.0%}", data[: int(len(data) * share)], UNREADABLE
 
@@ -85,14 +85,14 @@ def bombs() -> Iterator[Bad]:
 
 
 def animated() -> Iterator[Bad]:
-    """More than one picture in a file: which one is meant?"""
+    """More than one image in a file: which one is meant?"""
     frames = [gradient(64, 64).rotate(angle) for angle in (0, 90, 180)]
     for kind in ("PNG", "WEBP"):
         yield f"animated {kind}", encode(frames[0], kind, save_all=True, append_images=frames[1:]), UNREADABLE
 
 
 def others() -> Iterator[Bad]:
-    """Pictures of formats that are not served, and what is no picture."""
+    """Images of formats that are not served, and what is no image."""
     image = gradient(64, 64)
     for kind in ("GIF", "BMP", "TIFF", "PPM", "ICO", "TGA", "PCX"):
         yield kind, encode(image, kind), NOT_AN_IMAGE
@@ -109,14 +109,14 @@ def others() -> Iterator[Bad]:
 
 def polyglots() -> Iterator[Bad]:
     """Files that are two things."""
-    picture = encode(gradient(64, 64), "JPEG")
+    image = encode(gradient(64, 64), "JPEG")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as written:
-        written.writestr("picture.jpg", picture)
+        written.writestr("image.jpg", image)
     yield "ZIP with a JPEG in it", archive.getvalue(), NOT_AN_IMAGE
-    yield "PDF with a JPEG in it", b"%PDF-1.4\n" + picture, NOT_AN_IMAGE
-    yield "HTML before a JPEG", b"<html><script>alert(1)</script>" + picture, NOT_AN_IMAGE
-    yield "GIF header before a JPEG", b"GIF89a" + picture, NOT_AN_IMAGE
+    yield "PDF with a JPEG in it", b"%PDF-1.4\n" + image, NOT_AN_IMAGE
+    yield "HTML before a JPEG", b"<html><script>alert(1)</script>" + image, NOT_AN_IMAGE
+    yield "GIF header before a JPEG", b"GIF89a" + image, NOT_AN_IMAGE
     yield "JPEG signature before a PNG", b"\xff\xd8\xff" + encode(gradient(64, 64), "PNG"), UNREADABLE
 
 

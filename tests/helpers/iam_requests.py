@@ -63,8 +63,8 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "list the datasets": s3("ListBucket", "StorageDatasets", s3_prefix="datasets/dogs/"),
         "list the whole dataset bucket": s3("ListBucket", "StorageDatasets", s3_prefix=""),
         "list the inbox": s3("ListBucket", "StorageDatasets", s3_prefix="inbox/"),
-        "read a dataset's picture": s3("GetObject", "StorageDatasets", "datasets/dogs/a.jpg"),
-        "write a dataset's picture": s3("PutObject", "StorageDatasets", "datasets/dogs/a.jpg"),
+        "read a dataset's image": s3("GetObject", "StorageDatasets", "datasets/dogs/a.jpg"),
+        "write a dataset's image": s3("PutObject", "StorageDatasets", "datasets/dogs/a.jpg"),
         "write one with another key": s3(
             "PutObject",
             "StorageDatasets",
@@ -76,8 +76,8 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         ),
         "read one over plain HTTP": s3("GetObject", "StorageDatasets", "datasets/a.jpg", aws_SecureTransport="false"),
         "read one over TLS 1.1": s3("GetObject", "StorageDatasets", "datasets/a.jpg", s3_TlsVersion="1.1"),
-        "delete a dataset's picture": s3("DeleteObject", "StorageDatasets", "datasets/dogs/a.jpg"),
-        "read a picture of the inbox": s3("GetObject", "StorageDatasets", "inbox/a.jpg"),
+        "delete a dataset's image": s3("DeleteObject", "StorageDatasets", "datasets/dogs/a.jpg"),
+        "read an image of the inbox": s3("GetObject", "StorageDatasets", "inbox/a.jpg"),
         "write into the inbox": s3("PutObject", "StorageDatasets", "inbox/a.jpg"),
         # --- models ---
         "list the packages": s3("ListBucket", "StorageModels", s3_prefix="packages/run/"),

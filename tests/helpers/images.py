@@ -1,4 +1,4 @@
-"""Pictures of every kind, made here."""
+"""Images of every kind, made here."""
 
 import base64
 import io

@@ -31,8 +31,8 @@ NO_RESOURCE_LEVEL = {
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }
-# Of the one stage of the matrix that asks for pictures in its captures.
-ASKED_FOR_PICTURES = "ml.m5d.xlarge"
+# Of the one stage of the matrix that asks for images in its captures.
+ASKED_FOR_INPUTS = "ml.m5d.xlarge"
 # Written by CDK for its own custom resources.
 CDK_OWNED = ("CustomS3AutoDeleteObjects", "CustomVpcRestrictDefaultSG")
 
@@ -259,11 +259,11 @@ def canaries_are_at_most_half(templates: Templates) -> Iterator[str]:
             yield f"{name} tries a new model on {routing['CanarySize']['Value']} % of its callers"
 
 
-def captures_leave_the_pictures_out_unless_asked(templates: Templates) -> Iterator[str]:
+def captures_leave_the_images_out_unless_asked(templates: Templates) -> Iterator[str]:
     for name, config in resources(templates, "AWS::SageMaker::EndpointConfig"):
         modes = [option["CaptureMode"] for option in config.get("DataCaptureConfig", {}).get("CaptureOptions", [])]
-        if "Input" in modes and config["ProductionVariants"][0].get("InstanceType") != ASKED_FOR_PICTURES:
-            yield f"{name} captures the pictures"
+        if "Input" in modes and config["ProductionVariants"][0].get("InstanceType") != ASKED_FOR_INPUTS:
+            yield f"{name} captures the images"
 
 
 def rollback_alarms_watch_the_endpoint_itself(templates: Templates) -> Iterator[str]:

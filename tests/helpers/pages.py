@@ -8,15 +8,15 @@ from helpers import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 CODE = re.compile(r"```([a-z]*)\n(.*?)```|`([^`\n]+)`", re.DOTALL)
-# A picture's arrows are no commands.
-PICTURE = "mermaid"
+# An image's arrows are no commands.
+IMAGE = "mermaid"
 SEPARATORS = re.compile(r"\s*[;·|,]\s+|\s+&&\s+|\s+#|\s+──▶\s+")
 
 
 def lines(text: str) -> Iterator[str]:
     """The commands of a page, and whatever else its code has."""
     for language, block, inline in CODE.findall(text):
-        for line in [] if language == PICTURE else (block or inline).splitlines():
+        for line in [] if language == IMAGE else (block or inline).splitlines():
             yield from (words.strip() for words in SEPARATORS.split(line))
 
 

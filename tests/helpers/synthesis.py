@@ -31,7 +31,7 @@ MATRIX: dict[str, dict[str, Any]] = {
             # With local disks, which take no key.
             "instance_type": "ml.m5d.xlarge",
             "scaling_registered_for": "ml.m5d.xlarge",
-            "capture_pictures": True,
+            "capture_inputs": True,
             "fixed": True,
             "fixed_instances": 1,
             "min_instances": 1,

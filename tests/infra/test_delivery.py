@@ -141,7 +141,7 @@ REQUESTS = {
     "be let in by dev's URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "true"}),
     "call the function past the URL": Request("lambda:InvokeFunction", LIVE, {"lambda:InvokedViaFunctionUrl": "false"}),
     "call another function": Request("lambda:InvokeFunctionUrl", LIVE.replace("Kennel-", "Payroll-"), IAM_URL),
-    "read a picture": Request("s3:GetObject", "arn:aws:s3:::kennel-dev-data-storagedatasets/datasets/a.jpg"),
+    "read an image": Request("s3:GetObject", "arn:aws:s3:::kennel-dev-data-storagedatasets/datasets/a.jpg"),
     "make a role": Request("iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/Kennel-more"),
 }
 ALLOWED = {

@@ -91,7 +91,7 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     "canaries_are_at_most_half": lambda t: _endpoint(t).update(
         TrafficRoutingConfiguration={"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 60}}
     ),
-    "captures_leave_the_pictures_out_unless_asked": lambda t: first(t, "AWS::SageMaker::EndpointConfig")[
+    "captures_leave_the_images_out_unless_asked": lambda t: first(t, "AWS::SageMaker::EndpointConfig")[
         "DataCaptureConfig"
     ]["CaptureOptions"].append({"CaptureMode": "Input"}),
     "rollback_alarms_watch_the_endpoint_itself": lambda t: first(t, "AWS::CloudWatch::Alarm").update(

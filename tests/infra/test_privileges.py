@@ -19,7 +19,7 @@ NOTEBOOK_PARTS = ("model", "endpoint-config", "endpoint")
 # What each role needs: the words of requests_of_a_stage.py. Every other request is denied to it.
 ALLOWED = {
     "ClassifierRole": {
-        "read a picture of the inbox",
+        "read an image of the inbox",
         "decrypt a dataset through S3",
         "invoke the stage's endpoint",
         "begin the function's log",
@@ -58,7 +58,7 @@ ALLOWED = {
     },
     "JobRole": {
         "list the datasets",
-        "read a dataset's picture",
+        "read a dataset's image",
         "decrypt a dataset through S3",
         "list the training code",
         "read the training code",
@@ -81,7 +81,7 @@ ALLOWED = {
     },
     "Ec2Role": {
         "list the datasets",
-        "read a dataset's picture",
+        "read a dataset's image",
         "decrypt a dataset through S3",
         "read the training code",
         "list the packages",
@@ -104,7 +104,7 @@ ALLOWED = {
     },
     "NotebookRole": {
         "list the datasets",
-        "write a dataset's picture",
+        "write a dataset's image",
         "decrypt a dataset through S3",
         "encrypt a dataset through S3",
         "list the packages",
@@ -310,7 +310,7 @@ def _widened(stacks: Stacks, role: str, statement: Document) -> Caller:
 @pytest.mark.parametrize(
     ("role", "action", "resource", "words"),
     [
-        ("ClassifierRole", "s3:GetObject", "*", "read a dataset's picture"),
+        ("ClassifierRole", "s3:GetObject", "*", "read a dataset's image"),
         ("ClassifierRole", "sagemaker:InvokeEndpoint", "*", "invoke the fixed endpoint"),
         ("ModelRole", "s3:*", "arn:aws:s3:::kennel-dev-*", "write a package"),
         ("JobRole", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/*", "give SageMaker the endpoint's role"),

@@ -1,4 +1,4 @@
-"""What is wrong with pictures, before they cost training time: one pass over the files, every finding at once."""
+"""What is wrong with images, before they cost training time: one pass over the files, every finding at once."""
 
 import hashlib
 from array import array
@@ -31,7 +31,7 @@ HASH_SIDE = 16
 NEAR_BITS = 12
 # Every twelfth bit of a hash. Adjacent bits are often equal, so parts of adjacent bits would separate few images.
 PARTS = [sum(1 << bit for bit in range(part, HASH_SIDE**2, NEAR_BITS)) for part in range(NEAR_BITS)]
-# A hash of a nearly even picture is noise: its neighbouring grey values differ by less than this on average.
+# A hash of a nearly even image is noise: its neighbouring grey values differ by less than this on average.
 MIN_CONTRAST = 0.5
 # A second look, before two images are called alike. Measured as root mean square: different handwritten digits whose
 # hashes are near differ by 12.5 grey levels and more, photographs at half their size by 0.8 at the median.
@@ -57,7 +57,7 @@ COMMON_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CheckedImage:
     """A file of the dataset as it was found; `problem` says why it cannot be used, if so.
 
     `fixable` if a copy of it can be: in another format, or smaller.
@@ -80,12 +80,12 @@ class Picture:
     looks: tuple[str, ...] = ()
 
 
-def inspect(listed: Listed) -> Picture:
-    """Reads one file: its digest, its format, and a hash that copies of the picture share."""
+def inspect(listed: Listed) -> CheckedImage:
+    """Reads one file: its digest, its format, and a hash that copies of the image share."""
     path, name, split, label = listed.path, listed.name, listed.split, listed.label
 
-    def unusable(problem: str, *, fixable: bool = False) -> Picture:
-        return Picture(path, name, split, label, digest, problem, fixable, listed.format or "")
+    def unusable(problem: str, *, fixable: bool = False) -> CheckedImage:
+        return CheckedImage(path, name, split, label, digest, problem, fixable, listed.format or "")
 
     digest = ""
     try:
@@ -113,7 +113,7 @@ def inspect(listed: Listed) -> Picture:
     size, rotated = (image.width, image.height), image.orientation != 1
     grey = _grey(image.pixels)
     looks = tuple(_looks(image.pixels))
-    return Picture(
+    return CheckedImage(
         path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), _hash(grey), looks
     )
 
@@ -160,83 +160,83 @@ def _hash(grey: Pixels) -> int | None:
     return int.from_bytes(np.packbits(steps > 0).tobytes())
 
 
-def of_pictures(pictures: list[Picture]) -> list[Finding]:
+def of_images(images: list[CheckedImage]) -> list[Finding]:
     """Findings about single files, and about files that are the same."""
-    return [*_of_files(pictures), *_of_copies(pictures)]
+    return [*_of_files(images), *_of_copies(images)]
 
 
-def of_classes(pictures: list[Picture], split_already: bool) -> list[Finding]:
-    """Findings about the number of readable training pictures in each class."""
-    usable = Counter(picture.label for picture in pictures if picture.split == "train" and not picture.problem)
-    named = sorted({picture.label for picture in pictures if picture.split == "train"})
-    fixable = Counter(picture.label for picture in pictures if picture.split == "train" and picture.fixable)
-    unread: dict[str, Picture] = {}
-    for picture in pictures:
-        if picture.split == "train" and picture.problem:
-            unread.setdefault(picture.label, picture)
+def of_classes(images: list[CheckedImage], split_already: bool) -> list[Finding]:
+    """Findings about the number of readable training images in each class."""
+    usable = Counter(image.label for image in images if image.split == "train" and not image.problem)
+    named = sorted({image.label for image in images if image.split == "train"})
+    fixable = Counter(image.label for image in images if image.split == "train" and image.fixable)
+    unread: dict[str, CheckedImage] = {}
+    for image in images:
+        if image.split == "train" and image.problem:
+            unread.setdefault(image.label, image)
     findings = []
     for label in named:
         count, where = usable[label], f"class {label!r}"
         if count == 0:
             first = f"; {unread[label].name}: {unread[label].problem}"
             advice = f": --fix makes {fixable[label]} of them so" if fixable[label] else first
-            findings.append(Finding(ERROR, "class", where, f"no readable training picture{advice}"))
+            findings.append(Finding(ERROR, "class", where, f"no readable training image{advice}"))
         elif count == 1 and not split_already:
-            message = "a single picture cannot be split into training and validation: add another"
+            message = "a single image cannot be split into training and validation: add another"
             findings.append(Finding(ERROR, "class", where, message))
         elif count < TINY_CLASS:
-            message = f"only {count} training pictures: at least {TINY_CLASS} make its accuracy mean something"
+            message = f"only {count} training images: at least {TINY_CLASS} make its accuracy mean something"
             findings.append(Finding(WARNING, "class", where, message))
-    findings += _missing(pictures, named)
+    findings += _missing(images, named)
     if usable and max(usable.values()) > IMBALANCE * min(usable.values()):
         (most, high), *_, (least, low) = usable.most_common()
-        message = f"{high} training pictures, and {low} in {least!r}: rare classes will be guessed less often"
+        message = f"{high} training images, and {low} in {least!r}: rare classes will be guessed less often"
         findings.append(Finding(WARNING, "imbalance", f"class {most!r}", message))
     return findings
 
 
-def _missing(pictures: list[Picture], named: list[str]) -> Iterator[Finding]:
+def _missing(images: list[CheckedImage], named: list[str]) -> Iterator[Finding]:
     there: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        if not picture.problem:
-            there[picture.split].add(picture.label)
+    for image in images:
+        if not image.problem:
+            there[image.split].add(image.label)
     for split in ("valid", "test"):
         for label in sorted(set(named) - there[split]) if there[split] else []:
             message = f"no readable image in {split}: nothing there says how well the class is told"
             yield Finding(WARNING, "class", f"class {label!r}", message)
 
 
-def _of_files(pictures: list[Picture]) -> Iterator[Finding]:
-    readable = sum(not picture.problem for picture in pictures)
-    counts = Counter(look for picture in pictures for look in picture.looks)
+def _of_files(images: list[CheckedImage]) -> Iterator[Finding]:
+    readable = sum(not image.problem for image in images)
+    counts = Counter(look for image in images for look in image.looks)
     common = {look: count for look, count in counts.items() if count > COMMON_SHARE * readable}
     for look, count in common.items():
         message = f"{count} of {readable} images are {look}: taken for how images of this dataset look"
         yield Finding(NOTE, look, "", message)
-    for picture in pictures:
-        if picture.problem:
-            yield Finding(WARNING, UNREADABLE, picture.name, picture.problem)
+    for image in images:
+        if image.problem:
+            yield Finding(WARNING, UNREADABLE, image.name, image.problem)
             continue
-        if picture.path.suffix.lower() not in EXTENSIONS[picture.format]:
-            yield Finding(WARNING, "extension", picture.name, f"is a {picture.format} file: rename it")
-        if picture.rotated:
-            yield Finding(NOTE, "rotation", picture.name, "EXIF says that it is rotated; it is turned when it is read")
-        for look in picture.looks:
+        if image.path.suffix.lower() not in EXTENSIONS[image.format]:
+            yield Finding(WARNING, "extension", image.name, f"is a {image.format} file: rename it")
+        if image.rotated:
+            yield Finding(NOTE, "rotation", image.name, "EXIF says that it is rotated; it is turned when it is read")
+        for look in image.looks:
             if look not in common:
-                yield Finding(WARNING, look, picture.name, LOOKS[look])
-        if max(picture.size) > ODD_SHAPE * min(picture.size):
-            width, height = picture.size
-            seen = min(picture.size) / max(picture.size)
+                yield Finding(WARNING, look, image.name, LOOKS[look])
+        if max(image.size) > ODD_SHAPE * min(image.size):
+            width, height = image.size
+            seen = min(image.size) / max(image.size)
             message = f"{width} × {height} pixels: the model sees the middle, {seen:.0%} of the longer side"
-            yield Finding(WARNING, "shape", picture.name, message)
-        if min(picture.size) < SMALL_SIDE_PX:
-            width, height = picture.size
-            yield Finding(WARNING, "small", picture.name, f"only {width} × {height} pixels")
+            yield Finding(WARNING, "shape", image.name, message)
+        if min(image.size) < SMALL_SIDE_PX:
+            width, height = image.size
+            yield Finding(WARNING, "small", image.name, f"only {width} × {height} pixels")
 
 
-def _of_copies(pictures: list[Picture]) -> Iterator[Finding]:
+def _of_copies(images: list[CheckedImage]) -> Iterator[Finding]:
     largest, frames = [], 0
-    for group in alike(pictures):
+    for group in alike(images):
         if len(group) == 1:
             continue
         # Of one class in one split, near copies are no fault: films and bursts have them, and they teach little.
@@ -245,17 +245,17 @@ def _of_copies(pictures: list[Picture]) -> Iterator[Finding]:
         if distinct > 1:
             frames += distinct
             largest = max(largest, same, key=len)
-        for picture in group[1:]:
-            first, exact = group[0], picture.digest == group[0].digest
-            what = "the same file as" if exact else "nearly the same picture as"
-            if picture.label != first.label:
+        for image in group[1:]:
+            first, exact = group[0], image.digest == group[0].digest
+            what = "the same file as" if exact else "nearly the same image as"
+            if image.label != first.label:
                 message = f"{what} {first.name}, which has another class: one of them is wrong"
-                yield Finding(WARNING, "contradiction", picture.name, message)
-            elif picture.split != first.split:
+                yield Finding(WARNING, "contradiction", image.name, message)
+            elif image.split != first.split:
                 message = f"{what} {first.name}: its accuracy is known from training (a leak)"
-                yield Finding(WARNING, "leak", picture.name, message)
+                yield Finding(WARNING, "leak", image.name, message)
             elif exact:
-                yield Finding(WARNING, "duplicate", picture.name, f"{what} {first.name}: it counts twice")
+                yield Finding(WARNING, "duplicate", image.name, f"{what} {first.name}: it counts twice")
     if frames:
         message = (
             f"{frames} images show nearly the same as others of their class and split, such as frames of a film; the "
@@ -264,29 +264,29 @@ def _of_copies(pictures: list[Picture]) -> Iterator[Finding]:
         yield Finding(NOTE, "near copies", largest[0].name, message)
 
 
-def alike(pictures: list[Picture]) -> list[list[Picture]]:
-    """The readable pictures in groups: equal files, and those that show the same as the first of their group.
+def alike(images: list[CheckedImage]) -> list[list[CheckedImage]]:
+    """The readable images in groups: equal files, and those that show the same as the first of their group.
 
     Two show the same if their hashes differ in fewer than NEAR_BITS bits, and their grey levels by less than
     NEAR_LEVELS. Each group is in the order given, and so are the groups.
     """
-    groups: list[list[Picture]] = []
+    groups: list[list[CheckedImage]] = []
     by_digest: dict[str, int] = {}
-    index = _Index(len(pictures))
-    for picture in pictures:
-        if picture.problem:
+    index = _Index(len(images))
+    for image in images:
+        if image.problem:
             continue
-        number = by_digest.get(picture.digest)
+        number = by_digest.get(image.digest)
         if number is None:
-            buckets = index.buckets(picture)
-            near = (at for at in index.found(buckets) if _same(groups[at][0], picture))
+            buckets = index.buckets(image)
+            near = (at for at in index.found(buckets) if _same(groups[at][0], image))
             number = min(near, default=None)
             if number is None:
                 number = len(groups)
                 groups.append([])
                 index.add(buckets)
-            by_digest[picture.digest] = number
-        groups[number].append(picture)
+            by_digest[image.digest] = number
+        groups[number].append(image)
     return groups
 
 
@@ -302,12 +302,12 @@ class _Index:
         self._newest = [array("i", [-1]) * (1 << self._bits) for _ in PARTS]
         self._older = [array("i") for _ in PARTS]
 
-    def buckets(self, picture: Picture) -> list[int]:
-        """Where a picture is in each table; nowhere if it has no hash."""
-        if picture.hash is None:
+    def buckets(self, image: CheckedImage) -> list[int]:
+        """Where an image is in each table; nowhere if it has no hash."""
+        if image.hash is None:
             return []
         # Fibonacci hashing (Knuth, volume 3, 6.4): the bits of a part lie far apart.
-        return [(hash(picture.hash & part) * 0x9E3779B97F4A7C15 & 2**64 - 1) >> (64 - self._bits) for part in PARTS]
+        return [(hash(image.hash & part) * 0x9E3779B97F4A7C15 & 2**64 - 1) >> (64 - self._bits) for part in PARTS]
 
     def found(self, buckets: list[int]) -> Iterator[int]:
         """The groups in these buckets, some of them more than once."""
@@ -326,8 +326,8 @@ class _Index:
                 self._newest[part][buckets[part]] = number
 
 
-def _same(one: Picture, other: Picture) -> bool:
+def _same(one: CheckedImage, other: CheckedImage) -> bool:
     if one.hash is None or other.hash is None or (one.hash ^ other.hash).bit_count() >= NEAR_BITS:
         return False
-    levels = [np.frombuffer(picture.grey, np.uint8).astype(np.float32) for picture in (one, other)]
+    levels = [np.frombuffer(image.grey, np.uint8).astype(np.float32) for image in (one, other)]
     return float(np.sqrt(np.mean((levels[0] - levels[1]) ** 2))) < NEAR_LEVELS

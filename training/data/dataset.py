@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inference.processors import usable
 from training.data import checks, layout
-from training.data.checks import Picture
+from training.data.checks import CheckedImage
 from training.data.findings import ERROR, WARNING, Finding
 from training.data.layout import SPLITS
 
@@ -29,7 +29,7 @@ class DatasetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture, the index of its class, and the SHA-256 of its file."""
+    """One image, the index of its class, and the SHA-256 of its file."""
 
     path: Path
     label: int
@@ -61,10 +61,10 @@ class Checked:
     With an error among the findings, nothing is held out.
     """
 
-    pictures: list[Picture]
+    images: list[CheckedImage]
     findings: list[Finding]
     labels: list[str]
-    splits: dict[str, list[Picture]]
+    splits: dict[str, list[CheckedImage]]
 
     @property
     def errors(self) -> int:
@@ -77,19 +77,19 @@ def check(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress
 
     Every image is decoded once; `progress` gets (read, all).
     """
-    structure, pictures = read(root, progress)
-    labels = sorted({picture.label for picture in pictures if picture.split == "train"})
+    structure, images = read(root, progress)
+    labels = sorted({image.label for image in images if image.split == "train"})
     known = set(labels)
-    splits: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        if not picture.problem and picture.label in known:
-            splits.setdefault(picture.split, []).append(picture)
+    splits: dict[str, list[CheckedImage]] = {}
+    for image in images:
+        if not image.problem and image.label in known:
+            splits.setdefault(image.split, []).append(image)
     findings = [
         *structure,
-        *checks.of_pictures(pictures),
-        *checks.of_classes(pictures, split_already="valid" in splits),
+        *checks.of_images(images),
+        *checks.of_classes(images, split_already="valid" in splits),
     ]
-    checked = Checked(pictures, findings, labels, splits)
+    checked = Checked(images, findings, labels, splits)
     if not checked.errors and "valid" not in splits:
         splits["train"], splits["valid"], divided = _hold_out(splits["train"], seed, valid_fraction)
         findings += divided
@@ -104,8 +104,8 @@ def load(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress 
     index = {label: number for number, label in enumerate(checked.labels)}
     splits = checked.splits
     digest = hashlib.sha256()
-    for picture in sorted((picture for items in splits.values() for picture in items), key=lambda item: item.name):
-        digest.update(f"{picture.name}\0{picture.digest}\n".encode())
+    for image in sorted((image for items in splits.values() for image in items), key=lambda item: item.name):
+        digest.update(f"{image.name}\0{image.digest}\n".encode())
     return Dataset(
         checked.labels,
         {
@@ -118,40 +118,40 @@ def load(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress 
     )
 
 
-def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], list[Picture]]:
+def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], list[CheckedImage]]:
     """What is to be said about the layout of `root`, and every image in it, in the order of their names."""
     found = layout.read(root)
-    pictures = []
-    for picture in _inspect(found.images):
-        pictures.append(picture)
+    images = []
+    for image in _inspect(found.images):
+        images.append(image)
         if progress:
-            progress(len(pictures), len(found.images))
-    return found.findings, pictures
+            progress(len(images), len(found.images))
+    return found.findings, images
 
 
-def _inspect(listed: list[layout.Image]) -> Iterator[Picture]:
+def _inspect(listed: list[layout.Image]) -> Iterator[CheckedImage]:
     with ThreadPoolExecutor(usable()) as pool:
         for start in range(0, len(listed), READ_AHEAD):
             yield from pool.map(checks.inspect, listed[start : start + READ_AHEAD])
 
 
 def _hold_out(
-    pictures: list[Picture], seed: int, fraction: float
-) -> tuple[list[Picture], list[Picture], list[Finding]]:
+    images: list[CheckedImage], seed: int, fraction: float
+) -> tuple[list[CheckedImage], list[CheckedImage], list[Finding]]:
     """Splits each class by itself, so that all are in both parts; what shows the same stays on one side, if it can."""
     generator = random.Random(seed)
-    train: list[Picture] = []
-    valid: list[Picture] = []
+    train: list[CheckedImage] = []
+    valid: list[CheckedImage] = []
     findings: list[Finding] = []
-    by_label: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        by_label[picture.label].append(picture)
+    by_label: dict[str, list[CheckedImage]] = defaultdict(list)
+    for image in images:
+        by_label[image.label].append(image)
     for label, members in sorted(by_label.items()):
         groups = checks.alike(members)
         generator.shuffle(groups)
         count = min(max(1, round(len(members) * fraction)), len(members) - 1)
-        held: list[Picture] = []
-        kept: list[list[Picture]] = []
+        held: list[CheckedImage] = []
+        kept: list[list[CheckedImage]] = []
         for group in groups:
             fits = len(held) < count and len(held) + len(group) <= min(2 * count, len(members) - 1)
             if fits:
@@ -169,5 +169,5 @@ def _hold_out(
             )
             findings.append(Finding(WARNING, "alike", f"class {label!r}", message))
         valid += held
-        train += [picture for group in kept for picture in group]
+        train += [image for group in kept for image in group]
     return train, valid, findings

@@ -16,7 +16,7 @@ SAMPLE_ROWS = 1000
 NUMBERED = re.compile(r"(?P<label>\D.*?)[ ._-]*\(?\d+\)?")
 # What cameras, phones and programs write before a number is no class, and neither is a date.
 NO_CLASS = re.compile(
-    r"(img|image|images|dsc|dscn|dscf|p|pic|pict|picture|photo|foto|bild|frame|screenshot|screen shot|scan|capture"
+    r"(img|image|images|dsc|dscn|dscf|p|pic|pict|image|photo|foto|bild|frame|screenshot|screen shot|scan|capture"
     r"|gopr|dji|pxl|mvimg|vid|video|wp|cimg|sam|file|unnamed|untitled|download|copy|sample|test|train|val|valid)"
     r"([\W\d_].*)?|.*\d{4}[-_.]?[01]\d[-_.]?[0-3]\d.*|.*[\W\d_]frame",
     re.IGNORECASE,

@@ -25,7 +25,7 @@ ROLES = {
 }
 # seg_train, Train_Data, test1: a split if all the folders beside it are splits, too.
 LOOSE_ROLE = re.compile(
-    rf"(?:.+[ _-])?({'|'.join(ROLES)})(?:[ _-]?(?:data|set|dataset|images|imgs|pictures|photos))?[ _-]?\d?"
+    rf"(?:.+[ _-])?({'|'.join(ROLES)})(?:[ _-]?(?:data|set|dataset|images|imgs|images|photos))?[ _-]?\d?"
 )
 STRUCTURE = "structure"
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}

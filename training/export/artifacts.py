@@ -63,14 +63,14 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     scored = _as_served(kept, trained, backbone, arguments.model_dir)
     gates.require_skill(scored[looked_at], looked_at)
     temperature = evaluation.fit_temperature(scored["valid"])
-    say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms a picture, {measured[0].ms:.1f} as trained")
+    say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms an image, {measured[0].ms:.1f} as trained")
     story = report.Story(
         name=f"{backbone.name}-{data.fingerprint[:8]}",
         facts={
             "backbone": backbone.name,
             "mode": arguments.mode,
             "dataset": data.fingerprint,
-            "pictures": ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items()),
+            "images": ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items()),
             **used,
             "torch": torch.__version__,
         },
@@ -113,16 +113,16 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
 
 
 def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[candidates.Variant]:
-    """All variants of the network, in `folder`, calibrated on training pictures and measured on validation pictures."""
+    """All variants of the network, in `folder`, calibrated on training images and measured on validation images."""
     say("exporting and quantising the model")
     served = candidates.Served(trained.network.float(), backbone.mean, backbone.std)
     size = backbone.size_px
-    calibration = _spread(trained.ordered["train"], candidates.CALIBRATION_PICTURES)
+    calibration = _spread(trained.ordered["train"], candidates.CALIBRATION_IMAGES)
     candidates.export(served, size, [decode(one.path.read_bytes(), size) for one in calibration], folder)
-    pictures = [(one.path, one.label) for one in _spread(trained.ordered["valid"], candidates.MAX_PICTURES)]
+    images = [(one.path, one.label) for one in _spread(trained.ordered["valid"], candidates.MAX_IMAGES)]
     shown = progress()
     return candidates.candidates(
-        served, folder, size, pictures, lambda done, of: shown("variants of the model measured", done, of)
+        served, folder, size, images, lambda done, of: shown("variants of the model measured", done, of)
     )
 
 
@@ -133,7 +133,7 @@ def _as_served(kept: candidates.Variant, trained: Trained, backbone: Backbone, f
         if split not in scored:
             continue
         samples = trained.ordered[split]
-        if split == "valid" and len(samples) <= candidates.MAX_PICTURES:
+        if split == "valid" and len(samples) <= candidates.MAX_IMAGES:
             logits = kept.logits  # it was measured on all of them
         else:
             shown = progress()

@@ -44,22 +44,22 @@ SERVABLE = (
     ("openvino", "bf16", ONNX),
     ("openvino", "int8", INT8),
 )
-CALIBRATION_PICTURES = 100
+CALIBRATION_IMAGES = 100
 # Enough for a share of correct answers; more would only take longer.
-MAX_PICTURES = 2000
+MAX_IMAGES = 2000
 # Enough for a median and quartiles, however many images there are.
 TIMED_IMAGES = 24
 PROBED_IMAGES = 3
 CLEARLY_SLOWER = 2.0
 # Of the threads that score a candidate: each has a model of its own in memory.
 MAX_WORKERS = 8
-# One picture at a time, and shapes that are known: OpenVINO loses accuracy in int8 where the batch size is open.
+# One image at a time, and shapes that are known: OpenVINO loses accuracy in int8 where the batch size is open.
 BATCH = 1
 
 
 @dataclass
 class Variant:
-    """A candidate and what was measured of it: top-1 share, share of the reference's answers, ms a picture (median)."""
+    """A candidate and what was measured of it: top-1 share, share of the reference's answers, ms an image (median)."""
 
     runtime: str
     precision: str
@@ -98,7 +98,7 @@ class Served(nn.Module):
 
 
 def export(served: Served, size_px: int, calibration: Sequence[Pixels], folder: Path) -> None:
-    """Writes the files of all variants into `folder`; `calibration` are pictures of shape (size_px, size_px, 3)."""
+    """Writes the files of all variants into `folder`; `calibration` are images of shape (size_px, size_px, 3)."""
     for values in served.parameters():
         # Training may have left the weights in channels-last order, which torch.export warns of.
         values.data = values.data.contiguous()

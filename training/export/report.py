@@ -21,7 +21,7 @@ from training.model.evaluation import Scored
 MISTAKES = 24
 DOUBTFUL = 24
 THUMBNAIL_PX = 256
-# Beyond this many classes a matrix of numbers cannot be read: it becomes a picture, beside the commonest confusions.
+# Beyond this many classes a matrix of numbers cannot be read: it becomes an image, beside the commonest confusions.
 MATRIX_CLASSES = 20
 CONFUSIONS = 20
 TRIALS = 15
@@ -43,7 +43,7 @@ class Story:
     facts: dict[str, Any]
     labels: list[str]
     scored: dict[str, Scored]
-    # The pictures of the split that is looked at closely, in the order of its logits.
+    # The images of the split that is looked at closely, in the order of its logits.
     looked_at: str
     samples: list[Sample]
     temperature: float
@@ -114,7 +114,7 @@ def _mistakes(story: Story) -> list[dict[str, Any]]:
 def _shown(sample: Sample, labels: list[str]) -> dict[str, str]:
     """An image of the report, with its label."""
     return {
-        "picture": _picture(_thumbnail(sample.path), "JPEG"),
+        "image": _image(_thumbnail(sample.path), "JPEG"),
         "name": sample.path.name,
         # By it, `kennel data forget` finds the thumbnail of an image.
         "digest": sample.digest,
@@ -154,7 +154,7 @@ def _heatmap(matrix: npt.NDArray[np.int64]) -> str:
     # The square root lifts the rare confusions out of the white.
     grey = Image.fromarray((255 * (1 - np.sqrt(shares))).astype(np.uint8))
     scale = max(1, 640 // len(matrix))
-    return _picture(grey.resize((grey.width * scale, grey.height * scale), Image.Resampling.NEAREST), "PNG")
+    return _image(grey.resize((grey.width * scale, grey.height * scale), Image.Resampling.NEAREST), "PNG")
 
 
 def _thumbnail(file: Path) -> Image.Image:
@@ -163,7 +163,7 @@ def _thumbnail(file: Path) -> Image.Image:
     return image
 
 
-def _picture(image: Image.Image, kind: str) -> str:
+def _image(image: Image.Image, kind: str) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Backbones by name: a frozen network from pictures to features, with the preprocessing that it was trained with."""
+"""Backbones by name: a frozen network from images to features, with the preprocessing that it was trained with."""
 
 import itertools
 import pickle

@@ -38,7 +38,7 @@ def interval(right: int, of: int) -> tuple[float, float]:
 def fit_temperature(scored: Scored) -> float:
     """The temperature with the lowest cross entropy (Guo et al. 2017), within TEMPERATURE_RANGE.
 
-    Where every picture is right the entropy falls without end as the model grows surer; such a fit is no evidence,
+    Where every image is right the entropy falls without end as the model grows surer; such a fit is no evidence,
     and the temperature stays 1.
     """
     if bool((scored.logits.argmax(1) == scored.targets).all()):
@@ -77,7 +77,7 @@ def summary(scored: Scored, temperature: float) -> dict[str, Any]:
 
 
 def reliability(scored: Scored, temperature: float) -> list[dict[str, float]]:
-    """By bin of confidence: pictures, mean confidence, accuracy. Empty bins are left out."""
+    """By bin of confidence: images, mean confidence, accuracy. Empty bins are left out."""
     confidence, predicted = scored.probabilities(temperature).max(dim=1)
     right = (predicted == scored.targets).double()
     bins = (confidence * RELIABILITY_BINS).long().clamp(max=RELIABILITY_BINS - 1)
@@ -93,7 +93,7 @@ def reliability(scored: Scored, temperature: float) -> list[dict[str, float]]:
 
 
 def calibration_error(scored: Scored, temperature: float) -> float:
-    """Expected calibration error: |confidence - accuracy| over the bins, weighted by their pictures."""
+    """Expected calibration error: |confidence - accuracy| over the bins, weighted by their images."""
     parts = reliability(scored, temperature)
     return sum(part["pictures"] * abs(part["confidence"] - part["accuracy"]) for part in parts) / len(scored.targets)
 
@@ -106,7 +106,7 @@ def confusion(scored: Scored) -> npt.NDArray[np.int64]:
 
 
 def by_class(matrix: npt.NDArray[np.int64], labels: list[str]) -> list[dict[str, Any]]:
-    """Pictures, recall with its interval, and precision of each class; those without pictures have none."""
+    """Images, recall with its interval, and precision of each class; those without images have none."""
     rows = []
     for index, label in enumerate(labels):
         right, true, predicted = int(matrix[index, index]), int(matrix[index].sum()), int(matrix[:, index].sum())

@@ -1,8 +1,8 @@
-"""The feature cache: what a frozen backbone makes of each picture, computed once and read by every training after it.
+"""The feature cache: what a frozen backbone makes of each image, computed once and read by every training after it.
 
 A cache is a folder per (backbone, preprocessing, dataset), with a memory-mapped array of rows for each split. Rows are
-ordered by the digest of their picture, so that reading on mixes the classes; a row that is not there yet is NaN, so
-that an interrupted extraction goes on where it was; and rows of the same pictures are taken over from older caches.
+ordered by the digest of their image, so that reading on mixes the classes; a row that is not there yet is NaN, so
+that an interrupted extraction goes on where it was; and rows of the same images are taken over from older caches.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from training.progress import Say
 Rows = npt.NDArray[np.float32]
 
 MANIFEST = "manifest.json"
-# Of each training picture: as it is served, mirrored, and two parts of it.
+# Of each training image: as it is served, mirrored, and two parts of it.
 TRAIN_VIEWS = 4
 CROP_AREA = (0.35, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
@@ -44,7 +44,7 @@ WINDOW_ROWS = 2048
 
 @dataclass(frozen=True)
 class Features:
-    """The rows of one split: a file of shape (pictures, views, features), and the class of each picture."""
+    """The rows of one split: a file of shape (images, views, features), and the class of each image."""
 
     file: Path
     labels: npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ class Features:
         return -(-len(self) // BLOCK_ROWS)
 
     def windows(self, generator: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch: (features (n, f), labels (n,)) in random order, of each picture one view drawn at random."""
+        """One epoch: (features (n, f), labels (n,)) in random order, of each image one view drawn at random."""
         order = generator.permutation(self.block_count)
         per_window = WINDOW_ROWS // BLOCK_ROWS
         for start in range(0, len(order), per_window):
@@ -83,7 +83,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Cache:
-    """A complete cache: all that training a head needs, without the pictures."""
+    """A complete cache: all that training a head needs, without the images."""
 
     folder: Path
     fingerprint: str
@@ -101,7 +101,7 @@ def cached(
 ) -> Cache:
     """The cache of `data` below `root`, with whatever rows it lacks computed now.
 
-    `say` gets (split, pictures done, pictures of the split).
+    `say` gets (split, images done, images of the split).
     """
     recipe = _recipe(backbone, network)
     folder = root / f"{recipe}-{_identity(data)}"
@@ -151,9 +151,9 @@ def load(folder: Path) -> Cache:
 
 
 def views_of(data: bytes, digest: str, size: int, count: int) -> list[images.Pixels]:
-    """The first `count` views of a picture, (size, size, 3) each: as it is served, mirrored, then random parts of it.
+    """The first `count` views of an image, (size, size, 3) each: as it is served, mirrored, then random parts of it.
 
-    The parts follow from the digest, so that the same picture always has the same views.
+    The parts follow from the digest, so that the same image always has the same views.
     """
     whole = images.opened(data, round(size / images.CROP))
     plain = images.centre(whole, size)
@@ -174,7 +174,7 @@ def _part(whole: images.Pixels, size: int, generator: random.Random) -> images.P
 
 
 def _recipe(backbone: Backbone, network: nn.Module) -> str:
-    """A name for everything but the pictures that decides the features: network, weights, preprocessing."""
+    """A name for everything but the images that decides the features: network, weights, preprocessing."""
     digest = hashlib.sha256(f"{backbone.name} {backbone.size_px} {backbone.mean} {backbone.std}".encode())
     for source in (image_file, colours, decoder, images, views_of, _part):
         digest.update(inspect.getsource(source).encode())
@@ -209,7 +209,7 @@ def _mapped(file: Path, mode: Literal["r", "r+"]) -> Any:
 
 
 def _identity(data: Dataset) -> str:
-    """A name for the pictures and for what split each is in: the same folder held out with two seeds is two."""
+    """A name for the images and for what split each is in: the same folder held out with two seeds is two."""
     digest = hashlib.sha256(data.fingerprint.encode())
     for split, samples in data.splits.items():
         digest.update(f"{split} {' '.join(sample.digest for sample in in_order(samples))}".encode())
@@ -233,7 +233,7 @@ def _take_over(rows: Any, ordered: list[Sample], known: dict[str, tuple[Any, int
     views = rows.shape[1]
     for index in _missing(rows):
         older, place = known.get(ordered[index].digest, (None, 0))
-        # The views of a picture are made in the same order, however many.
+        # The views of an image are made in the same order, however many.
         if older is not None and older.shape[1] >= views:
             rows[index] = older[place][:views]
 

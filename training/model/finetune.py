@@ -1,6 +1,6 @@
 """Full fine-tuning: the trained head first, then the whole network, on any number of processes, resumable at any step.
 
-What a step sees follows from the seed, the epoch and the picture alone, never from the number of processes: the same
+What a step sees follows from the seed, the epoch and the image alone, never from the number of processes: the same
 global batch gives the same losses on one process and on eight.
 """
 
@@ -30,7 +30,7 @@ from training.model.evaluation import Scored
 from training.model.head import Epoch
 from training.settings import FinetuneSettings
 
-# A prime, so that neighbouring seeds, epochs and pictures do not share random numbers.
+# A prime, so that neighbouring seeds, epochs and images do not share random numbers.
 SEED_STEP = 1_000_003
 EVALUATION_BATCH = 32
 
@@ -39,8 +39,8 @@ class Interrupted(Exception):
     """The training was told to end (SIGTERM, as before a spot interruption); its state is in the checkpoint."""
 
 
-class _Pictures(TorchDataset[tuple[torch.Tensor, int]]):
-    """The samples of a split as model input; augmented where `epoch` is given, by (seed, epoch, picture) alone."""
+class _Images(TorchDataset[tuple[torch.Tensor, int]]):
+    """The samples of a split as model input; augmented where `epoch` is given, by (seed, epoch, image) alone."""
 
     def __init__(
         self, samples: list[Sample], backbone: Backbone, settings: FinetuneSettings, epoch: int | None
@@ -77,12 +77,12 @@ class _Pictures(TorchDataset[tuple[torch.Tensor, int]]):
 
 @dataclass
 class _Position:
-    """How far the training is: `step` steps of epoch `epoch` (from 1) are done, with these sums over their pictures."""
+    """How far the training is: `step` steps of epoch `epoch` (from 1) are done, with these sums over their images."""
 
     epoch: int = 1
     step: int = 0
     loss: float = 0.0
-    pictures: int = 0
+    images: int = 0
 
 
 class Finetuning:
@@ -139,12 +139,12 @@ class Finetuning:
         """The logits of a split, computed by all processes, in the order of its samples."""
         samples = self._data.splits[split]
         mine = self._group.part(list(range(len(samples))))
-        pictures = _Pictures(samples, self._backbone, self._settings, None)
+        images = _Images(samples, self._backbone, self._settings, None)
         outputs = []
         network.eval()
         with torch.inference_mode(), self._precision():
             for inputs, _ in self._loader(
-                pictures, [mine[i : i + EVALUATION_BATCH] for i in range(0, len(mine), EVALUATION_BATCH)]
+                images, [mine[i : i + EVALUATION_BATCH] for i in range(0, len(mine), EVALUATION_BATCH)]
             ):
                 outputs.append(network(inputs).float().cpu())
         parts = self._group.gather((mine, torch.cat(outputs) if outputs else None))
@@ -158,9 +158,9 @@ class Finetuning:
         position, settings = self._position, self._settings
         batches = self._batches(position.epoch)
         mine = [self._group.part(batch) for batch in batches[position.step :]]
-        pictures = _Pictures(self._train_set, self._backbone, settings, position.epoch)
-        # A process without a share of the last batch takes part with a picture that does not count.
-        loaded = self._loader(pictures, [part or batches[0][:1] for part in mine])
+        images = _Images(self._train_set, self._backbone, settings, position.epoch)
+        # A process without a share of the last batch takes part with an image that does not count.
+        loaded = self._loader(images, [part or batches[0][:1] for part in mine])
         for (inputs, targets), part, batch in zip(loaded, mine, batches[position.step :], strict=True):
             with self._precision():
                 losses = F.cross_entropy(
@@ -175,7 +175,7 @@ class Finetuning:
             loss, stop = self._group.sum([losses.item(), float(self._stop.is_set())])
             position.step += 1
             position.loss += loss
-            position.pictures += len(batch)
+            position.images += len(batch)
             if stop:
                 self._save()
                 raise Interrupted(f"told to end in epoch {position.epoch} after step {position.step}")
@@ -185,7 +185,7 @@ class Finetuning:
         scored = self.logits(self._average.module, "valid")
         top1 = float((scored.logits.argmax(1) == scored.targets).float().mean())
         loss = float(F.cross_entropy(scored.logits, scored.targets))
-        epoch = Epoch(position.epoch, position.loss / position.pictures, top1, loss)
+        epoch = Epoch(position.epoch, position.loss / position.images, top1, loss)
         self.history.append(epoch)
         self._position = _Position(epoch=position.epoch + 1)
         self._save()
@@ -198,11 +198,11 @@ class Finetuning:
         size = self._settings.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def _loader(self, pictures: _Pictures, batches: list[list[int]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _loader(self, images: _Images, batches: list[list[int]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         device = self._group.device
         # On a CPU the network needs the cores more than the decoding does.
         workers = 0 if device.type == "cpu" else 4
-        for inputs, targets in DataLoader(pictures, batch_sampler=batches, num_workers=workers):
+        for inputs, targets in DataLoader(images, batch_sampler=batches, num_workers=workers):
             yield inputs.to(device, memory_format=torch.channels_last), targets.to(device)
 
     def _learning_rate_at(self, step: int) -> float:
@@ -273,7 +273,7 @@ def has_bf16(device: str) -> bool:
 def _unfreeze(network: nn.Sequential) -> None:
     """Everything learns but batch norm, whose statistics and scales stay those of the pretraining.
 
-    A few hundred pictures in small batches would spoil them; so the backbone stays in evaluation mode, and the head
+    A few hundred images in small batches would spoil them; so the backbone stays in evaluation mode, and the head
     does not.
     """
     network.eval().requires_grad_(True)

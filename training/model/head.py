@@ -86,7 +86,7 @@ def train(
 
 
 def score(head: nn.Module, features: Features) -> tuple[float, float]:
-    """Top-1 accuracy and mean cross entropy over the plain view of each picture."""
+    """Top-1 accuracy and mean cross entropy over the plain view of each image."""
     right, loss = 0, 0.0
     for numbers, outputs in logits(head, features):
         targets = torch.from_numpy(features.labels[numbers])
@@ -96,7 +96,7 @@ def score(head: nn.Module, features: Features) -> tuple[float, float]:
 
 
 def logits(head: nn.Module, features: Features) -> Iterator[tuple[Any, torch.Tensor]]:
-    """(row numbers, logits (n, classes)) of the plain view of each picture, a block at a time."""
+    """(row numbers, logits (n, classes)) of the plain view of each image, a block at a time."""
     head.eval()
     for numbers, rows in features.blocks():
         with torch.no_grad():

@@ -45,7 +45,7 @@ class ClassifierFunction(Construct):
         self.function = lambda_.Function(
             self,
             "Function",
-            description="Kennel: a picture in, labelled probabilities out",
+            description="Kennel: an image in, labelled probabilities out",
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(

@@ -80,7 +80,7 @@ class Storage(Construct):
         self.datasets = self._bucket(
             "Datasets",
             lifecycle=[
-                # A picture there is asked about once.
+                # An image there is asked about once.
                 s3.LifecycleRule(
                     prefix=INBOX_PREFIX,
                     expiration=Duration.days(1),

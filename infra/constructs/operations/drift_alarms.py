@@ -1,4 +1,4 @@
-"""What says that the model is asked for other pictures than it was made for, or that nobody knows."""
+"""What says that the model is asked for other images than it was made for, or that nobody knows."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch

@@ -113,14 +113,14 @@ class Endpoint(Construct):
         )
 
     def _capture(self, storage: Storage) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty:
-        modes = ["Output", *(["Input"] if self._settings.capture_pictures else [])]
+        modes = ["Output", *(["Input"] if self._settings.capture_inputs else [])]
         return sagemaker.CfnEndpointConfig.DataCaptureConfigProperty(
             enable_capture=True,
             initial_sampling_percentage=self._settings.capture_percent,
             destination_s3_uri=storage.models.s3_url_for_object(CAPTURES_PREFIX.rstrip("/")),
             kms_key_id=storage.key.key_arn,
             capture_options=[sagemaker.CfnEndpointConfig.CaptureOptionProperty(capture_mode=mode) for mode in modes],
-            # Answers stay readable; pictures are in base64.
+            # Answers stay readable; images are in base64.
             capture_content_type_header=sagemaker.CfnEndpointConfig.CaptureContentTypeHeaderProperty(
                 json_content_types=["application/json"]
             ),

@@ -48,5 +48,5 @@ def log_group(
         retention=RETENTION[stage.log_retention_days],
         removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if stage.retain_data else RemovalPolicy.DESTROY,
     )
-    acknowledge(group, {"CKV_AWS_158": "no picture and no secret is in it: CloudWatch's own key is enough"})
+    acknowledge(group, {"CKV_AWS_158": "no image and no secret is in it: CloudWatch's own key is enough"})
     return group

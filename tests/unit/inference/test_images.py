@@ -1,4 +1,4 @@
-"""Decoding: the same pixels for training and serving, and a named refusal for everything that is no picture."""
+"""Decoding: the same pixels for training and serving, and a named refusal for everything that is no image."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_multi_jpeg_file_decodes_first() -> None:
 
 def test_text_is_unsupported() -> None:
     with pytest.raises(UnsupportedImage):
-        decode(b"not a picture at all", 224)
+        decode(b"not an image at all", 224)
 
 
 def test_gif_is_unsupported() -> None:

@@ -14,7 +14,7 @@ LOGITS = np.array([[0.5, 2.0, 1.0]], dtype=np.float32)
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package whose model gives the same logits for every picture."""
+    """A package whose model gives the same logits for every image."""
     monkeypatch.setattr(predictor.runtimes, "load", lambda *told: lambda batch: LOGITS)
     (tmp_path / "labels.json").write_text(json.dumps(["a", "b", "c"]))
     return tmp_path

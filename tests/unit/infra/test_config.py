@@ -63,7 +63,7 @@ def test_dev_stage_has_expected_instances() -> None:
         ({"ec2": {"instance_type": "mac1.metal"}}, "has macOS"),
         ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "In three deploys"),
         ({"endpoint": {"scaling_registered_for": "ml.c5.xlarge"}}, "In three deploys"),
-        ({"endpoint": {"capture_percent": 0, "capture_pictures": True}}, "set capture_percent"),
+        ({"endpoint": {"capture_percent": 0, "capture_inputs": True}}, "set capture_percent"),
         ({"endpoint": {"scaling_safety": 1.5}}, "less than or equal to 1"),
         ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
         ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),

@@ -127,11 +127,11 @@ def test_all_readers_agree(
     assert (trained is None) == bool(checked.errors)
     # Every image that the check lists is asked about by predict, and no other, but for those in no class.
     asked = {source.name for source in batch.sources([str(root)], lambda line: None)}
-    listed = {str(picture.path) for picture in checked.pictures}
+    listed = {str(image.path) for image in checked.images}
     assert listed <= asked
     if trained is None:
         return
-    readable = {(picture.digest, picture.label) for picture in checked.pictures if not picture.problem}
+    readable = {(image.digest, image.label) for image in checked.images if not image.problem}
     assert readable == {pair for pairs in trained[1].values() for pair in pairs}
     said = "\n".join(map(str, checked.findings))
     for name in asked - listed:

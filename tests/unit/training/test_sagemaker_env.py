@@ -41,8 +41,8 @@ def test_channel_folder_is_found(environment: ModuleType, tmp_path: Path, monkey
 
 
 def test_failure_is_written_for_sagemaker(environment: ModuleType, tmp_path: Path) -> None:
-    environment.report_failure("no pictures")
-    assert (tmp_path / "output" / "failure").read_text() == "no pictures"
+    environment.report_failure("no images")
+    assert (tmp_path / "output" / "failure").read_text() == "no images"
 
 
 def test_toolkit_hyperparameters_are_filtered(

@@ -1,4 +1,4 @@
-"""Many pictures to the URL: every form is sent as the contract has it, and what passes by itself is waited for."""
+"""Many images to the URL: every form is sent as the contract has it, and what passes by itself is waited for."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def ask(url: Url, *given: str) -> list[tuple[str, int]]:
     found = batch.sources(given, print)
     answers = list(batch.predict(url, found, 3, 4, lambda done, of: seen.append((done, of))))
     assert sorted(seen) == [(number + 1, len(found)) for number in range(len(found))]
-    return [(picture.name, answer.status) for picture, answer in answers]
+    return [(image.name, answer.status) for image, answer in answers]
 
 
 def test_files_and_folders_are_sent_in_order(
@@ -83,10 +83,10 @@ def test_urls_and_stdin_follow_the_contract(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(JPEG)))
     url = Url()
-    ask(url, "HTTPS://pictures.example/a.jpg", "s3://bucket/inbox/a.jpg", "-")
+    ask(url, "HTTPS://images.example/a.jpg", "s3://bucket/inbox/a.jpg", "-")
     assert sorted(url.calls) == sorted(
         [
-            (json.dumps({"url": "https://pictures.example/a.jpg"}).encode(), "application/json"),
+            (json.dumps({"url": "https://images.example/a.jpg"}).encode(), "application/json"),
             (json.dumps({"s3": "s3://bucket/inbox/a.jpg"}).encode(), "application/json"),
             (JPEG, "image/jpeg"),
         ]

@@ -19,9 +19,9 @@ def test_turned_copy_shows_the_same(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     gradient(90, 60).save(source, exif=exif)
-    picture = checks.inspect(layout.Image(source, "train/a/one.png", "train", "a"))
-    assert picture.rotated
-    cleaned = clean(folder, [picture], copy)
+    image = checks.inspect(layout.Image(source, "train/a/one.png", "train", "a"))
+    assert image.rotated
+    cleaned = clean(folder, [image], copy)
     assert cleaned.done == {"turned": 1}
     before, after = (file.read_bytes() for file in (source, copy / "train" / "a" / "one.png"))
     assert image_file.read(after).orientation == 1
@@ -38,10 +38,10 @@ def test_other_formats_are_converted(tmp_path: Path) -> None:
         image.save(folder / "a" / f"0.{ending}")
     (folder / "a" / "0.heic").write_bytes(HEIC)
     (folder / "b" / "cut.bmp").write_bytes((folder / "a" / "0.bmp").read_bytes()[:400])
-    pictures = dataset.read(folder)[1]
-    problems = {picture.problem for picture in pictures if picture.format == "BMP"}
+    images = dataset.read(folder)[1]
+    problems = {image.problem for image in images if image.format == "BMP"}
     assert problems == {"BMP is not read: --fix converts it"}
-    cleaned = clean(folder, pictures, copy)
+    cleaned = clean(folder, images, copy)
     assert cleaned.done == {"converted to PNG": 3, "converted to JPEG": 3, "left out: unreadable": 1}
     assert cleaned.copied == 4
     written = [file for file in (copy / "a").iterdir() if file.stem.startswith("0") and file.name != "0.png"]
@@ -57,10 +57,10 @@ def test_too_large_image_is_made_smaller(tmp_path: Path) -> None:
         (folder / name).parent.mkdir(parents=True)
     gradient(6000, 4000).save(folder / "a" / "0.png")
     gradient(9000, 6000).save(folder / "b" / "0.jpg", quality=30)
-    pictures = dataset.read(folder)[1]
-    assert all(picture.problem.endswith(": --fix makes a smaller copy") for picture in pictures)
-    findings = checks.of_classes(pictures, split_already=False)
-    assert "no readable training picture: --fix makes 1 of them so" in {finding.message for finding in findings}
-    assert clean(folder, pictures, copy).done == {"made smaller": 2}
+    images = dataset.read(folder)[1]
+    assert all(image.problem.endswith(": --fix makes a smaller copy") for image in images)
+    findings = checks.of_classes(images, split_already=False)
+    assert "no readable training image: --fix makes 1 of them so" in {finding.message for finding in findings}
+    assert clean(folder, images, copy).done == {"made smaller": 2}
     fixed = dataset.read(copy)[1]
-    assert [(picture.problem, max(picture.size)) for picture in fixed] == [(None, 4000), (None, 4000)]
+    assert [(image.problem, max(image.size)) for image in fixed] == [(None, 4000), (None, 4000)]

@@ -53,7 +53,7 @@ def serving(server: Server) -> Iterator[Server]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}/pictures.zip"
+    server.url = f"http://127.0.0.1:{http.server_address[1]}/images.zip"
     try:
         yield server
     finally:
@@ -68,31 +68,31 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fetch(server: Server, folder: Path) -> list[tuple[int, int]]:
     said: list[tuple[int, int]] = []
-    download.download(server.url, folder / "pictures.zip", lambda done, of: said.append((done, of)))
+    download.download(server.url, folder / "images.zip", lambda done, of: said.append((done, of)))
     return said
 
 
 def test_broken_connection_resumes_download(tmp_path: Path) -> None:
     with serving(Server(breaks=[1_500_000, 2_000_000])) as server:
         said = fetch(server, tmp_path)
-    assert (tmp_path / "pictures.zip").read_bytes() == CONTENT
+    assert (tmp_path / "images.zip").read_bytes() == CONTENT
     first, *others = server.ranges
     assert first is None
     assert len(others) == 2
     assert all(item and int(item[6:-1]) > 1_000_000 for item in others)
     assert said[-1] == (len(CONTENT), len(CONTENT))
-    assert [file.name for file in tmp_path.iterdir()] == ["pictures.zip"]
+    assert [file.name for file in tmp_path.iterdir()] == ["images.zip"]
 
 
 def test_failed_download_keeps_partial_file(tmp_path: Path) -> None:
     broken = Server(breaks=[1_500_000] + [0] * download.ATTEMPTS)
     with serving(broken), pytest.raises(KennelError, match="Try again: it goes on where it stopped"):
         fetch(broken, tmp_path)
-    assert (tmp_path / "pictures.zip.part").stat().st_size == 1_500_000
+    assert (tmp_path / "images.zip.part").stat().st_size == 1_500_000
     with serving(Server()) as server:
         fetch(server, tmp_path)
     assert server.ranges == ["bytes=1500000-"]
-    assert (tmp_path / "pictures.zip").read_bytes() == CONTENT
+    assert (tmp_path / "images.zip").read_bytes() == CONTENT
 
 
 def test_changed_file_is_downloaded_again(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_changed_file_is_downloaded_again(tmp_path: Path) -> None:
             fetch(server, tmp_path)
         server.content, server.tag, server.breaks = CONTENT[::-1], '"two"', []
         fetch(server, tmp_path)
-    assert (tmp_path / "pictures.zip").read_bytes() == CONTENT[::-1]
+    assert (tmp_path / "images.zip").read_bytes() == CONTENT[::-1]
 
 
 def test_busy_server_is_retried(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def handler(monkeypatch: pytest.MonkeyPatch, aws: tuple[Aws, str]) -> Iterator[M
 
 
 def event(
-    body: bytes | str = b"picture",
+    body: bytes | str = b"image",
     content_type: str = "image/jpeg",
     method: str = "POST",
     path: str = "/",
@@ -171,7 +171,7 @@ def test_bad_request_is_rejected_before_invoke(
 @pytest.mark.parametrize(
     ("given", "code", "document", "status"),
     [
-        (424, "ModelError", {"OriginalStatusCode": 415, "OriginalMessage": '{"detail": "no picture"}'}, 415),
+        (424, "ModelError", {"OriginalStatusCode": 415, "OriginalMessage": '{"detail": "no image"}'}, 415),
         (424, "ModelError", {"OriginalStatusCode": 422, "OriginalMessage": "not json"}, 422),
         (424, "ModelError", {"OriginalStatusCode": 503}, 503),
         (424, "ModelError", {"OriginalStatusCode": 504}, 504),
@@ -296,7 +296,7 @@ def test_rejected_s3_uri_returns_matching_status(handler: ModuleType, runtime: A
     assert all(path.startswith("/bucket/inbox/") for path, _, _ in runtime.calls)
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1/a.jpg", "http://pictures.example/a.jpg", "https://10.0.0.1/"])
+@pytest.mark.parametrize("url", ["https://127.0.0.1/a.jpg", "http://images.example/a.jpg", "https://10.0.0.1/"])
 def test_forbidden_url_is_rejected(handler: ModuleType, runtime: Aws, url: str) -> None:
     assert call(handler, event(json.dumps({"url": url}), "application/json"))[0] in (400, 424)
     assert runtime.calls == []
@@ -315,9 +315,9 @@ def test_invalid_endpoint_answer_returns_502(handler: ModuleType, runtime: Aws) 
 def test_log_has_metrics_and_no_image_or_secret(
     handler: ModuleType, runtime: Aws, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call(handler, event(b"PICTUREBYTES"))
+    call(handler, event(b"IMAGEBYTES"))
     runtime.fails(403, "AccessDeniedException")
-    call(handler, event(b"PICTUREBYTES"))
+    call(handler, event(b"IMAGEBYTES"))
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert set(first) == {
         *("request_id", "trace", "status", "bytes", "Stage", "Requests", "Status2xx", "Latency", "EndpointLatency"),
@@ -328,8 +328,8 @@ def test_log_has_metrics_and_no_image_or_secret(
     assert "AccessDeniedException" in second["reason"]
     assert "ColdStarts" not in second
     text = json.dumps([first, second])
-    assert "PICTURE" not in text
-    assert base64.b64encode(b"PICTURE").decode()[:8] not in text
+    assert "IMAGE" not in text
+    assert base64.b64encode(b"IMAGE").decode()[:8] not in text
     assert "secret" not in text
 
 

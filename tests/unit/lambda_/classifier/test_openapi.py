@@ -45,10 +45,10 @@ HANDLE: list[Handle] = []
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
-def answered(picture: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
+def answered(image: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
     """An endpoint that has an answer to whatever begins as a JPEG."""
-    if not picture.startswith(b"\xff"):
-        raise Problem(415, "no picture")
+    if not image.startswith(b"\xff"):
+        raise Problem(415, "no image")
     return {"predictions": [{"label": str(index), "probability": 0.1} for index in range(top_k)], "model": "m"}
 
 

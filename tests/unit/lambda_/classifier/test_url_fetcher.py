@@ -1,4 +1,4 @@
-"""Pictures from URLs: what is public is fetched, and nothing else is so much as connected to."""
+"""Images from URLs: what is public is fetched, and nothing else is so much as connected to."""
 
 import datetime
 import http.server
@@ -25,8 +25,8 @@ from classifier.url_fetcher import Internet
 
 # Stands for the public internet; all else on loopback is forbidden, as it is on AWS.
 PUBLIC, FORBIDDEN = "127.0.0.3", ("127.0.0.1", "127.0.0.2")
-HOST = "pictures.example"
-PICTURE = b"\xff\xd8\xff" + bytes(5000)
+HOST = "images.example"
+IMAGE = b"\xff\xd8\xff" + bytes(5000)
 MAX_BYTES = 10_000
 BUDGET_S = 5.0
 
@@ -105,38 +105,38 @@ LITERALS = (
 # {port} is the port that is allowed.
 OTHER = (
     "http://127.0.0.2:{port}/",
-    "ftp://pictures.example/a.jpg",
+    "ftp://images.example/a.jpg",
     "file:///etc/passwd",
     "file://127.0.0.2/etc/passwd",
     "gopher://127.0.0.2:{port}/_x",
     "data:image/jpeg;base64,AAAA",
     "dict://127.0.0.2:{port}/",
-    "jar:https://pictures.example!/",
+    "jar:https://images.example!/",
     "//127.0.0.2:{port}/",
     "127.0.0.2",
     "",
     "https://",
     "https:///a.jpg",
-    "https://pictures.example:22/",
-    "https://pictures.example:0/",
-    "https://pictures.example:99999/",
-    "https://pictures.example:port/",
-    "https://user@pictures.example:{port}/",
-    "https://user:secret@pictures.example:{port}/",
-    "https://pictures.example:{port}@127.0.0.2:{port}/",
-    "https://pictures.example:{port}\\@127.0.0.2:{port}/",
-    "https://127.0.0.2:{port}\\.pictures.example/",
-    "https://pictures.example:{port}#@127.0.0.2:{port}/\n",
-    "https://127.0.0.2:{port} .pictures.example/",
+    "https://images.example:22/",
+    "https://images.example:0/",
+    "https://images.example:99999/",
+    "https://images.example:port/",
+    "https://user@images.example:{port}/",
+    "https://user:secret@images.example:{port}/",
+    "https://images.example:{port}@127.0.0.2:{port}/",
+    "https://images.example:{port}\\@127.0.0.2:{port}/",
+    "https://127.0.0.2:{port}\\.images.example/",
+    "https://images.example:{port}#@127.0.0.2:{port}/\n",
+    "https://127.0.0.2:{port} .images.example/",
     "https://127.0.0.2:{port}\t/",
-    "https://127.0.0.2:{port}/\r\nHost: pictures.example",
+    "https://127.0.0.2:{port}/\r\nHost: images.example",
     "https://１２７.0.0.2:{port}/",
     "https://127。0。0。2:{port}/",
     "https://ⓛoopback.example:{port}/",
     "https://[::1:{port}/",
-    "https://[pictures.example]:{port}/",
+    "https://[images.example]:{port}/",
     "https://%31%32%37.0.0.2:{port}/",
-    "https://pictures.example:{port}/" + "a" * 3000,
+    "https://images.example:{port}/" + "a" * 3000,
 )
 
 
@@ -193,7 +193,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by path: a picture, a redirect, or one of the things that servers get wrong."""
+    """Answers by path: an image, a redirect, or one of the things that servers get wrong."""
 
     site: Site
 
@@ -212,9 +212,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.site.dripped += 1
                 time.sleep(0.05)
-        body = {"/text": b"<html>" + bytes(100), "/large": PICTURE[:3] + bytes(MAX_BYTES), "/empty": b""}
+        body = {"/text": b"<html>" + bytes(100), "/large": IMAGE[:3] + bytes(MAX_BYTES), "/empty": b""}
         self.send_response(404 if path == "/missing" else 200)
-        content = body.get(path, PICTURE)
+        content = body.get(path, IMAGE)
         self.send_header("Content-Length", str(len(content) + (path == "/short")))
         self.end_headers()
         self.wfile.write(content)
@@ -308,7 +308,7 @@ def test_redirects_to_hostile_urls_are_rejected(site: Site, web: Internet) -> No
     for url in hostile(site.ports["https"]):
         if any(character < " " for character in url) or not url.isascii() or not url:
             continue  # no server can say it in a header
-        if url in ("127.0.0.2", "https:///a.jpg") or url.startswith("https://pictures.example:"):
+        if url in ("127.0.0.2", "https:///a.jpg") or url.startswith("https://images.example:"):
             continue  # a path of the same host, or refused for itself: another test
         assert refusal(web, site.redirecting(url)).status == 424, url
     assert sum(site.connections[address] for address in FORBIDDEN) == 0
@@ -328,26 +328,26 @@ def test_disabled_check_reaches_forbidden_hosts(site: Site, web: Internet, monke
 def test_dns_rebinding_uses_checked_address(site: Site, web: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([[PUBLIC], [FORBIDDEN[0]]])
     monkeypatch.setattr(url_fetcher, "resolve", lambda host, port: next(answers))
-    assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == PICTURE
+    assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert site.connections == {PUBLIC: 1, **dict.fromkeys(FORBIDDEN, 0)}
 
 
 def test_host_and_sni_match_the_url(site: Site, web: Internet) -> None:
-    assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == PICTURE
+    assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert site.hosts == [f"{HOST}:{site.ports['https']}"]
     assert site.names == [HOST]
 
 
 def test_third_redirect_is_rejected(site: Site, web: Internet) -> None:
     once, twice, thrice = (site.redirecting(*[site.url()] * count) for count in (1, 2, 3))
-    assert web.fetch(once, MAX_BYTES, Budget(BUDGET_S)) == PICTURE
-    assert web.fetch(twice, MAX_BYTES, Budget(BUDGET_S)) == PICTURE
+    assert web.fetch(once, MAX_BYTES, Budget(BUDGET_S)) == IMAGE
+    assert web.fetch(twice, MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert refusal(web, thrice).status == 424
     assert site.resolved == [HOST] * 8
 
 
 def test_relative_redirect_is_followed(site: Site, web: Internet) -> None:
-    assert web.fetch(site.redirecting("/a.jpg"), MAX_BYTES, Budget(BUDGET_S)) == PICTURE
+    assert web.fetch(site.redirecting("/a.jpg"), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_unknown_ca_is_rejected(site: Site) -> None:
 def test_unlisted_host_is_not_resolved(site: Site, certificate: Path) -> None:
     web = Internet(hosts=[HOST])
     web._tls.load_verify_locations(certificate)
-    assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == PICTURE
+    assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert refusal(web, site.url(host="other.example")).status == 400
     assert refusal(web, site.redirecting(site.url(host="other.example"))).status == 424
     assert set(site.resolved) == {HOST}
@@ -409,7 +409,7 @@ def test_http_is_rejected_unless_allowed(site: Site, web: Internet) -> None:
     assert refusal(web, site.url(scheme="http")).status == 400
     assert refusal(web, site.redirecting(site.url(scheme="http"))).status == 424
     both = Internet(schemes=("https", "http"))
-    assert both.fetch(site.url(scheme="http"), MAX_BYTES, Budget(BUDGET_S)) == PICTURE
+    assert both.fetch(site.url(scheme="http"), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:4700:4700::1111", "2a00:1450:4001::1"])

@@ -14,7 +14,7 @@ from kennel.errors import KennelError
 from training.data import checks, dataset, folder
 
 
-def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
+def drawn(seed: int, width: int = 160, height: int = 120) -> Image.Image:
     """An image like no other: coarse noise, smooth enough to survive compression, with edges that are sharp."""
     generator = np.random.default_rng(seed)
     coarse, fine = (generator.integers(0, 256, shape, np.uint8) for shape in ((6, 8, 3), (12, 16, 3)))
@@ -25,7 +25,7 @@ def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
 def write(root: Path, *names: str) -> Path:
     for seed, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(seed).save(root / name)
+        drawn(seed).save(root / name)
     return root
 
 
@@ -36,13 +36,13 @@ def good(root: Path) -> Path:
 
 
 def found(root: Path) -> list[tuple[str, str, str]]:
-    structure, pictures = dataset.read(root)
-    findings = [*structure, *checks.of_pictures(pictures), *checks.of_classes(pictures, split_already=True)]
+    structure, images = dataset.read(root)
+    findings = [*structure, *checks.of_images(images), *checks.of_classes(images, split_already=True)]
     return [(finding.severity, finding.kind, finding.where) for finding in findings]
 
 
 def rotated(root: Path) -> None:
-    image = picture(900)
+    image = drawn(900)
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(root / "train/a/turned.jpg", exif=exif)
@@ -63,34 +63,34 @@ def exact(root: Path, target: str) -> None:
 
 
 def blurred(root: Path) -> None:
-    picture(902).filter(ImageFilter.GaussianBlur(6)).save(root / "train/a/x.jpg")
+    drawn(902).filter(ImageFilter.GaussianBlur(6)).save(root / "train/a/x.jpg")
 
 
 def dark(root: Path) -> None:
-    picture(903).point(lambda level: level // 6).save(root / "train/a/x.jpg")
+    drawn(903).point(lambda level: level // 6).save(root / "train/a/x.jpg")
 
 
 FAULTS: list[tuple[Callable[[Path], object], tuple[str, str, str]]] = [
     (truncated, ("warning", "unreadable", "train/a/cut.jpg")),
     (lambda root: (root / "train/a/x.jpg").write_text("text"), ("warning", "unreadable", "train/a/x.jpg")),
     (
-        lambda root: (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG")),
+        lambda root: (root / "train/a/x.jpg").write_bytes(encode(drawn(901), "PNG")),
         ("warning", "extension", "train/a/x.jpg"),
     ),
     (blurred, ("warning", "blurred", "train/a/x.jpg")),
     (dark, ("warning", "dark", "train/a/x.jpg")),
-    (lambda root: picture(904, 800, 200).save(root / "train/a/x.jpg"), ("warning", "shape", "train/a/x.jpg")),
+    (lambda root: drawn(904, 800, 200).save(root / "train/a/x.jpg"), ("warning", "shape", "train/a/x.jpg")),
     (rotated, ("note", "rotation", "train/a/turned.jpg")),
     (lambda root: exact(root, "valid/a/copy.jpg"), ("warning", "leak", "valid/a/copy.jpg")),
     (near, ("warning", "leak", "valid/a/again.jpg")),
     (lambda root: exact(root, "train/a/copy.jpg"), ("warning", "duplicate", "train/a/copy.jpg")),
     (lambda root: exact(root, "train/b/copy.jpg"), ("warning", "contradiction", "train/b/copy.jpg")),
-    (lambda root: picture(902, 40, 40).save(root / "train/a/small.jpg"), ("warning", "small", "train/a/small.jpg")),
+    (lambda root: drawn(902, 40, 40).save(root / "train/a/small.jpg"), ("warning", "small", "train/a/small.jpg")),
     (
         lambda root: Image.new("RGB", (80, 80), "navy").save(root / "train/a/x.jpg"),
         ("warning", "blank", "train/a/x.jpg"),
     ),
-    (lambda root: picture(903).save(root / "train/a/x.bmp"), ("warning", "unreadable", "train/a/x.bmp")),
+    (lambda root: drawn(903).save(root / "train/a/x.bmp"), ("warning", "unreadable", "train/a/x.bmp")),
     (lambda root: (root / "train/a/notes.txt").write_text("x"), ("note", "left out", "train/a/notes.txt")),
     (lambda root: (root / "train/empty").mkdir(), ("error", "structure", "class 'empty'")),
     (lambda root: write(root, "valid/other/1.jpg"), ("error", "structure", "class 'other'")),
@@ -139,7 +139,7 @@ def test_load_error_lists_every_fault(tmp_path: Path) -> None:
         dataset.load(tmp_path, seed=1)
     lines = str(caught.value).split("\n")
     assert lines[0].startswith("class 'empty': no images in train")
-    assert lines[1].startswith("class 'text': no readable training picture")
+    assert lines[1].startswith("class 'text': no readable training image")
     for name in ("train/a/cut.jpg", "train/text/1.jpg", "valid/a/copy.jpg"):
         assert any(line.startswith(f"{name}: ") for line in lines)
 
@@ -165,7 +165,7 @@ def test_frames_of_a_film_are_said_once(tmp_path: Path) -> None:
             with Image.open(root / f"train/a/{seed}.jpg") as image:
                 image.save(root / f"train/a/{seed}-{number}.jpg", quality=60 + number)
     assert found(root) == [("note", "near copies", "train/a/0-0.jpg")]
-    (finding,) = checks.of_pictures(dataset.read(root)[1])
+    (finding,) = checks.of_images(dataset.read(root)[1])
     assert finding.message.startswith("12 images show nearly the same")
     assert finding.message.endswith("the largest group has 6")
 
@@ -192,15 +192,15 @@ def test_fixed_copy_is_clean_and_original_unchanged(tmp_path: Path) -> None:
     rotated(root)
     exact(root, "train/a/copy.jpg")
     near(root)
-    (root / "train/a/x.jpg").write_bytes(encode(picture(901), "PNG"))
+    (root / "train/a/x.jpg").write_bytes(encode(drawn(901), "PNG"))
     before = {file: file.read_bytes() for file in root.rglob("*.jpg")}
-    _, pictures = dataset.read(root)
-    cleaned = clean_copy.clean(root, pictures, copy, near=True)
+    _, images = dataset.read(root)
+    cleaned = clean_copy.clean(root, images, copy, near=True)
     assert found(copy) == []
     assert {file: file.read_bytes() for file in root.rglob("*.jpg")} == before
     assert cleaned.done == {
         "left out: unreadable": 1,
-        # The picture itself, and its copy beside it: the near one in the measuring split is kept.
+        # The image itself, and its copy beside it: the near one in the measuring split is kept.
         "left out: in a measuring split too": 2,
         "renamed": 1,
         "turned": 1,
@@ -223,23 +223,23 @@ def test_plain_images_are_not_duplicates(tmp_path: Path) -> None:
     for number, colour in enumerate(("red", "green", "blue")):
         (tmp_path / "a").mkdir(exist_ok=True)
         Image.new("RGB", (100, 100), colour).save(tmp_path / f"a/{number}.png")
-    _, pictures = dataset.read(tmp_path)
-    assert [len(group) for group in checks.alike(pictures)] == [1, 1, 1]
+    _, images = dataset.read(tmp_path)
+    assert [len(group) for group in checks.alike(images)] == [1, 1, 1]
 
 
 def test_near_copies_are_kept_unless_asked(tmp_path: Path) -> None:
     root = good(tmp_path / "data")
     near(root)
-    pictures = dataset.read(root)[1]
-    assert clean_copy.clean(root, pictures, tmp_path / "kept").done == {}
-    assert clean_copy.clean(root, pictures, tmp_path / "less", near=True).done == {
+    images = dataset.read(root)[1]
+    assert clean_copy.clean(root, images, tmp_path / "kept").done == {}
+    assert clean_copy.clean(root, images, tmp_path / "less", near=True).done == {
         "left out: in a measuring split too": 1
     }
 
 
-def grey(values: np.ndarray) -> checks.Picture:
+def grey(values: np.ndarray) -> checks.CheckedImage:
     small = values.astype(np.uint8)
-    return checks.Picture(
+    return checks.CheckedImage(
         Path(), "", "train", "a", digest=str(values.tobytes()), grey=small.tobytes(), hash=checks._hash(small)
     )
 
@@ -256,10 +256,10 @@ def test_copies_are_alike_by_pairs_and_not_by_chains() -> None:
     groups = checks.alike(chain)
     assert len(groups) > 3
     for group in groups:
-        for picture in group[1:]:
-            assert picture.hash is not None
+        for image in group[1:]:
+            assert image.hash is not None
             assert group[0].hash is not None
-            assert (picture.hash ^ group[0].hash).bit_count() < checks.NEAR_BITS
+            assert (image.hash ^ group[0].hash).bit_count() < checks.NEAR_BITS
 
 
 def test_equal_hashes_of_other_levels_are_not_alike() -> None:
@@ -279,10 +279,10 @@ def test_alike_finds_what_comparing_all_pairs_finds() -> None:
             again = values.copy()
             again.flat[generator.choice(values.size, changed, replace=False)] = 128
             made.append(grey(again))
-    found = {id(picture): group[0] for group in checks.alike(made) for picture in group}
-    for place, picture in enumerate(made):
-        earlier = [other for other in made[:place] if found[id(other)] is other and checks._same(other, picture)]
-        assert (found[id(picture)] is picture) == (not earlier)
+    found = {id(image): group[0] for group in checks.alike(made) for image in group}
+    for place, image in enumerate(made):
+        earlier = [other for other in made[:place] if found[id(other)] is other and checks._same(other, image)]
+        assert (found[id(image)] is image) == (not earlier)
 
 
 def test_formats_that_are_read_are_those_of_the_decoder() -> None:

@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them; what cannot be trained on says why."""
+"""Folders of images as people have them; what cannot be trained on says why."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_class_without_images_is_named(tmp_path: Path) -> None:
     [
         ((), "no images"),
         (("a/1.jpg", "a/2.jpg"), "only the class 'a'"),
-        (("a/1.jpg", "a/2.jpg", "b/1.jpg"), "a single picture"),
+        (("a/1.jpg", "a/2.jpg", "b/1.jpg"), "a single image"),
     ],
 )
 def test_too_small_dataset_suggests_fix(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
@@ -82,7 +82,7 @@ def test_class_of_unreadable_images_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "a/1.jpg", "a/2.jpg")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "1.jpg").write_text("text")
-    with pytest.raises(dataset.DatasetError, match=r"class 'b': no readable training picture"):
+    with pytest.raises(dataset.DatasetError, match=r"class 'b': no readable training image"):
         dataset.load(tmp_path, seed=1)
 
 

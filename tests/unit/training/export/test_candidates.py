@@ -23,8 +23,8 @@ SIZE_PX, CLASSES = 32, 8
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
-def pictures(seed: int) -> list[tuple[Pixels, int]]:
-    """Noisy pictures of eight colours: the corners of the cube."""
+def images(seed: int) -> list[tuple[Pixels, int]]:
+    """Noisy images of eight colours: the corners of the cube."""
     noise = np.random.default_rng(seed)
     return [
         (
@@ -45,9 +45,9 @@ def trained() -> Served:
     ).eval()  # fmt: skip
     last = nn.Linear(64, CLASSES)
     served = Served(nn.Sequential(body, last), MEAN, STD).eval().requires_grad_(False)
-    inputs = torch.stack([torch.from_numpy(pixels.astype(np.float32)) for pixels, _ in pictures(1)]).permute(0, 3, 1, 2)
+    inputs = torch.stack([torch.from_numpy(pixels.astype(np.float32)) for pixels, _ in images(1)]).permute(0, 3, 1, 2)
     features = body((inputs - served.mean) * served.scale)
-    wanted = nn.functional.one_hot(torch.tensor([label for _, label in pictures(1)])).float()
+    wanted = nn.functional.one_hot(torch.tensor([label for _, label in images(1)])).float()
     last.bias.zero_()
     # Ridge regression: on some processors least squares gives weights in the thousands, which int8 cannot hold.
     squares = features.T @ features + 1e-2 * torch.eye(features.shape[1])
@@ -65,7 +65,7 @@ def exported(tmp_path: Path) -> Callable[[list[Pixels]], list[tuple[Path, int]]]
     def export(calibration: list[Pixels]) -> list[tuple[Path, int]]:
         candidates.export(trained(), SIZE_PX, calibration, tmp_path)
         samples = []
-        for number, (pixels, label) in enumerate(pictures(2)):
+        for number, (pixels, label) in enumerate(images(2)):
             file = tmp_path / f"{number}.png"
             file.write_bytes(encode(Image.fromarray(pixels.astype(np.uint8)), "PNG"))
             samples.append((file, label))
@@ -89,7 +89,7 @@ def scored(folder: Path, samples: list[tuple[Path, int]]) -> Measured:
 def test_every_variant_agrees_with_the_reference(
     exported: Callable[[list[Pixels]], list[tuple[Path, int]]], tmp_path: Path
 ) -> None:
-    found = scored(tmp_path, exported([pixels.astype(np.uint8) for pixels, _ in pictures(3)]))
+    found = scored(tmp_path, exported([pixels.astype(np.uint8) for pixels, _ in images(3)]))
     assert found[candidates.REFERENCE, "fp32"].top1 == 1
     for (runtime, precision), one in found.items():
         assert one.agreement == 1, runtime
@@ -101,7 +101,7 @@ def test_every_variant_agrees_with_the_reference(
 def test_candidates_are_timed_and_one_is_served(
     exported: Callable[[list[Pixels]], list[tuple[Path, int]]], tmp_path: Path
 ) -> None:
-    samples = exported([pixels.astype(np.uint8) for pixels, _ in pictures(3)])
+    samples = exported([pixels.astype(np.uint8) for pixels, _ in images(3)])
     found = candidates.candidates(trained(), tmp_path, SIZE_PX, samples, lambda done, of: None)
     assert len(found) == 1 + len(candidates.SERVABLE)
     assert (found[0].verdict, found[0].top1) == ("the reference", 1)
@@ -130,7 +130,7 @@ def test_slow_candidate_is_dropped_after_a_few_images() -> None:
 
 
 def test_export_writes_no_pickle(tmp_path: Path) -> None:
-    candidates.export(trained(), SIZE_PX, [pixels.astype(np.uint8) for pixels, _ in pictures(3)], tmp_path)
+    candidates.export(trained(), SIZE_PX, [pixels.astype(np.uint8) for pixels, _ in images(3)], tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {candidates.TORCH, candidates.ONNX, candidates.INT8}
     assert [found for file in tmp_path.iterdir() for found in pickles(file.name, file.read_bytes())] == []
 

@@ -23,7 +23,7 @@ def story(folder: Path, classes: int, wrong: int) -> report.Story:
         logits[row] = logits[row].roll(1)
     samples = []
     for number in range(count):
-        file = folder / f"<picture> {number}.jpg"
+        file = folder / f"<image> {number}.jpg"
         file.write_bytes(encode(gradient(50 + number, 40), "JPEG"))
         samples.append(Sample(file, int(targets[number]), str(number)))
     scored = Scored(logits, targets)
@@ -74,7 +74,7 @@ def test_report_is_self_contained(tmp_path: Path, classes: int, wrong: int) -> N
     assert "url(" not in page
     assert "class <0>" not in page, "labels are not escaped"
     assert len(re.findall("<figcaption><b>", page)) == wrong
-    assert ("None: every picture" in page) == (wrong == 0)
+    assert ("None: every image" in page) == (wrong == 0)
     low, high = evaluation.interval(60 - wrong, 60)
     assert f"{100 * low:.1f} to {100 * high:.1f}" in page
 

@@ -18,7 +18,7 @@ def test_interval_matches_wilson(right: int, of: int, low: float, high: float) -
 
 
 def calibrated(temperature: float, count: int = 20000) -> Scored:
-    """Pictures whose logits divided by `temperature` are exactly as sure as they are right."""
+    """Images whose logits divided by `temperature` are exactly as sure as they are right."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(count, 5, generator=generator) * 2
     targets = torch.multinomial(logits.softmax(1), 1, generator=generator).flatten()

@@ -18,7 +18,7 @@ SIZE_PX = 32
 
 
 class Counting(nn.Module):
-    """Features from pixels, and how many pictures it saw."""
+    """Features from pixels, and how many images it saw."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def test_new_seed_keeps_rows_with_their_images(tmp_path: Path) -> None:
         fresh = features.cached(tmp_path / f"fresh-{seed}", data, BACKBONE, Counting())
         for split in ("train", "valid"):
             assert np.array_equal(rows(caches[seed], split), rows(fresh, split))
-    # Of the pictures that were in the training part, what the validation part needs was there.
+    # Of the images that were in the training part, what the validation part needs was there.
     assert caches[1].folder != caches[2].folder
     assert network.seen < 12 * features.TRAIN_VIEWS
 
