@@ -73,11 +73,18 @@ lint: setup ## ruff, types by ty, and the workflows' linters
 lint-workflows: setup-operate $(AUDIT_READY) ## check-jsonschema and zizmor over .github and action.yml
 	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
+	@$(AUDIT)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(AUDIT)/bin/zizmor --offline --no-progress --quiet .github action.yml
+
+.PHONY: hooks
+hooks: setup ## Install the pre-commit hooks: ruff, types, the length of commit subjects
+	@exec pre-commit install --install-hooks --hook-type pre-commit --hook-type commit-msg
 
 .PHONY: bench-training
 bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/
-	@test -n "$$DATA" || { echo "Give the pictures: make bench-training DATA=folder" >&2; exit 1; }
+	@test -n "$$DATA" || { echo "Give the images: make bench-training DATA=folder" >&2; exit 1; }
 	@PYTHONPATH=tests exec python bench/training.py "$$DATA"
 
 .PHONY: bench-tuning
@@ -190,7 +197,7 @@ rehearsal: setup-operate ## A stage's whole life on an account that may be throw
 	@kennel rehearse
 
 .PHONY: smoke
-smoke: setup-operate ## Call the URL of the last release once, with a picture that is drawn
+smoke: setup-operate ## Call the URL of the last release once, with an image that is drawn
 	@if [ -f $(OUTPUTS) ]; then exec kennel smoke --outputs $(OUTPUTS); else exec kennel smoke; fi
 
 .PHONY: status
