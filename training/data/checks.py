@@ -1,6 +1,7 @@
 """What is wrong with images, before they cost training time: one pass over the files, every finding at once."""
 
 import hashlib
+import os
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageChops
 
 from inference import decoder_pool
 from inference.decoder import MAX_FILE_BYTES
@@ -38,6 +39,7 @@ MIN_CONTRAST = 0.5
 NEAR_LEVELS = 10.0
 # Of 256 grey levels: the standard deviation of an image on which there is nothing.
 BLANK_LEVELS = 1.5
+LEVELS = np.arange(256, dtype=np.float64)
 # How an image looks is judged with its longer side at so many pixels. Of 486 images of five datasets (photographs,
 # hands, magnetic resonance), the least sharp had an edge contrast of 0.38, and the darkest a bright end of 102; with a
 # blur of 2 pixels, the same images had 0.21 and less in 95 % of the cases.
@@ -89,8 +91,9 @@ def inspect(listed: Listed) -> CheckedImage:
 
     digest = ""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        with path.open("rb", buffering=0) as file:
+            # Python reserves as much as it is asked for.
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
             hashed = hashlib.sha256(data)
             while more := file.read(READ_BYTES):
                 hashed.update(more)
@@ -132,11 +135,12 @@ def _looks(pixels: Pixels) -> Iterator[str]:
     small = Image.fromarray(pixels)
     small.thumbnail((LOOK_PX, LOOK_PX))
     # By the channels: colours of one brightness are a contrast, too, and a blue that is full is not dark.
-    channels = [np.asarray(channel) for channel in small.split()]
-    if max(map(_deviation, channels)) < BLANK_LEVELS:
+    red, green, blue = small.split()
+    if _spread(small).max() < BLANK_LEVELS:
         yield BLANK
         return
-    if np.count_nonzero(np.maximum.reduce(channels) >= DARK_LEVEL) < 0.01 * channels[0].size:
+    brightest = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
+    if sum(brightest[DARK_LEVEL:]) < 0.01 * small.width * small.height:
         yield DARK
     grey = np.asarray(small.convert("L")).astype(np.float32)
     contrast = _deviation(grey)
@@ -145,6 +149,13 @@ def _looks(pixels: Pixels) -> Iterator[str]:
         edges = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
         if _deviation(edges) < SHARP * contrast:
             yield BLURRED
+
+
+def _spread(image: Image.Image) -> npt.NDArray[np.float64]:
+    """The standard deviation of each channel, from its histogram: a third of the time that the pixels take."""
+    counts = np.array(image.histogram(), np.float64).reshape(-1, len(LEVELS)) / (image.width * image.height)
+    mean = counts @ LEVELS
+    return np.sqrt(np.maximum(counts @ LEVELS**2 - mean**2, 0))
 
 
 def _deviation(values: npt.NDArray[Any]) -> float:
