@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from inference import image_file, memory
 from inference.colours import rgb
@@ -82,6 +82,9 @@ def decode(data: bytes, shorter_side: int, share: float = 0) -> Decoded:
         raise
     except MemoryError:
         raise TooLargeImage(f"decoding takes more than {MAX_MEMORY_BYTES:,} bytes: send a smaller image") from None
+    except UnidentifiedImageError:
+        # Its message has an address of this process's memory.
+        raise UnreadableImage("the image is damaged in its header") from None
     except Exception as error:
         raise UnreadableImage(f"the image is damaged: {error}") from None
     pixels = _upright(pixels, file.orientation)

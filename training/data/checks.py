@@ -1,54 +1,28 @@
-"""What is wrong with images, before they cost training time: one pass over the files, every finding at once."""
+"""What is wrong with images, before they cost training time: every finding at once."""
 
-import hashlib
-import os
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageChops
 
-from inference import decoder_pool
-from inference.decoder import MAX_FILE_BYTES
-from inference.image_file import TooLargeImage
-from inference.images import Pixels, UnreadableImage, UnsupportedImage
 from training.data.findings import ERROR, NOTE, WARNING, Finding
-from training.data.folder import CONVERTIBLE, EXTENSIONS, READ, START_BYTES, placeholder
-from training.data.layout import Image as Listed
+from training.data.folder import EXTENSIONS
+from training.data.inspection import BLANK, BLURRED, DARK, HASH_SIDE, CheckedImage
 
 UNREADABLE = "unreadable"
-# Of a file that is too large to be decoded, at a time.
-READ_BYTES = 1 << 20
 SMALL_SIDE_PX = 64
 TINY_CLASS = 10
 IMBALANCE = 10
-# Difference hash of 16 × 16 bits; copies that were scaled or compressed again differ in fewer than this many of them.
-HASH_SIDE = 16
+# Copies that were scaled or compressed again differ in fewer bits of their hash than these.
 NEAR_BITS = 12
 # Every twelfth bit of a hash. Adjacent bits are often equal, so parts of adjacent bits would separate few images.
 PARTS = [sum(1 << bit for bit in range(part, HASH_SIDE**2, NEAR_BITS)) for part in range(NEAR_BITS)]
-# A hash of a nearly even image is noise: its neighbouring grey values differ by less than this on average.
-MIN_CONTRAST = 0.5
 # A second look, before two images are called alike. Measured as root mean square: different handwritten digits whose
 # hashes are near differ by 12.5 grey levels and more, photographs at half their size by 0.8 at the median.
 NEAR_LEVELS = 10.0
-# Of 256 grey levels: the standard deviation of an image on which there is nothing.
-BLANK_LEVELS = 1.5
-LEVELS = np.arange(256, dtype=np.float64)
-# How an image looks is judged with its longer side at so many pixels. Of 486 images of five datasets (photographs,
-# hands, magnetic resonance), the least sharp had an edge contrast of 0.38, and the darkest a bright end of 102; with a
-# blur of 2 pixels, the same images had 0.21 and less in 95 % of the cases.
-LOOK_PX = 64
-SHARP = 0.25
-DARK_LEVEL = 64
 # Longer side to shorter side: the model sees the middle third, or less.
 ODD_SHAPE = 3
-BLANK, DARK, BLURRED = "blank", "dark", "blurred"
 LOOKS = {
     BLANK: "nearly one colour: there is nothing on it to learn from",
     DARK: "hardly anything on it is brighter than black",
@@ -56,119 +30,6 @@ LOOKS = {
 }
 # What more images than this have is how images of the dataset look, and nothing wrong with one of them.
 COMMON_SHARE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedImage:
-    """A file of the dataset as it was found; `problem` says why it cannot be used, if so.
-
-    `fixable` if a copy of it can be: in another format, or smaller.
-    """
-
-    path: Path
-    name: str
-    split: str
-    label: str
-    digest: str
-    problem: str | None = None
-    fixable: bool = False
-    format: str = ""
-    size: tuple[int, int] = (0, 0)
-    rotated: bool = False
-    # HASH_SIDE × (HASH_SIDE + 1) grey levels, and their difference hash; none of an image that is nearly even.
-    grey: bytes = b""
-    hash: int | None = None
-    # Of BLANK, DARK, BLURRED.
-    looks: tuple[str, ...] = ()
-
-
-def inspect(listed: Listed) -> CheckedImage:
-    """Reads one file: its digest, its format, and a hash that copies of the image share."""
-    path, name, split, label = listed.path, listed.name, listed.split, listed.label
-
-    def unusable(problem: str, *, fixable: bool = False) -> CheckedImage:
-        return CheckedImage(path, name, split, label, digest, problem, fixable, listed.format or "")
-
-    digest = ""
-    try:
-        with path.open("rb", buffering=0) as file:
-            # Python reserves as much as it is asked for.
-            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1)
-            hashed = hashlib.sha256(data)
-            while more := file.read(READ_BYTES):
-                hashed.update(more)
-            digest = hashed.hexdigest()
-    except OSError as error:
-        return unusable(f"cannot be read: {error.strerror}")
-    if listed.format and listed.format not in READ:
-        if listed.format in CONVERTIBLE:
-            return unusable(f"{listed.format} is not read: --fix converts it", fixable=True)
-        return unusable(f"{listed.format} is not read: convert it to JPEG or PNG")
-    if instead := placeholder(data[:START_BYTES]):
-        return unusable(instead)
-    try:
-        image = decoder_pool.decode(data, LOOK_PX)
-    except TooLargeImage as error:
-        # Its advice is for who sends an image.
-        return unusable(f"{str(error).partition(':')[0]}: --fix makes a smaller copy", fixable=True)
-    except (UnreadableImage, UnsupportedImage) as error:
-        return unusable(str(error))
-    size, rotated = (image.width, image.height), image.orientation != 1
-    grey = _grey(image.pixels)
-    looks = tuple(_looks(image.pixels))
-    return CheckedImage(
-        path, name, split, label, digest, None, False, image.format, size, rotated, grey.tobytes(), _hash(grey), looks
-    )
-
-
-def _grey(pixels: Pixels) -> Pixels:
-    small = Image.fromarray(pixels).convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BOX)
-    return np.asarray(small)
-
-
-def _looks(pixels: Pixels) -> Iterator[str]:
-    """Blank if it has one colour, dark if even its brightest hundredth is, blurred if its edges have little contrast.
-
-    The contrast of edges is that of the Laplacian (Pech-Pacheco et al. 2000), as a share of the image's own, so that
-    fog and a low contrast are not taken for blur.
-    """
-    small = Image.fromarray(pixels)
-    small.thumbnail((LOOK_PX, LOOK_PX))
-    # By the channels: colours of one brightness are a contrast, too, and a blue that is full is not dark.
-    red, green, blue = small.split()
-    if _spread(small).max() < BLANK_LEVELS:
-        yield BLANK
-        return
-    brightest = ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()
-    if sum(brightest[DARK_LEVEL:]) < 0.01 * small.width * small.height:
-        yield DARK
-    grey = np.asarray(small.convert("L")).astype(np.float32)
-    contrast = _deviation(grey)
-    inner = grey[1:-1, 1:-1]
-    if inner.size and contrast > BLANK_LEVELS:
-        edges = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-        if _deviation(edges) < SHARP * contrast:
-            yield BLURRED
-
-
-def _spread(image: Image.Image) -> npt.NDArray[np.float64]:
-    """The standard deviation of each channel, from its histogram: a third of the time that the pixels take."""
-    counts = np.array(image.histogram(), np.float64).reshape(-1, len(LEVELS)) / (image.width * image.height)
-    mean = counts @ LEVELS
-    return np.sqrt(np.maximum(counts @ LEVELS**2 - mean**2, 0))
-
-
-def _deviation(values: npt.NDArray[Any]) -> float:
-    """The standard deviation, in half the time that np.std takes for a small array."""
-    centred = values.ravel() - np.float32(values.mean())
-    return float(np.sqrt(np.dot(centred, centred) / centred.size))
-
-
-def _hash(grey: Pixels) -> int | None:
-    steps = np.diff(grey.astype(np.int16), axis=1)
-    if np.abs(steps).mean() < MIN_CONTRAST:
-        return None
-    return int.from_bytes(np.packbits(steps > 0).tobytes())
 
 
 def of_images(images: list[CheckedImage]) -> list[Finding]:

@@ -3,19 +3,15 @@
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inference.processors import usable
 from training.data import checks, layout
-from training.data.checks import CheckedImage
 from training.data.findings import ERROR, WARNING, Finding
+from training.data.inspection import CheckedImage
+from training.data.inspector_pool import inspect_all
 from training.data.layout import SPLITS
-
-# Files read ahead of the one that is waited for: enough to keep every core busy, and memory flat.
-READ_AHEAD = 64
 
 
 class DatasetError(Exception):
@@ -122,17 +118,11 @@ def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], l
     """What is to be said about the layout of `root`, and every image in it, in the order of their names."""
     found = layout.read(root)
     images = []
-    for image in _inspect(found.images):
+    for image in inspect_all(found.images):
         images.append(image)
         if progress:
             progress(len(images), len(found.images))
     return found.findings, images
-
-
-def _inspect(listed: list[layout.Image]) -> Iterator[CheckedImage]:
-    with ThreadPoolExecutor(usable()) as pool:
-        for start in range(0, len(listed), READ_AHEAD):
-            yield from pool.map(checks.inspect, listed[start : start + READ_AHEAD])
 
 
 def _hold_out(

@@ -8,7 +8,7 @@ from helpers.images import HEIC, gradient
 from inference import image_file
 from inference.images import opened
 from kennel.datasets.clean_copy import clean
-from training.data import checks, dataset, layout
+from training.data import checks, dataset, inspection, layout
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -19,7 +19,7 @@ def test_turned_copy_shows_the_same(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     gradient(90, 60).save(source, exif=exif)
-    image = checks.inspect(layout.Image(source, "train/a/one.png", "train", "a"))
+    image = inspection.inspect(layout.Image(source, "train/a/one.png", "train", "a"))
     assert image.rotated
     cleaned = clean(folder, [image], copy)
     assert cleaned.done == {"turned": 1}

@@ -11,7 +11,8 @@ from helpers.images import encode
 from inference import decoder
 from kennel.datasets import clean_copy
 from kennel.errors import KennelError
-from training.data import checks, dataset, folder
+from training.data import checks, dataset, folder, inspection
+from training.data.inspection import CheckedImage
 
 
 def drawn(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -239,8 +240,8 @@ def test_near_copies_are_kept_unless_asked(tmp_path: Path) -> None:
 
 def grey(values: np.ndarray) -> checks.CheckedImage:
     small = values.astype(np.uint8)
-    return checks.CheckedImage(
-        Path(), "", "train", "a", digest=str(values.tobytes()), grey=small.tobytes(), hash=checks._hash(small)
+    return CheckedImage(
+        Path(), "", "train", "a", digest=str(values.tobytes()), grey=small.tobytes(), hash=inspection._hash(small)
     )
 
 
