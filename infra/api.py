@@ -5,7 +5,7 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.api.classifier_function import ClassifierFunction
 from infra.constructs.api.function_url import FunctionUrl
 from infra.constructs.api.page_distribution import PageDistribution
@@ -19,7 +19,7 @@ class ApiStack(Stack):
         scope: Construct,
         construct_id: str,
         *,
-        stage: Stage,
+        stage: StageSettings,
         endpoint: Endpoint,
         storage: Storage,
         **kwargs: Any,

@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from infra import cron, instance_types
+from infra import cron, instance_types, names
 
 # `kennel plan` reads the settings without CDK, which takes seconds to load.
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ FORMS = {"tuple_type": "Input should be a list", "model_type": "Input should be 
 
 # The variable by which the CDK command line hands its context to the app (aws-cdk-lib/cx-api).
 CONTEXT_ENV = "CDK_CONTEXT_JSON"
-# Of every endpoint: alarms and scaling name it, so that it is constant.
-VARIANT = "primary"
 # CloudWatch delivers SageMaker's one-minute metrics up to this much later.
 METRIC_DELAY_S = 60
 # The most that a request to a serverless endpoint can have in its body (SageMaker's developer guide, "Invoke a
@@ -85,48 +83,48 @@ class _Hours(_Settings):
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="of the IANA database")
 
 
-class Stop(_Hours):
+class ShutdownSchedule(_Hours):
     """When, every day for example, the notebook is stopped and the endpoints go; `make deploy` brings them back."""
 
 
-class Notebook(_Settings):
+class NotebookSettings(_Settings):
     instance_type: Annotated[str, AfterValidator(_instance_type("notebook", "ml.t3.medium"))] = "ml.t3.medium"
     volume_size_gib: int = Field(20, ge=5, le=16384)
     idle_stop_min: int = Field(60, ge=5, le=1440, description="stopped after this long without a running kernel")
 
 
-class Ec2Training(_Settings):
+class Ec2TrainingSettings(_Settings):
     instance_type: Annotated[str, AfterValidator(_instance_type("ec2", "m5.xlarge"))] = "m5.xlarge"
     volume_size_gib: int = Field(80, ge=30, le=16384, description="torch with its CUDA libraries alone takes 6 GiB")
     spot: bool = Field(True, description="an interruption resumes on a new instance, from the last checkpoint")
     max_run_h: int = Field(12, ge=1, le=168, description="a run that takes longer is ended as failed")
 
 
-class InstanceHours(_Hours):
+class InstanceSchedule(_Hours):
     """From a moment on, for example office hours, the scaling stays within other bounds."""
 
     min_instances: int = Field(ge=1)
     max_instances: int = Field(ge=1)
 
 
-class Serverless(_Settings):
+class ServerlessSettings(_Settings):
     """An endpoint without instances, which costs nothing at rest and starts when it is asked."""
 
     memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
     max_concurrency: int = Field(10, ge=1, le=200, description="more requests at the same time are throttled")
 
 
-class Endpoint(_Settings):
+class EndpointSettings(_Settings):
     """The fixed and the autoscaled endpoint, on the same model and instance type; or one that is serverless."""
 
     instance_type: Annotated[str, AfterValidator(_instance_type("endpoint", "ml.m5.large"))] = "ml.m5.large"
     scaling_registered_for: str = Field("ml.m5.large", description="instance_type again; or none, and nothing scales")
-    serverless: Serverless | None = Field(None, description="in place of instances")
+    serverless: ServerlessSettings | None = Field(None, description="in place of instances")
     fixed: bool = Field(False, description="whether the fixed endpoint is deployed beside the autoscaled one")
     fixed_instances: int = Field(2, ge=1)
     min_instances: int = Field(2, ge=1)
     max_instances: int = Field(4, ge=1)
-    instance_hours: tuple[InstanceHours, ...] = Field((), description="when the least and most instances change")
+    instance_hours: tuple[InstanceSchedule, ...] = Field((), description="when the least and most instances change")
     requests_per_s: float = Field(199, gt=0, description="what one instance computes, measured: make bench-serving")
     scaling_safety: float = Field(0.7, gt=0, le=1, description="the share of it that target tracking keeps in use")
     invocations_per_instance_per_min: int | None = Field(None, ge=1, description="that share as a number of your own")
@@ -223,14 +221,14 @@ class Endpoint(_Settings):
         return self.invocations_per_instance_per_min or round(self.requests_per_s * self.scaling_safety * 60)
 
 
-class ProvisionedHours(_Hours):
+class ProvisionedSchedule(_Hours):
     """From a moment on, for example office hours, at least so much concurrency is kept ready."""
 
     # Not 0: Lambda then has no provisioned concurrency to update, and a deploy outside the hours fails (aws-cdk#29992).
     provisioned_min: int = Field(ge=1)
 
 
-class Function(_Settings):
+class FunctionSettings(_Settings):
     memory_mib: int = Field(512, ge=128, le=10240)
     timeout_s: int = Field(29, ge=1, le=900)
     reserved_concurrency: int | None = Field(
@@ -238,7 +236,7 @@ class Function(_Settings):
     )
     provisioned_min: int | None = Field(None, ge=1, description="none starts environments when they are asked for")
     provisioned_max: int | None = Field(None, ge=1)
-    provisioned_hours: tuple[ProvisionedHours, ...] = Field((), description="when the minimum changes")
+    provisioned_hours: tuple[ProvisionedSchedule, ...] = Field((), description="when the minimum changes")
     snap_start: bool = Field(False, description="starts from a snapshot; excludes provisioned concurrency")
     provisioned_utilization: float = Field(0.7, ge=0.1, le=0.9, description="what target tracking keeps in use")
     max_image_bytes: int = Field(
@@ -287,7 +285,7 @@ class Function(_Settings):
         return self
 
 
-class Operations(_Settings):
+class OperationsSettings(_Settings):
     """Who is told what, and from which measure on."""
 
     notify: tuple[str, ...] = Field((), description="e-mail addresses that are told; each confirms once, by a link")
@@ -311,7 +309,7 @@ class Operations(_Settings):
         return addresses
 
 
-class Stage(_Settings):
+class StageSettings(_Settings):
     """One deployment of the whole: every name starts with `Kennel-<name>`, every value has its unit in its name."""
 
     name: str
@@ -323,12 +321,12 @@ class Stage(_Settings):
     permissions_boundary: bool = Field(
         True, description="roles under the boundary that `make bootstrap` makes; its deploys may make no others"
     )
-    stop: Stop | None = Field(None, description="of what costs money by the hour, for a stage that sleeps")
-    notebook: Notebook = Notebook()
-    ec2: Ec2Training = Ec2Training()
-    endpoint: Endpoint = Endpoint()
-    function: Function = Function()
-    operations: Operations = Operations()
+    stop: ShutdownSchedule | None = Field(None, description="of what costs money by the hour, for a stage that sleeps")
+    notebook: NotebookSettings = NotebookSettings()
+    ec2: Ec2TrainingSettings = Ec2TrainingSettings()
+    endpoint: EndpointSettings = EndpointSettings()
+    function: FunctionSettings = FunctionSettings()
+    operations: OperationsSettings = OperationsSettings()
 
     @field_validator("name")
     @classmethod
@@ -431,7 +429,7 @@ class Stage(_Settings):
     @property
     def model_parameter(self) -> str:
         """The SSM parameter that `kennel promote` writes and the Serving stack reads."""
-        return f"/kennel/{self.name}/model"
+        return names.parameter(self.name, "model")
 
     @property
     def alarm_topic(self) -> str:
@@ -449,7 +447,7 @@ class Stage(_Settings):
         return f"{self.prefix}-ec2-training"
 
 
-def load_stage(node: "Node") -> Stage:
+def load_stage(node: "Node") -> StageSettings:
     """The stage named by the context value `stage`, out of the context value `stages`.
 
     Raises ConfigurationError with every error of the stage.
@@ -469,10 +467,10 @@ def _stages(node: "Node") -> Any:
     return handed_over.get("stages") or node.try_get_context("stages")
 
 
-def parse_stage(name: str, settings: dict[str, Any]) -> Stage:
+def parse_stage(name: str, settings: dict[str, Any]) -> StageSettings:
     """Validates the settings of one stage as they stand in cdk.json."""
     try:
-        return Stage(name=name, **settings)
+        return StageSettings(name=name, **settings)
     except ValidationError as error:
         lines = [line for item in error.errors() for line in _explain(item)]
         raise ConfigurationError(

@@ -5,7 +5,7 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.log_groups import log_group
 
@@ -14,7 +14,7 @@ ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 
 
 class DataStack(Stack):
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, **kwargs: Any) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Kennel: key, buckets and logs of endpoints", **kwargs)
 
         self.storage = Storage(self, "Storage", stage=stage)

@@ -11,11 +11,10 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct, Node
 
 from infra.bootstrap.roles import bootstrap_role
-from infra.config import ConfigurationError
 from infra.constructs.delivery.github_role import GitHubRole
 from infra.constructs.shared.grants import allow
-from kennel.errors import KennelError
-from kennel.operations.delivery import AUDIENCE, DEPLOY_ROLE, DIFF_ROLE, ISSUER, STACK, parse
+from infra.github_repository import parse
+from infra.names import DELIVERY_STACK, DEPLOY_ROLE, DIFF_ROLE, GITHUB_AUDIENCE, GITHUB_ISSUER
 
 BRANCH = "main"
 # Tokens of repositories that were made, renamed or moved since 2026-07-15 have the ids in their subject (GitHub's
@@ -51,7 +50,9 @@ class DeliveryStack(Stack):
             **kwargs,
         )
         if provider_arn is None:
-            provider = iam.CfnOIDCProvider(self, "GitHub", url=f"https://{ISSUER}", client_id_list=[AUDIENCE])
+            provider = iam.CfnOIDCProvider(
+                self, "GitHub", url=f"https://{GITHUB_ISSUER}", client_id_list=[GITHUB_AUDIENCE]
+            )
             provider_arn = provider.attr_arn
 
         diff = GitHubRole(
@@ -93,16 +94,13 @@ def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:
     repository = node.try_get_context("repository")
     if not repository:
         return None
-    try:
-        found = parse(str(repository))
-    except KennelError as error:
-        raise ConfigurationError(str(error)) from None
+    found = parse(str(repository))
     stages = node.try_get_context("stages")
     by_name = f"{found['owner']}/{found['name']}"
     repositories = list(dict.fromkeys([str(repository), by_name]))
     stack = DeliveryStack(
         scope,
-        STACK,
+        DELIVERY_STACK,
         repositories=repositories,
         regions={name: stage["region"] for name, stage in stages.items()},
         provider_arn=node.try_get_context("provider"),

@@ -6,7 +6,7 @@ from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.operations.drift_alarms import DriftAlarms
@@ -27,7 +27,7 @@ class OperationsStack(Stack):
         scope: Construct,
         construct_id: str,
         *,
-        stage: Stage,
+        stage: StageSettings,
         storage: Storage,
         endpoint: Endpoint,
         function: lambda_.IFunction,
@@ -54,7 +54,7 @@ class OperationsStack(Stack):
         CfnOutput(self, "AlarmTopicArn", value=topic.topic_arn)
         CfnOutput(self, "DashboardName", value=stage.prefix)
 
-    def _drift(self, stage: Stage, storage: Storage, alarms: Alarms, endpoint: str) -> DriftAlarms:
+    def _drift(self, stage: StageSettings, storage: Storage, alarms: Alarms, endpoint: str) -> DriftAlarms:
         function = DriftWatch(self, "Drift", stage=stage, storage=storage, endpoint=endpoint).function
         CfnOutput(self, "DriftFunctionName", value=function.function_name)
         return DriftAlarms(self, "DriftAlarms", stage=stage, alarms=alarms, function=function, every=EVERY)

@@ -5,7 +5,7 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.operations.endpoint_alarms import alarm_without_instance
@@ -16,7 +16,9 @@ from infra.constructs.shared.alarm_factory import Alarms
 
 
 class ServingStack(Stack):
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage, **kwargs: Any
+    ) -> None:
         super().__init__(scope, construct_id, description="Kennel: model and endpoints", **kwargs)
         settings = stage.endpoint
         model = Model(self, "Model", stage=stage, storage=storage)

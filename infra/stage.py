@@ -6,16 +6,17 @@ from aws_cdk import App, DefaultStackSynthesizer, Environment, Stack, Tags
 from aws_cdk import aws_iam as iam
 
 from infra.api import ApiStack
-from infra.bootstrap.execution_policy import TAG, boundary_name
+from infra.bootstrap.execution_policy import boundary_name
 from infra.bootstrap.roles import bootstrap_qualifier
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.data import DataStack
+from infra.names import STAGE_TAG
 from infra.operations import OperationsStack
 from infra.serving import ServingStack
 from infra.training import TrainingStack
 
 
-def add_stacks(app: App, stage: Stage) -> list[Stack]:
+def add_stacks(app: App, stage: StageSettings) -> list[Stack]:
     """Adds the stacks of `stage` to `app` and returns them."""
     env = Environment(account=stage.account, region=stage.region)
     # Each stage has a bootstrap of its own, unless cdk.json names another.
@@ -47,5 +48,5 @@ def add_stacks(app: App, stage: Stage) -> list[Stack]:
             iam.PermissionsBoundary.of(stack).apply(boundary)
     for stack in stacks:
         # Not the key: who may tag a new one may tag any. Nor the stack: CloudFormation gives its tags to all it makes.
-        Tags.of(stack).add(TAG, stage.name, exclude_resource_types=["AWS::KMS::Key", "aws:cdk:stack"])
+        Tags.of(stack).add(STAGE_TAG, stage.name, exclude_resource_types=["AWS::KMS::Key", "aws:cdk:stack"])
     return stacks

@@ -5,7 +5,7 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import container_image
 from infra.constructs.training.ec2_training import Ec2Training
@@ -19,7 +19,9 @@ TRAINING_IMAGE = ("pytorch-training", "2.10.0-cpu-py313")
 
 
 class TrainingStack(Stack):
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, **kwargs: Any) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage, **kwargs: Any
+    ) -> None:
         super().__init__(scope, construct_id, description="Kennel: notebook, training jobs, EC2 training", **kwargs)
 
         code = TrainingCode(self, "Code")

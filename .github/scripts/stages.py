@@ -30,7 +30,7 @@ def main(command: str, stage: str = "", account: str = "") -> None:
         return
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from infra.bootstrap.execution_policy import QUALIFIER, qualifier
-    from kennel.operations.delivery import DEPLOY_ROLE
+    from infra.names import DEPLOY_ROLE
 
     roles = f"arn:{'aws-cn' if region.startswith('cn-') else 'aws'}:iam::{account}:role"
     own = qualifier(stage, CONTEXT.get(QUALIFIER))

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infra.names import STAGE_TAG
+
 Statement = dict[str, Any]
 
 # Of a managed policy, without white space.
@@ -572,7 +574,6 @@ KEY_OF_DEPLOYS = tuple(
 # A stage has them only if it asks for them: AWS can tell none of an account's distributions from another.
 CLOUDFRONT = ("AWS::CloudFront::Distribution", "AWS::CloudFront::OriginAccessControl")
 # The tag of a stage's resources, and the condition key of the calls that tag while something is created.
-TAG = "kennel:stage"
 WHILE_CREATING = {"ec2:CreateTags": "ec2:CreateAction", "sagemaker:AddTags": "sagemaker:TaggingAction"}
 # What a deploy can do to resources of others, by action: AWS authorizes these on any resource, or on ids that say
 # nothing. Kept by a test of each mutating call; the account of its own that docs/delivery.md recommends closes it.
@@ -852,7 +853,7 @@ def _by_pattern(types: Sequence[Type]) -> Iterator[Statement]:
         if wanted := sorted(actions - CONDITIONAL):
             yield {"Action": wanted, "Resource": list(resources)}
     for pattern, actions in marked.items():
-        condition = {"StringEquals": {f"aws:ResourceTag/{TAG}": "{s}"}}
+        condition = {"StringEquals": {f"aws:ResourceTag/{STAGE_TAG}": "{s}"}}
         yield {"Action": sorted(actions), "Resource": [pattern], "Condition": condition}
     for call, makes in tagging.items():
         names = sorted(name.partition(":")[2] for name in makes)

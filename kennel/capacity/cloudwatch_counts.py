@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from infra.config import VARIANT
+from infra.names import VARIANT
 from kennel.capacity.traffic import Profile, from_counts
 from kennel.stage.deployed import Deployment
 

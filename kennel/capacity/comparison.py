@@ -15,8 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from PIL import Image
 
-from infra.config import METRIC_DELAY_S, VARIANT
-from infra.config import Endpoint as EndpointSettings
+from infra.config import METRIC_DELAY_S, EndpointSettings
+from infra.names import VARIANT
 from kennel.capacity.cloudwatch_counts import datapoints
 from kennel.capacity.load_generator import Answer, drive
 from kennel.capacity.planning import QUEUE, Option, Row

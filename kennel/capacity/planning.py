@@ -5,9 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from infra.config import SERVERLESS_BODY_BYTES, Serverless
-from infra.config import Endpoint as EndpointSettings
-from infra.config import Function as FunctionSettings
+from infra.config import SERVERLESS_BODY_BYTES, EndpointSettings, FunctionSettings, ServerlessSettings
 from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
 from kennel.capacity.target_tracking import Policy
@@ -215,7 +213,7 @@ def endpoint_options(
         options.append(
             scaled("by concurrency", by_concurrency, measured, "only accelerated instances have this metric")
         )
-    serverless = settings.serverless or Serverless(max_concurrency=SERVERLESS_LIMIT)
+    serverless = settings.serverless or ServerlessSettings(max_concurrency=SERVERLESS_LIMIT)
     environments = Environments(
         assumptions.function_own_s,
         assumptions.serverless_cold_start_s,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from infra import names
 from kennel.capacity.comparison import drawn
 from kennel.client.function_url import Answer, Url
 from kennel.errors import KennelError
@@ -11,7 +12,7 @@ from kennel.errors import KennelError
 def url_of(outputs: Path, stage: str) -> str:
     """The URL in the file that `cdk deploy --outputs-file` writes. Raises KennelError where it is not there."""
     try:
-        found: str = json.loads(outputs.read_text())[f"Kennel-{stage}-Api"]["FunctionUrl"]
+        found: str = json.loads(outputs.read_text())[names.stack(stage, "Api")]["FunctionUrl"]
     except (OSError, ValueError, KeyError, TypeError):
         raise KennelError(
             f"{outputs} has no URL of stage {stage}: run `make release STAGE={stage}`, which writes it."

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from infra.names import DELIVERY_STACK
 from kennel.commands import capacity, data, operations, rehearsal, review, training
 from kennel.commands.local import local
 from kennel.commands.options import Force, Stage
@@ -103,9 +104,15 @@ def deliver(
 
     The account's identity provider for GitHub is used if there is one, else made.
     """
-    delivery.parse(repository)
+    from infra.config import ConfigurationError
+    from infra.github_repository import parse
+
+    try:
+        parse(repository)
+    except ConfigurationError as error:
+        raise KennelError(str(error)) from None
     deployment = Deployment(stage)
-    command = ["cdk", "deploy", "-c", f"repository={repository}", delivery.STACK]
+    command = ["cdk", "deploy", "-c", f"repository={repository}", DELIVERY_STACK]
     if provider := delivery.provider_of_others(deployment.client("iam"), deployment.client("cloudformation")):
         console.print(f"The account has a provider for GitHub, which is used: {provider}", soft_wrap=True)
         command[2:2] = ["-c", f"provider={provider}"]

@@ -60,9 +60,10 @@ def plan(
     """Simulate the stage under a traffic: latency, failures and cost of each way to run it, and which to take."""
     deployment = Deployment(stage)
     settings = deployment.settings
-    from infra.config import Endpoint, Function
+    from infra.config import EndpointSettings, FunctionSettings
 
-    endpoint, function = Endpoint(**settings.get("endpoint", {})), Function(**settings.get("function", {}))
+    endpoint = EndpointSettings(**settings.get("endpoint", {}))
+    function = FunctionSettings(**settings.get("function", {}))
     profile = _profile(shape, low, high, hours, deployment)
     assumptions = planning.Assumptions(
         requests_per_s=requests_per_s or endpoint.requests_per_s, workers=workers, instance_start_s=start_s, seed=seed

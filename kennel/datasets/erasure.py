@@ -13,16 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.names import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, DATASETS_PREFIX, INBOX_PREFIX, PACKAGES_PREFIX
 from kennel.errors import KennelError
 from kennel.models.packages import AT_ONCE, REPORT
-from kennel.stage.deployed import (
-    CAPTURES_PREFIX,
-    CHECKPOINTS_PREFIX,
-    DATASETS_PREFIX,
-    INBOX_PREFIX,
-    PACKAGES_PREFIX,
-    Deployment,
-)
+from kennel.stage.deployed import Deployment
 
 MANIFEST = "/manifest.json"
 DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.names import DATASETS_PREFIX
 from kennel.errors import KennelError
-from kennel.stage.deployed import DATASETS_PREFIX, Deployment
+from kennel.stage.deployed import Deployment
 from training.data import layout
 
 if TYPE_CHECKING:

@@ -7,10 +7,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra import names
+from infra.names import PACKAGES_PREFIX
 from kennel.errors import KennelError
 from kennel.jobs.training_jobs import Finished, Request, checkpoints, new_name
 from kennel.models import packages
-from kennel.stage.deployed import PACKAGES_PREFIX, Deployment
+from kennel.stage.deployed import Deployment
 from kennel.stage.logs import LogTail
 
 POLL_S = 2.0
@@ -35,7 +37,7 @@ def start(deployment: Deployment, request: Request) -> str:
         "hyperparameters": request.hyperparameters,
     }
     deployment.client("ssm").put_parameter(
-        Name=f"/kennel/{deployment.stage}/ec2-run",
+        Name=names.parameter(deployment.stage, "ec2-run"),
         Value=json.dumps(settings),
         Type="String",
         Overwrite=True,

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from infra import names
 from infra.instance_types import local_storage
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 from kennel.datasets import upload
 from kennel.errors import KennelError
 from kennel.models import packages
-from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, Deployment
+from kennel.stage.deployed import Deployment
 from kennel.stage.logs import LogTail
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -146,7 +148,7 @@ def volume_key(instance_type: str, key: str) -> dict[str, str]:
 def tags(deployment: Deployment, dataset: str) -> Any:
     """The tags of a job: the budget counts by the stage's."""
     # Not as Tag: the SDK has two classes of that name, and takes the one that it does not export.
-    return [{"key": "kennel:stage", "value": deployment.stage}, {"key": "kennel:dataset", "value": dataset}]
+    return [{"key": names.STAGE_TAG, "value": deployment.stage}, {"key": names.DATASET_TAG, "value": dataset}]
 
 
 def channel(name: str, uri: str) -> Any:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.names import CHECKPOINTS_PREFIX, PACKAGES_PREFIX
 from kennel.errors import KennelError
 from kennel.jobs import training_jobs
-from kennel.stage.deployed import CHECKPOINTS_PREFIX, PACKAGES_PREFIX, Deployment, split_uri
+from kennel.stage.deployed import Deployment, split_uri
 from training.settings import SPACE, Choice
 
 POLL_S = 2.0

@@ -12,8 +12,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.names import PACKAGES_PREFIX, PROMOTED_PREFIX
 from kennel.errors import KennelError
-from kennel.stage.deployed import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment, split_uri
+from kennel.stage.deployed import Deployment, split_uri
 
 DESCRIPTION, REPORT = "model.json", "report.html"
 AT_ONCE = 16

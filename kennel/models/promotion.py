@@ -4,9 +4,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.names import PACKAGES_PREFIX, PROMOTED_PREFIX
 from kennel.errors import KennelError
 from kennel.models import packages
-from kennel.stage.deployed import PACKAGES_PREFIX, PROMOTED_PREFIX, Deployment, split_uri
+from kennel.stage.deployed import Deployment, split_uri
 
 
 def promoted(deployment: Deployment) -> str | None:

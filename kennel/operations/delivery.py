@@ -1,32 +1,12 @@
-"""GitHub's repository as its tokens name it, and the provider by which an account knows these tokens.
+"""The identity provider by which an account accepts the tokens of GitHub's workflows.
 
 An account can have one provider for GitHub, whoever made it.
 """
 
-import re
 from typing import Any
 
+from infra.names import DELIVERY_STACK, GITHUB_AUDIENCE, GITHUB_ISSUER
 from kennel.errors import KennelError
-
-ISSUER = "token.actions.githubusercontent.com"
-AUDIENCE = "sts.amazonaws.com"
-STACK = "Kennel-Delivery"
-# Not Kennel-…: roles of that name are what a deploy may change. A stage's deploy role has its name behind it.
-DIFF_ROLE, DEPLOY_ROLE = "github-kennel-diff", "github-kennel-deploy"
-REPOSITORY = re.compile(
-    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})(?P<id>@\d+)?/(?P<name>[A-Za-z0-9._-]{1,100})(?(id)@\d+)"
-)
-
-
-def parse(repository: str) -> re.Match[str]:
-    """The groups `owner`, `name` and `id` of OWNER/NAME or OWNER@ID/NAME@ID; raises KennelError for anything else."""
-    found = REPOSITORY.fullmatch(repository)
-    if not found:
-        raise KennelError(
-            f"The repository {repository!r} is no OWNER/NAME of GitHub's: make delivery REPOSITORY=OWNER/NAME, "
-            "or OWNER@ID/NAME@ID."
-        )
-    return found
 
 
 def provider_of_others(iam: Any, cloudformation: Any) -> str | None:
@@ -35,20 +15,22 @@ def provider_of_others(iam: Any, cloudformation: Any) -> str | None:
     Raises KennelError if it does not accept tokens for AWS's STS, as its owner has to change that.
     """
     providers = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
-    arn = next((str(item["Arn"]) for item in providers if item["Arn"].endswith(f":oidc-provider/{ISSUER}")), None)
+    arns = (str(item["Arn"]) for item in providers)
+    arn = next((arn for arn in arns if arn.endswith(f":oidc-provider/{GITHUB_ISSUER}")), None)
     if arn is None or arn in _of_stack(cloudformation):
         return None
-    if AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"]:
+    if GITHUB_AUDIENCE not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"]:
         raise KennelError(
-            f"{arn} accepts no tokens for {AUDIENCE}. Its owner allows them with: aws iam "
-            f"add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {arn} --client-id {AUDIENCE}"
+            f"{arn} accepts no tokens for {GITHUB_AUDIENCE}. Its owner allows them with: "
+            "aws iam add-client-id-to-open-id-connect-provider "
+            f"--open-id-connect-provider-arn {arn} --client-id {GITHUB_AUDIENCE}"
         )
     return arn
 
 
 def _of_stack(cloudformation: Any) -> list[str]:
     try:
-        resources = cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
+        resources = cloudformation.describe_stack_resources(StackName=DELIVERY_STACK)["StackResources"]
     except cloudformation.exceptions.ClientError as error:
         if "does not exist" not in str(error):
             raise

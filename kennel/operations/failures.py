@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra import names
 from kennel.operations.teardown import ORDER
 from kennel.stage.deployed import Deployment
 
@@ -47,7 +48,7 @@ def explain(deployment: Deployment) -> Explained:
     client = deployment.client("cloudformation")
     failures, left = [], []
     for part in reversed(ORDER):
-        name = f"Kennel-{deployment.stage}-{part}"
+        name = names.stack(deployment.stage, part)
         try:
             status = str(client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
             events = _last_operation(client, name)

@@ -12,7 +12,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.config import Ec2Training, Endpoint, Function, Notebook
+from infra import names
+from infra.config import Ec2TrainingSettings, EndpointSettings, FunctionSettings, NotebookSettings
 from kennel.errors import KennelError
 from kennel.models import promotion
 from kennel.operations import account_bootstrap
@@ -115,7 +116,7 @@ class Preflight:
     @cached_property
     def _trains(self) -> bool:
         """True if the stage's Training stack, with notebook and VPC, is deployed already."""
-        return bool(self._physical_ids(f"Kennel-{self._deployment.stage}-Training"))
+        return bool(self._physical_ids(names.stack(self._deployment.stage, "Training")))
 
     def _account(self) -> Iterator[Finding]:
         """The account of the credentials."""
@@ -217,7 +218,7 @@ class Preflight:
 
     def _concurrency(self) -> Iterator[Finding]:
         """Lambda's concurrency."""
-        settings, client = Function(**self._settings.get("function", {})), self._client("lambda")
+        settings, client = FunctionSettings(**self._settings.get("function", {})), self._client("lambda")
         reserved = settings.reserved_concurrency
         wanted = reserved + DRIFT_RESERVES if reserved else settings.provisioned_max or 0
         limits = client.get_account_settings()["AccountLimit"]
@@ -237,7 +238,7 @@ class Preflight:
 
     def _endpoints(self) -> Iterator[Finding]:
         """SageMaker's instances for endpoints."""
-        settings = Endpoint(**self._settings.get("endpoint", {}))
+        settings = EndpointSettings(**self._settings.get("endpoint", {}))
         if settings.serverless:
             return
         fixed = settings.fixed_instances if settings.fixed else 0
@@ -257,7 +258,7 @@ class Preflight:
         """SageMaker's notebook instances."""
         if self._trains:
             return
-        settings = Notebook(**self._settings.get("notebook", {}))
+        settings = NotebookSettings(**self._settings.get("notebook", {}))
         yield from self._enough("sagemaker", f"{settings.instance_type} for notebook instance usage", 1)
 
     def _job(self, job: Job) -> Iterator[Finding]:
@@ -267,7 +268,7 @@ class Preflight:
 
     def _ec2(self) -> Iterator[Finding]:
         """EC2's processors."""
-        settings = Ec2Training(**self._settings.get("ec2", {}))
+        settings = Ec2TrainingSettings(**self._settings.get("ec2", {}))
         series = settings.instance_type[0]
         if series not in STANDARD_SERIES:
             return
@@ -286,7 +287,7 @@ class Preflight:
 
     def _cost_tag(self) -> Iterator[Finding]:
         """The tag that the budget counts by."""
-        tags = self._client("ce").list_cost_allocation_tags(Status="Active", TagKeys=["kennel:stage"])
+        tags = self._client("ce").list_cost_allocation_tags(Status="Active", TagKeys=[names.STAGE_TAG])
         if not tags["CostAllocationTags"]:
             yield Finding(
                 "Billing does not count by the tag kennel:stage yet, so that the budget stays at 0",

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from infra import names
 from kennel.errors import KennelError
 from kennel.operations import account_bootstrap, failures
 from kennel.operations.preflight import has_log_group
@@ -113,12 +114,12 @@ def steps(compare_min: float) -> list[Step]:
     kennel, cdk = (sys.executable, "-m", "kennel"), (str(CDK),)
     deploy = (*cdk, "deploy", "--app", "cdk.out", "--require-approval", "never", "--progress", "events")
     at = ("--stage", STAGE)
-    serving = [f"Kennel-{STAGE}-{name}" for name in ("Serving", "Api", "Operations")]
+    serving = [names.stack(STAGE, name) for name in ("Serving", "Api", "Operations")]
     return [
         Step("bootstrap", (*kennel, "bootstrap", *at)),
         Step("synthesize", (*cdk, "synth", "--quiet", "-c", f"stage={STAGE}")),
         Step("look before training", (*kennel, "preflight", "training", *at)),
-        Step("deploy Data, Training", (*deploy, f"Kennel-{STAGE}-Data", f"Kennel-{STAGE}-Training")),
+        Step("deploy Data, Training", (*deploy, names.stack(STAGE, "Data"), names.stack(STAGE, "Training"))),
         Step("draw a dataset", (*kennel, "data", "sample", "images")),
         Step("train and promote", (*kennel, "train", "images", "--promote", *at)),
         Step("look before the deploy", (*kennel, "preflight", "deploy", *at)),

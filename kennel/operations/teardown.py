@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra import names
 from kennel.errors import KennelError
 from kennel.stage.deployed import Deployment
 
@@ -76,7 +77,7 @@ def inventory(deployment: Deployment) -> Inventory:
     client = deployment.client("cloudformation")
     stacks = {}
     for part in ORDER:
-        name = f"Kennel-{deployment.stage}-{part}"
+        name = names.stack(deployment.stage, part)
         if _state(client, name) not in (None, "DELETE_COMPLETE"):
             stacks[name] = list(_resources(client, name))
     logs = deployment.client("logs")

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra import names
 from kennel.errors import KennelError
 
 # The SDK takes a second to import: `kennel --help` does without.
@@ -14,13 +15,6 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The layout of the buckets, for the operator's command line and for the roles. Of the datasets' bucket: what is trained
-# on, and images that callers of the URL put there.
-DATASETS_PREFIX, INBOX_PREFIX = "datasets/", "inbox/"
-# Of the models' bucket: packages written by jobs, the promoted copies, which no role of a stage can write, the state of
-# trainings, and what endpoints answered.
-PACKAGES_PREFIX, PROMOTED_PREFIX = "packages/", "promoted/"
-CHECKPOINTS_PREFIX, CAPTURES_PREFIX = "checkpoints/", "captures/"
 
 
 def cdk_json() -> dict[str, Any]:
@@ -91,7 +85,7 @@ class Deployment:
         return found
 
     def _name(self, stack: str) -> str:
-        return f"Kennel-{self.stage}-{stack}"
+        return names.stack(self.stage, stack)
 
     def _of_stack(self, stack: str, operation: str) -> dict[str, Any]:
         """What an operation of CloudFormation says of a stack."""
@@ -111,4 +105,4 @@ class Deployment:
     @property
     def model_parameter(self) -> str:
         """The SSM parameter with the promoted package's prefix."""
-        return f"/kennel/{self.stage}/model"
+        return names.parameter(self.stage, "model")

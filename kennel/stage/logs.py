@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from infra import names
 from kennel.errors import KennelError
 from kennel.stage.deployed import Deployment
 
@@ -79,7 +80,7 @@ def source(deployment: Deployment, part: str, name: str | None) -> Source:
     if name and part not in NAMED:
         raise KennelError(f"{part} has one log, and {name!r} names another: names are for {', '.join(NAMED)}.")
     if part == "function":
-        return Source(f"/kennel/{deployment.stage}/classifier")
+        return Source(names.log_group(deployment.stage, "classifier"))
     if part == "endpoint":
         return Source(f"/aws/sagemaker/Endpoints/{name or deployment.output('Serving', 'EndpointName')}")
     if part == "job":
@@ -89,7 +90,7 @@ def source(deployment: Deployment, part: str, name: str | None) -> Source:
     if part == "notebook":
         return Source("/aws/sagemaker/NotebookInstances", deployment.output("Training", "NotebookName"))
     if part in ("failed-jobs", "drift"):
-        return Source(f"/kennel/{deployment.stage}/{part}")
+        return Source(names.log_group(deployment.stage, part))
     raise KennelError(f"There is no log of {part!r}: give {', '.join(PARTS)}.")
 
 

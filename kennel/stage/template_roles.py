@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra import names
+
 Template = dict[str, Any]
 Document = dict[str, Any]
 
@@ -97,7 +99,7 @@ class Stacks:
         resource = self._templates[stack]["Resources"][logical_id]
         pattern = ARNS[resource["Type"]]
         name = self._name(stack, logical_id)
-        return pattern.format(region=self._region, name=name, lower=name.lower(), stack=f"Kennel-{self._stage}-{stack}")
+        return pattern.format(region=self._region, name=name, lower=name.lower(), stack=names.stack(self._stage, stack))
 
     def _name(self, stack: str, logical_id: str) -> str:
         resource = self._templates[stack]["Resources"][logical_id]

@@ -14,8 +14,8 @@ from helpers.simulator import Caller, Request, simulate
 from helpers.synthesis import CONTEXT, FLAGS, MATRIX
 from infra.config import ConfigurationError, parse_stage
 from infra.delivery import add_delivery
+from infra.names import DELIVERY_STACK as NAME
 from infra.stage import add_stacks
-from kennel.operations.delivery import STACK as NAME
 from kennel.review.findings import linted
 from kennel.stage.template_roles import ACCOUNT, Role, Stacks
 

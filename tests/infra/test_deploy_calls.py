@@ -25,7 +25,6 @@ from infra.bootstrap.execution_policy import (
     KEY_OF_DEPLOYS,
     RESIDUAL,
     SERVICES,
-    TAG,
     TYPES,
     WHILE_CREATING,
     Place,
@@ -33,6 +32,7 @@ from infra.bootstrap.execution_policy import (
     boundary_name,
     execution_policies,
 )
+from infra.names import STAGE_TAG
 from kennel.stage.template_roles import ACCOUNT, Stacks
 
 REGION = "us-east-1"
@@ -40,7 +40,7 @@ DEPLOYER = Caller(
     f"arn:aws:iam::{ACCOUNT}:role/cdk-kdev-cfn-exec-role-{ACCOUNT}-{REGION}",
     execution_policies(Place("dev", REGION, ACCOUNT, cloudfront=True)),
 )
-TAGGED = {f"aws:ResourceTag/{TAG}": "dev"}
+TAGGED = {f"aws:ResourceTag/{STAGE_TAG}": "dev"}
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name('dev', REGION)}"
 # What a resource is called that another one's call names as well.
 NAMES = {
@@ -280,7 +280,7 @@ OTHERS = {
     "another app": (NAMES | dict.fromkeys(set(NAMES) - {"Account", "AccountId", "Partition", "Region"}, "payroll"), {}),
     "another stage": (
         {key: value.replace("dev", "prod") for key, value in NAMES.items()},
-        {f"aws:ResourceTag/{TAG}": "prod"},
+        {f"aws:ResourceTag/{STAGE_TAG}": "prod"},
     ),
 }
 READS = re.compile(r"\w[\w-]*:(Get|List|Describe|View|BatchGet)")

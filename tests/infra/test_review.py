@@ -369,7 +369,7 @@ def long_name(at: Editor) -> None:
 
 
 def file_changed(at: Editor) -> None:
-    at.change_file("lambda/", "handler.py", "def handle(event, context): ...\n")
+    at.change_file("lambda/classifier/", "classifier/handler.py", "def handle(event, context): ...\n")
 
 
 def file_removed(at: Editor) -> None:
@@ -521,7 +521,7 @@ CASES = {
     ),
     "a file of the function": Case(
         file_changed,
-        {"Files": ("`lambda/` changes", "`handler.py` changes")},
+        {"Files": ("`lambda/classifier/` changes", "`classifier/handler.py` changes")},
         ("Lost or replaced", "Access", "Findings"),
     ),
     "a file less in the training code": Case(

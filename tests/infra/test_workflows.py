@@ -162,7 +162,7 @@ def test_pull_request_is_reviewed_without_credentials(tmp_path: Path) -> None:
     before = settings.read_text()
     settings.write_text(before.replace('"min_instances": 1,', '"min_instances": 2,', 1))
     # The pull request's own gate lets everything through: nobody asks it.
-    gate = head / "kennel" / "review" / "reviewing.py"
+    gate = head / "kennel/review/change.py"
     gate.write_text("raise SystemExit(0)\n")
     assert (result := reviewed()).returncode == 0, result.stdout
     comment = (base / "build" / "review-dev.md").read_text()
@@ -175,7 +175,7 @@ def test_pull_request_is_reviewed_without_credentials(tmp_path: Path) -> None:
     assert (base / "build" / "review-dev.md").read_text() == ""
 
     # More than is let through without a label.
-    function = head / "infra" / "constructs" / "classifier_function.py"
+    function = head / "infra/constructs/api/classifier_function.py"
     text = function.read_text()
     function.write_text(text.replace('["sagemaker:InvokeEndpoint"]', '["sagemaker:*"]'))
     assert function.read_text() != text
@@ -413,5 +413,5 @@ def test_make_argument_is_not_run_as_shell(tmp_path: Path) -> None:
         command, cwd=REPOSITORY, env={**os.environ, **OTHER_VENV}, capture_output=True, text=True, check=False
     )
     assert result.returncode != 0
-    assert "is no OWNER/NAME" in result.stdout + result.stderr
+    assert "is not an OWNER/NAME" in result.stdout + result.stderr
     assert not planted.exists()

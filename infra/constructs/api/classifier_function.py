@@ -8,13 +8,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.serving.endpoint import Endpoint
 from infra.constructs.shared.grants import allow, allow_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
-from kennel.stage.deployed import INBOX_PREFIX
+from infra.names import INBOX_PREFIX
 
 SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 ALIAS = "live"
@@ -25,7 +25,7 @@ class ClassifierFunction(Construct):
     """Log group, role, function, version, alias with provisioned concurrency that follows its use."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: Endpoint, storage: Storage
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, endpoint: Endpoint, storage: Storage
     ) -> None:
         super().__init__(scope, construct_id)
         settings = stage.function

@@ -5,7 +5,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import Function as FunctionSettings
+from infra.config import FunctionSettings
 from infra.constructs.shared.nag import acknowledge
 
 

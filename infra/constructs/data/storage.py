@@ -10,9 +10,9 @@ from constructs import Construct
 
 from infra.bootstrap.execution_policy import KEY_OF_DEPLOYS
 from infra.bootstrap.roles import bootstrap_role
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.shared.nag import acknowledge
-from kennel.stage.deployed import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
+from infra.names import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
 
 # What tells the stage's topic.
 NOTIFIERS = ("budgets", "cloudwatch")
@@ -50,7 +50,7 @@ KEY_ADMINISTRATION = [
 class Storage(Construct):
     """The customer-managed key and the three buckets of a stage."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings) -> None:
         super().__init__(scope, construct_id)
         self._stage = stage
         self.removal_policy = RemovalPolicy.RETAIN if stage.retain_data else RemovalPolicy.DESTROY
@@ -168,7 +168,7 @@ def _deny(bucket: s3.Bucket, sid: str, conditions: dict[str, Any], action: str =
     )
 
 
-def _key_policy(stack: Stack, stage: Stage) -> iam.PolicyDocument:
+def _key_policy(stack: Stack, stage: StageSettings) -> iam.PolicyDocument:
     """Who may do what with the key, where a policy of their own lets them too.
 
     Nobody can use it directly: data only through S3, volumes only through a service, by a grant; and what tells of

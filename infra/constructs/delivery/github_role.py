@@ -6,7 +6,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from kennel.operations.delivery import AUDIENCE, ISSUER
+from infra.names import GITHUB_AUDIENCE, GITHUB_ISSUER
 
 
 class GitHubRole(iam.Role):
@@ -38,11 +38,11 @@ class GitHubRole(iam.Role):
                 provider_arn,
                 {
                     "StringEquals": {
-                        f"{ISSUER}:aud": AUDIENCE,
-                        f"{ISSUER}:sub": [
+                        f"{GITHUB_ISSUER}:aud": GITHUB_AUDIENCE,
+                        f"{GITHUB_ISSUER}:sub": [
                             f"repo:{repository}:{subject}" for repository in repositories for subject in subjects
                         ],
-                        **({f"{ISSUER}:ref": f"refs/heads/{branch}"} if branch else {}),
+                        **({f"{GITHUB_ISSUER}:ref": f"refs/heads/{branch}"} if branch else {}),
                     }
                 },
             ),

@@ -6,14 +6,14 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 
 
 class AlarmTopic(Construct):
     """The topic, who may tell it, and the people that the stage names. Others subscribe by themselves."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage) -> None:
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
         self.topic = sns.Topic(
@@ -36,7 +36,7 @@ class AlarmTopic(Construct):
             self.topic.add_subscription(subscriptions.EmailSubscription(address))
 
     @staticmethod
-    def by_name(scope: Construct, stage: Stage) -> sns.ITopic:
+    def by_name(scope: Construct, stage: StageSettings) -> sns.ITopic:
         """The topic for the alarms of another stack, which goes or comes without this one."""
         arn = Stack.of(scope).format_arn(
             service="sns", resource=stage.alarm_topic, arn_format=ArnFormat.NO_RESOURCE_NAME

@@ -5,7 +5,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
 
@@ -17,7 +17,7 @@ class DriftAlarms(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        stage: Stage,
+        stage: StageSettings,
         alarms: Alarms,
         function: lambda_.IFunction,
         every: Duration,

@@ -9,12 +9,12 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import VARIANT, Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import allow, allow_listing, allow_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
-from kennel.stage.deployed import CAPTURES_PREFIX, PROMOTED_PREFIX
+from infra.names import CAPTURES_PREFIX, PROMOTED_PREFIX, VARIANT
 
 SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 EVERY = Duration.hours(1)
@@ -23,7 +23,9 @@ EVERY = Duration.hours(1)
 class DriftWatch(Construct):
     """Log group, role, function, schedule."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, endpoint: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage, endpoint: str
+    ) -> None:
         super().__init__(scope, construct_id)
         captures = f"{CAPTURES_PREFIX}{endpoint}/{VARIANT}/"
         group = log_group(self, "Log", stage=stage, part="drift")

@@ -3,7 +3,7 @@
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, Endpoint, endpoint_metric
 from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
@@ -11,7 +11,9 @@ from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 class EndpointAlarms(Construct):
     """Alarms on what the endpoint answers, and on how full its instances are; serverless ones have none."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms, endpoint: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: Alarms, endpoint: str
+    ) -> None:
         super().__init__(scope, construct_id)
         limits = stage.operations
 

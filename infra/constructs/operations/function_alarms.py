@@ -5,7 +5,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.api.classifier_function import ALIAS
 from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 
@@ -14,7 +14,7 @@ class FunctionAlarms(Construct):
     """Errors and latency of the URL, throttled calls, and calls that spilled over to a cold start."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms, function: lambda_.IFunction
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: Alarms, function: lambda_.IFunction
     ) -> None:
         super().__init__(scope, construct_id)
         self._name = function.function_name

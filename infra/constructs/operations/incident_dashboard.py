@@ -6,7 +6,7 @@ from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.operations.drift_alarms import DriftAlarms
 from infra.constructs.operations.endpoint_alarms import EndpointAlarms
 from infra.constructs.operations.function_alarms import FunctionAlarms
@@ -43,7 +43,7 @@ class IncidentDashboard(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        stage: Stage,
+        stage: StageSettings,
         unserved: cloudwatch.IAlarm,
         watched: Watched,
         endpoint: str,

@@ -3,16 +3,17 @@
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.config import Stage
+from infra import names
+from infra.config import StageSettings
 
 
 class SavedQueries(Construct):
     """Five questions, under the stage's name."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, endpoint: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, endpoint: str) -> None:
         super().__init__(scope, construct_id)
-        function, runs = f"/kennel/{stage.name}/classifier", f"/kennel/{stage.name}/ec2-training"
-        served, failed = f"/aws/sagemaker/Endpoints/{endpoint}", f"/kennel/{stage.name}/failed-jobs"
+        function, runs = names.log_group(stage.name, "classifier"), names.log_group(stage.name, "ec2-training")
+        served, failed = names.endpoint_log_group(endpoint), names.log_group(stage.name, "failed-jobs")
         self._stage = stage
         self._save(
             "what callers were refused, and why",

@@ -4,7 +4,7 @@ from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 
 # Of the budget, in percent: of what was spent, and of what the month will come to.
 WARNINGS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
@@ -16,7 +16,7 @@ class StageBudget(Construct):
     Billing knows a tag only once it is activated as a cost allocation tag, which an account does once by hand.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, topic: sns.ITopic) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, topic: sns.ITopic) -> None:
         super().__init__(scope, construct_id)
         told = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=topic.topic_arn)
         budgets.CfnBudget(

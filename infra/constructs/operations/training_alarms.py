@@ -7,7 +7,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.config import Stage
+from infra import names
+from infra.config import StageSettings
 from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 from infra.constructs.shared.log_groups import log_group
 
@@ -22,12 +23,12 @@ MOST_HOURS = 168
 class TrainingAlarms(Construct):
     """SageMaker's failed jobs, kept as events in a log; the failed runs of EC2; and the group that is not empty."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, alarms: Alarms) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: Alarms) -> None:
         super().__init__(scope, construct_id)
         self._stage = stage
         self.log_group = self._log_of_failed_jobs()
         self._count("Jobs", self.log_group, logs.FilterPattern.all_events())
-        runs = logs.LogGroup.from_log_group_name(self, "Runs", f"/kennel/{stage.name}/ec2-training")
+        runs = logs.LogGroup.from_log_group_name(self, "Runs", names.log_group(stage.name, "ec2-training"))
         self._count("Ec2", runs, logs.FilterPattern.all_terms(*RUN_FAILED))
 
         self.failed = cloudwatch.Metric(

@@ -7,13 +7,13 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.config import VARIANT, Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.serving.model import Model
 from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
 from infra.instance_types import local_storage
-from kennel.stage.deployed import CAPTURES_PREFIX
+from infra.names import CAPTURES_PREFIX, VARIANT
 
 # Where SageMaker counts an endpoint's answers, and what its instances use.
 INVOCATIONS = "AWS/SageMaker"
@@ -52,7 +52,7 @@ class Endpoint(Construct):
         instances: int,
         model: Model,
         storage: Storage,
-        stage: Stage,
+        stage: StageSettings,
     ) -> None:
         super().__init__(scope, construct_id)
         self.name = name
@@ -136,7 +136,7 @@ class Endpoint(Construct):
             else None,
         )
 
-    def _rollback_alarms(self, stage: Stage, config: str) -> list[cloudwatch.Alarm]:
+    def _rollback_alarms(self, stage: StageSettings, config: str) -> list[cloudwatch.Alarm]:
         """Alarms on the fleet of `config`, which an update brings.
 
         On the endpoint as a whole they would fire for the errors of a fleet that the update is there to replace

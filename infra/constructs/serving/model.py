@@ -6,7 +6,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     allow,
@@ -19,7 +19,7 @@ from infra.constructs.shared.grants import (
     sagemaker_principal,
 )
 from infra.constructs.shared.nag import acknowledge
-from kennel.stage.deployed import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
+from infra.names import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
 # Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.
@@ -29,7 +29,7 @@ BACKEND_URL = "http://127.0.0.1:8081"
 class Model(Construct):
     """The endpoint role and the model of the package that the stage's SSM parameter names at deploy."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage) -> None:
         super().__init__(scope, construct_id)
 
         stack = Stack.of(self)
@@ -84,7 +84,7 @@ def _uncompressed(package_uri: str) -> sagemaker.CfnModel.ModelDataSourcePropert
     )
 
 
-def _environment(stage: Stage, package_uri: str) -> dict[str, str]:
+def _environment(stage: StageSettings, package_uri: str) -> dict[str, str]:
     threads = stage.endpoint.model_threads
     return {
         # s3://BUCKET/promoted/SHA256/…: what server.py asks of model.json.

@@ -4,7 +4,8 @@ from aws_cdk import RemovalPolicy
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra.config import Stage
+from infra import names
+from infra.config import StageSettings
 from infra.constructs.shared.nag import acknowledge
 
 RETENTION = {
@@ -34,7 +35,7 @@ RETENTION = {
 
 
 def log_group(
-    scope: Construct, construct_id: str, *, stage: Stage, part: str = "", name: str | None = None
+    scope: Construct, construct_id: str, *, stage: StageSettings, part: str = "", name: str | None = None
 ) -> logs.LogGroup:
     """The log group `/kennel/STAGE/PART`, or `name`, which a stage that keeps its data keeps, too.
 
@@ -44,7 +45,7 @@ def log_group(
     group = logs.LogGroup(
         scope,
         construct_id,
-        log_group_name=name or f"/kennel/{stage.name}/{part}",
+        log_group_name=name or names.log_group(stage.name, part),
         retention=RETENTION[stage.log_retention_days],
         removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if stage.retain_data else RemovalPolicy.DESTROY,
     )

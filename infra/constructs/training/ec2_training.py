@@ -8,7 +8,8 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.config import Stage
+from infra import names
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     allow,
@@ -22,7 +23,7 @@ from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import acknowledge
 from infra.constructs.training.network import Network
 from infra.constructs.training.training_asset import TrainingCode
-from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 USER_DATA = Path(__file__).resolve().parents[3] / "training" / "ec2_user_data.sh"
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
@@ -36,7 +37,7 @@ class Ec2Training(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        stage: Stage,
+        stage: StageSettings,
         storage: Storage,
         code: TrainingCode,
         network: Network,
@@ -44,7 +45,7 @@ class Ec2Training(Construct):
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
         group_name = stage.ec2_group
-        run_parameter = f"/kennel/{stage.name}/ec2-run"
+        run_parameter = names.parameter(stage.name, "ec2-run")
 
         self.log_group = log_group(self, "Log", stage=stage, part="ec2-training")
         self.role = iam.Role(

@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     ISOLATED,
@@ -20,7 +20,7 @@ from infra.constructs.shared.grants import (
     sagemaker_principal,
 )
 from infra.constructs.shared.nag import acknowledge
-from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
 
@@ -29,7 +29,7 @@ class Notebook(Construct):
     """An encrypted notebook instance without root, its role, and the lifecycle script that stops it when idle."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, job_role: iam.Role
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage, job_role: iam.Role
     ) -> None:
         super().__init__(scope, construct_id)
         self.name = name = f"{stage.prefix.lower()}-notebook"

@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.shared.grants import allow, role_policies_of
 
 UNIVERSAL = "arn:{}:scheduler:::aws-sdk:{}"
@@ -21,7 +21,7 @@ class NightStop(Construct):
     back: the whole Serving stack goes, which has no data, and `make deploy` brings it back.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, notebook_name: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, notebook_name: str) -> None:
         super().__init__(scope, construct_id)
         assert stage.stop
         self._stage, self._stop = stage, stage.stop

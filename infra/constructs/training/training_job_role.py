@@ -4,7 +4,7 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.config import Stage
+from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     allow,
@@ -17,14 +17,14 @@ from infra.constructs.shared.grants import (
     sagemaker_principal,
 )
 from infra.constructs.training.training_asset import TrainingCode
-from kennel.stage.deployed import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 
 
 class TrainingJobRole(iam.Role):
     """Reads datasets and the code asset; writes model packages, checkpoints, its log and its metrics."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: Stage, storage: Storage, code: TrainingCode
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage, code: TrainingCode
     ) -> None:
         super().__init__(scope, construct_id, assumed_by=sagemaker_principal(Stack.of(scope)))
 

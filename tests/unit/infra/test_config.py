@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from helpers import REPOSITORY
-from infra.config import ConfigurationError, Stage, parse_stage
+from infra.config import ConfigurationError, StageSettings, parse_stage
 
 STAGES = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
 
@@ -194,7 +194,7 @@ def test_all_errors_are_reported_at_once() -> None:
 
 
 def test_stage_is_immutable() -> None:
-    stage = Stage(name="dev", region="us-east-1")
+    stage = StageSettings(name="dev", region="us-east-1")
     with pytest.raises(ValueError, match="frozen"):
         stage.region = "eu-west-1"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.config import Endpoint, Function, Serverless, parse_stage
+from infra.config import EndpointSettings, FunctionSettings, ServerlessSettings, parse_stage
 from kennel.capacity import planning, report
 from kennel.capacity.planning import Assumptions, Goal, Plan, plan
 from kennel.capacity.traffic import Profile, shaped
@@ -18,10 +18,10 @@ STEP = shaped("step", 1, 20)
 
 
 def planned(
-    goal: Goal, fewest: int = 1, endpoint: Endpoint | None = None, profile: Profile = STEP, **assumed: float
+    goal: Goal, fewest: int = 1, endpoint: EndpointSettings | None = None, profile: Profile = STEP, **assumed: float
 ) -> Plan:
-    settings = endpoint or Endpoint(min_instances=1, invocations_per_instance_per_min=10)
-    return plan(profile, goal, settings, Function(), Assumptions(requests_per_s=12, **assumed), load(), fewest)
+    settings = endpoint or EndpointSettings(min_instances=1, invocations_per_instance_per_min=10)
+    return plan(profile, goal, settings, FunctionSettings(), Assumptions(requests_per_s=12, **assumed), load(), fewest)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def test_cheapest_option_meeting_goal_is_chosen(
 def test_recommendation_is_a_valid_stage(usual: Plan) -> None:
     settings = report.settings(usual)
     assert settings is not None
-    endpoint = Endpoint(**settings["endpoint"])
+    endpoint = EndpointSettings(**settings["endpoint"])
     assert endpoint.target_per_min == round(12 * 0.7 * 60)
-    assert Function(**settings["function"]).reserved_concurrency >= 10
+    assert FunctionSettings(**settings["function"]).reserved_concurrency >= 10
 
 
 def test_multi_zone_stage_gets_no_single_instance() -> None:
@@ -85,7 +85,9 @@ def test_serverless_is_recommended_for_rare_calls() -> None:
 
 
 def test_serverless_stage_is_listed_unscaled() -> None:
-    settings = Endpoint(serverless=Serverless(memory_mib=2048), scaling_registered_for="none", capture_percent=0)
+    settings = EndpointSettings(
+        serverless=ServerlessSettings(memory_mib=2048), scaling_registered_for="none", capture_percent=0
+    )
     names = [row.option.name for row in planned(Goal(30.0), endpoint=settings).endpoints]
     assert "serverless, 2 GB, as the stage is" in names
     assert [name for name in names if name.endswith("as the stage is")] == ["serverless, 2 GB, as the stage is"]
@@ -111,7 +113,7 @@ def test_low_reservation_throttles_and_is_raised(
 
 def test_unpriced_instance_type_is_an_error() -> None:
     with pytest.raises(KennelError, match=r"has no price of ml\.c5d\.18xlarge"):
-        planned(Goal(0.5), endpoint=Endpoint(instance_type="ml.c5d.18xlarge", scaling_registered_for="none"))
+        planned(Goal(0.5), endpoint=EndpointSettings(instance_type="ml.c5d.18xlarge", scaling_registered_for="none"))
 
 
 def test_report_is_self_contained_and_complete(usual: Plan) -> None:
