@@ -2,7 +2,7 @@
 
 Frozen backbone and new head in one network, run over every image in every epoch of every trial, in training mode:
 batch norm learns from the batches under the frozen weights. No normalisation. Adam on the head, the course's ranges
-for learning rate and batch size, one DataLoader without workers. Two things are mended, or there would be nothing to
+for learning rate and batch size, one DataLoader without workers. Two things are fixed, or there would be nothing to
 compare: an epoch's early stop that ended each trial after the first epoch, and the final score, which is here
 measured in evaluation mode on the validation images.
 """
@@ -58,7 +58,7 @@ def _loaders(folder: Path) -> tuple[ImageFolder, ImageFolder]:
 def _train(
     backbone: str, training: ImageFolder, valid: ImageFolder, settings: Settings, epochs: int
 ) -> tuple[float, float]:
-    """Trains anew; returns the last validation loss and the top-1."""
+    """Trains again; returns the last validation loss and the top-1."""
     chosen = BACKBONES[backbone]
     classes = len(training.classes)
     head = nn.Sequential(nn.Linear(chosen.features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))

@@ -108,7 +108,7 @@ class InstanceSchedule(_Hours):
 
 
 class ServerlessSettings(_Settings):
-    """An endpoint without instances, which costs nothing at rest and starts when it is asked."""
+    """An endpoint without instances, which has no idle cost and starts when it is asked."""
 
     memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
     max_concurrency: int = Field(10, ge=1, le=200, description="more requests at the same time are throttled")
@@ -305,7 +305,7 @@ class OperationsSettings(_Settings):
     @classmethod
     def _addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [repr(address) for address in addresses if not EMAIL.fullmatch(address)]:
-            raise ValueError(f"{', '.join(wrong)}: no e-mail address: give one, as oncall@example.com")
+            raise ValueError(f"{', '.join(wrong)}: not an e-mail address: give one such as oncall@example.com")
         return addresses
 
 
@@ -334,7 +334,7 @@ class StageSettings(_Settings):
         # SageMaker allows a tuner's name 32 characters: those of kennel-STAGE- and a time, with a stage of 12.
         if not re.fullmatch(r"[a-z][a-z0-9]{1,11}", name):
             raise ValueError(
-                f"{name!r} is not a stage's name: 2 to 12 lower-case letters and digits, beginning with a letter"
+                f"{name!r} is not a valid stage name: use 2 to 12 lower-case letters and digits, starting with a letter"
             )
         return name
 
@@ -342,7 +342,7 @@ class StageSettings(_Settings):
     @classmethod
     def _account_id(cls, account: str | None) -> str | None:
         if account is not None and not re.fullmatch(r"\d{12}", account):
-            raise ValueError(f"{account!r} is not an account's id: give its 12 digits without hyphens, as a string")
+            raise ValueError(f"{account!r} is not an account id: give 12 digits without hyphens, as a string")
         return account
 
     @field_validator("region")
@@ -360,7 +360,9 @@ class StageSettings(_Settings):
     @classmethod
     def _known_retention(cls, days: int) -> int:
         if days not in RETENTION_DAYS:
-            raise ValueError(f"CloudWatch Logs keeps {', '.join(map(str, RETENTION_DAYS))} days: choose one")
+            raise ValueError(
+                f"not a retention of CloudWatch Logs: choose one of {', '.join(map(str, RETENTION_DAYS))} days"
+            )
         return days
 
     @model_validator(mode="after")
@@ -409,8 +411,8 @@ class StageSettings(_Settings):
     def _slow_before_it_ends(self) -> Self:
         if self.operations.max_url_latency_ms >= self.function.timeout_s * 1000:
             raise ValueError(
-                f"operations.max_url_latency_ms ({self.operations.max_url_latency_ms}) is no less than "
-                f"function.timeout_s ({self.function.timeout_s}): no answer ever takes longer; lower it"
+                f"operations.max_url_latency_ms ({self.operations.max_url_latency_ms}) is not less than "
+                f"function.timeout_s ({self.function.timeout_s}): no response takes longer; lower it"
             )
         return self
 

@@ -1,6 +1,6 @@
 """The Delivery stack, once per account: who may look at and deploy the stages from GitHub's workflows.
 
-An administrator deploys it with their own credentials (`make delivery`): what it lets in cannot change it.
+An administrator deploys it with their own credentials (`make delivery`): the roles that it creates cannot change it.
 """
 
 from collections.abc import Sequence

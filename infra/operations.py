@@ -18,7 +18,7 @@ from infra.constructs.operations.log_insights_queries import SavedQueries
 from infra.constructs.operations.stage_budget import StageBudget
 from infra.constructs.operations.training_alarms import TrainingAlarms
 from infra.constructs.serving.endpoint import Endpoint
-from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 
 
 class OperationsStack(Stack):
@@ -38,15 +38,17 @@ class OperationsStack(Stack):
         name = endpoint.name
 
         topic = AlarmTopic(self, "Notifications", stage=stage, storage=storage).topic
-        alarms = Alarms(stage, topic)
+        alarms = AlarmFactory(stage, topic)
         watched = Watched(
             FunctionAlarms(self, "Function", stage=stage, alarms=alarms, function=function),
             EndpointAlarms(self, "Endpoint", stage=stage, alarms=alarms, endpoint=name),
             TrainingAlarms(self, "Training", stage=stage, alarms=alarms),
             self._drift(stage, storage, alarms, name) if stage.endpoint.capture_percent else None,
         )
-        meaning = "callers get errors, wait too long or are turned away"
-        unserved = alarms.any_of(self, Message("callers-not-served", Severity.NOW, meaning), watched.function.symptoms)
+        meaning = "callers get errors, slow responses or throttling"
+        unserved = alarms.add_composite(
+            self, AlarmText("callers-not-served", Severity.SEV1, meaning), watched.function.symptoms
+        )
         IncidentDashboard(self, "Dashboard", stage=stage, unserved=unserved, watched=watched, endpoint=name)
         StageBudget(self, "Budget", stage=stage, topic=topic)
         SavedQueries(self, "Queries", stage=stage, endpoint=name)
@@ -54,7 +56,7 @@ class OperationsStack(Stack):
         CfnOutput(self, "AlarmTopicArn", value=topic.topic_arn)
         CfnOutput(self, "DashboardName", value=stage.prefix)
 
-    def _drift(self, stage: StageSettings, storage: Storage, alarms: Alarms, endpoint: str) -> DriftAlarms:
+    def _drift(self, stage: StageSettings, storage: Storage, alarms: AlarmFactory, endpoint: str) -> DriftAlarms:
         function = DriftWatch(self, "Drift", stage=stage, storage=storage, endpoint=endpoint).function
         CfnOutput(self, "DriftFunctionName", value=function.function_name)
         return DriftAlarms(self, "DriftAlarms", stage=stage, alarms=alarms, function=function, every=EVERY)

@@ -12,7 +12,7 @@ from infra.constructs.operations.endpoint_alarms import alarm_without_instance
 from infra.constructs.serving.endpoint import Endpoint
 from infra.constructs.serving.endpoint_scaling import EndpointScaling
 from infra.constructs.serving.model import Model
-from infra.constructs.shared.alarm_factory import Alarms
+from infra.constructs.shared.alarm_factory import AlarmFactory
 
 
 class ServingStack(Stack):
@@ -29,7 +29,7 @@ class ServingStack(Stack):
 
         self.endpoint = endpoint("Serverless" if settings.serverless else "Scaled", settings.min_instances)
         if not settings.serverless:
-            alarm_without_instance(self, Alarms(stage, AlarmTopic.by_name(self, stage)), self.endpoint)
+            alarm_without_instance(self, AlarmFactory(stage, AlarmTopic.by_name(self, stage)), self.endpoint)
         if settings.scales:
             EndpointScaling(self, "Scaling", endpoint=self.endpoint, settings=settings)
         CfnOutput(self, "EndpointName", value=self.endpoint.name)

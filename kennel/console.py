@@ -25,7 +25,7 @@ def step(
 ) -> Generator[Callable[[str], None]]:
     """Shows `name` with a running clock, then a tick and the seconds it took; gives a function that says how far it is.
 
-    `timings` gets the seconds under `name`. Not `shown`, it leaves standard output to what is printed meanwhile.
+    `timings` gets the seconds under `name`. Not `shown`, it leaves standard output to what is printed in the meantime.
     """
     if not shown:
         yield lambda message: None

@@ -138,7 +138,7 @@ def check_pairs(pairs: dict[str, str], options: tuple[str, ...] = ()) -> None:
     if unknown:
         known = sorted(action.dest for action in parser._actions)
         names = ", ".join(part.removeprefix("--").replace("-", "_") for part in unknown if part.startswith("--"))
-        raise SettingsError(f"there is no setting {names}; there are: {', '.join(known)}")
+        raise SettingsError(f"unknown setting {names}; known: {', '.join(known)}")
     check(arguments)
 
 

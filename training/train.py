@@ -221,7 +221,7 @@ def weights(arguments: argparse.Namespace) -> str | None:
     if arguments.weights is None and (folder := sagemaker_env.channel("weights")):
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         if len(files) != 1:
-            raise WeightsError(f"the channel weights must hold one file, it holds {len(files)}")
+            raise WeightsError(f"the channel weights must have one file, it has {len(files)}")
         return str(files[0])
     return arguments.weights if arguments.weights in (None, HUB) else str(Path(arguments.weights).resolve())
 

@@ -1,6 +1,6 @@
 """The course project's handler for AWS's PyTorch inference toolkit, as a baseline: what `infernce2.py` does, and how.
 
-ResNet50 in eager mode with a head of two layers, Pillow, a transform made anew for each request, no normalisation.
+ResNet50 in eager mode with a head of two layers, Pillow, a transform made again for each request, no normalisation.
 """
 
 import io

@@ -128,7 +128,7 @@ def compare(
 
     for name in names:
         if (status := _status(runtime, name, image)) != 200:
-            raise KennelError(f"{name} answers {status or 'nothing'} before there is any load: see `kennel status`.")
+            raise KennelError(f"{name} returns {status or 'nothing'} before any load: see `kennel status`.")
     # Whole periods, so that the first one is not cut.
     begun = datetime.fromtimestamp((time.time() // period_s + 1) * period_s, UTC)
     progress(f"begins at {begun:%H:%M:%S} UTC")
@@ -239,7 +239,10 @@ def _metrics(cloudwatch: Any, name: str, begun: datetime, ended: datetime, perio
     # Each request counts as one, and as one by the instances there are: their ratio is how many there were.
     known = {step: sent[step] / each[step] for step in sent if each.get(step)}
     if not known:
-        raise KennelError(f"CloudWatch has no invocations of {name} since {begun:%H:%M:%S} UTC: may you read it?")
+        raise KennelError(
+            f"CloudWatch has no invocations of {name} since {begun:%H:%M:%S} UTC: check that your role allows "
+            "cloudwatch:GetMetricData."
+        )
     instances = np.empty(steps)
     current = known[min(known)]
     for step in range(steps):

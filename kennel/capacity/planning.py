@@ -1,4 +1,4 @@
-"""What a stage would do under a traffic, and what it would cost: settings side by side, and the one to take."""
+"""What a stage would do under a traffic profile, and what it would cost: settings side by side, and the one to take."""
 
 import math
 from collections.abc import Callable

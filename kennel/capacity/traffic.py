@@ -93,11 +93,11 @@ def from_csv(file: Path) -> Profile:
     try:
         rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
     except FileNotFoundError:
-        raise KennelError(f"There is no file {file}.") from None
+        raise KennelError(f"{file} does not exist.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise KennelError(f"{file} is no CSV file in UTF-8 ({error}).") from None
+        raise KennelError(f"{file} is not a CSV file in UTF-8 ({error}).") from None
     if not rows or not {"time", "requests"} <= set(rows[0]):
-        raise KennelError(f"{file} needs a first line with `time` and `requests`, and lines below it.")
+        raise KennelError(f"{file} needs a header with the columns `time` and `requests`, and at least one row.")
     problems: list[str] = []
     times, counts = [], []
     for line, row in enumerate(rows, 2):

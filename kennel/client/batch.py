@@ -72,7 +72,7 @@ def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
         elif path.exists():
             wrong.append(f"{name} is neither a regular file nor a folder")
         else:
-            wrong.append(f"{name} is no file, folder, https:// or s3:// address")
+            wrong.append(f"{name} is not a file, a folder, or an https:// or s3:// address")
     if wrong:
         raise KennelError("\n".join(wrong))
     return found

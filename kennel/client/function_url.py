@@ -60,7 +60,7 @@ class Url:
         try:
             return self._client.request(method, f"{self._address}{target}", content=body, headers=headers)
         except httpx.HTTPError as error:
-            raise KennelError(f"{self._address} does not answer ({error or type(error).__name__}).") from None
+            raise KennelError(f"{self._address} does not respond ({error or type(error).__name__}).") from None
 
     def call(self, body: bytes, content_type: str, *, top_k: int = 5, signed: bool = True) -> Answer:
         """POSTs an image. Raises KennelError if nothing answers.

@@ -24,5 +24,5 @@ def smoke(url: Url) -> Answer:
     """What the URL says of a drawn image; raises KennelError unless it is labels with probabilities."""
     answer = url.call(drawn(), "image/jpeg")
     if answer.status != 200:
-        raise KennelError(f"{url.url} answered {answer.label}")
+        raise KennelError(f"{url.url} returned {answer.label}")
     return answer

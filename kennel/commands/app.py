@@ -39,10 +39,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Trains, serves and operates an image classifier on AWS.\n\n"
-    "Every command works on one stage: on AWS with your credentials, or on the embedded AWS where AWS_ENDPOINT_URL "
+    help="Train, serve and operate an image classifier on AWS.\n\n"
+    "Each command works on one stage: on AWS with your credentials, or on the embedded AWS if AWS_ENDPOINT_URL "
     'points to it: eval "$(kennel local env)".\n\n'
-    "From nothing to a URL: make bootstrap training · kennel train FOLDER --promote · make deploy · kennel predict.",
+    "First deploy: make bootstrap training · kennel train FOLDER --promote · make deploy · kennel predict.",
 )
 app.add_typer(data.app, name="data")
 app.command()(training.train)
@@ -77,14 +77,14 @@ def main(
 
 @app.command()
 def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
-    """Prepare the stage's account and region, once: a bootstrap that may deploy this stage and nothing else.
+    """Bootstrap the stage's account and region, once, with permissions to deploy this stage and nothing else.
 
-    It has a stack and a qualifier of its own: other stages, and the account's other CDK apps, keep theirs.
+    It has its own stack and qualifier; bootstraps of other stages and other CDK apps are not changed.
     """
     deployment = Deployment(stage)
     place = account_bootstrap.target(deployment)
     console.print(
-        f"In account {place.account}, region {place.region}, beside what other CDK apps use: the stack "
+        f"In account {place.account}, region {place.region}, separate from other CDK apps: the stack "
         f"{account_bootstrap.toolkit_stack(stage)} (a bucket for code, roles that deploy), and the policies "
         f"{', '.join(arn.rpartition('/')[2] for arn in place.policies)}.",
         soft_wrap=True,
@@ -97,12 +97,12 @@ def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
 
 @app.command("delivery")
 def deliver(
-    repository: Annotated[str, typer.Argument(help="OWNER/NAME, or with GitHub's ids OWNER@ID/NAME@ID.")],
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME, or OWNER@ID/NAME@ID with GitHub's ids.")],
     stage: Stage = "dev",
 ) -> None:
-    """Deploy the roles of GitHub's workflows, once per account, with your own credentials as an administrator.
+    """Deploy the roles of the GitHub workflows, once per account, with your administrator credentials.
 
-    The account's identity provider for GitHub is used if there is one, else made.
+    Uses the account's OIDC provider for GitHub, or creates one.
     """
     from infra.config import ConfigurationError
     from infra.github_repository import parse
@@ -114,7 +114,7 @@ def deliver(
     deployment = Deployment(stage)
     command = ["cdk", "deploy", "-c", f"repository={repository}", DELIVERY_STACK]
     if provider := delivery.provider_of_others(deployment.client("iam"), deployment.client("cloudformation")):
-        console.print(f"The account has a provider for GitHub, which is used: {provider}", soft_wrap=True)
+        console.print(f"Using the account's provider for GitHub: {provider}", soft_wrap=True)
         command[2:2] = ["-c", f"provider={provider}"]
     # Its question is for whoever called this.
     os.execvp(CDK, command)
@@ -122,15 +122,17 @@ def deliver(
 
 @app.command()
 def promote(
-    run: Annotated[str | None, typer.Argument(help="A training job or EC2 run; the newest by default.")] = None,
-    previous: Annotated[bool, typer.Option("--previous", help="Go back to the package promoted before.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only say what is promoted; fails if nothing is.")] = False,
+    run: Annotated[str | None, typer.Argument(help="Training job or EC2 run (default: the latest).")] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Promote the previously promoted package again.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Print what is promoted; fail if nothing is.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Choose the model package that the next deploy of the Serving stack serves."""
+    """Choose the model package that the next deploy serves."""
     deployment = Deployment(stage)
     if sum([bool(run), previous, check]) > 1:
-        raise KennelError("Give a run, --previous or --check: one of them.")
+        raise KennelError("Pass only one of: a run, --previous, --check.")
     if check:
         if problem := promotion.problem(deployment):
             raise KennelError(": ".join(problem))
@@ -144,24 +146,29 @@ def promote(
 def predict(
     images: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, https:// addresses, s3:// objects of the inbox, or - for standard input."),
+        typer.Argument(help="Files, folders, https:// URLs, s3:// objects in the inbox, or - for standard input."),
     ],
-    top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to ask for.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each image, no table.")] = False,
-    at_once: Annotated[int, typer.Option(min=1, max=64, help="Calls at the same time.")] = 4,
-    original: Annotated[bool, typer.Option("--original", help="Send large images as they are, not smaller.")] = False,
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="Number of classes to return.")] = 3,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON per image instead of a table.")
+    ] = False,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Number of concurrent calls.")] = 4,
+    original: Annotated[
+        bool, typer.Option("--original", help="Send large images unchanged instead of resizing them.")
+    ] = False,
     address: Annotated[
-        str | None, typer.Option("--url", help="The URL, for who may call it and not read the stage's outputs.")
+        str | None,
+        typer.Option("--url", help="Function URL; needed if you may invoke it but not read the stack outputs."),
     ] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Call the Lambda URL with each image, signed with your credentials; what is throttled is tried again."""
+    """Classify images: call the function URL, signed with your credentials. Throttled calls are retried."""
     found = batch.sources(images, lambda line: typer.echo(printable(line), err=True))
     url = function_url.Url(Deployment(stage), url=address)
     table = Table(Column("image", overflow="fold"), Column("predictions", overflow="fold"))
     failed = 0
     try:
-        with step("Asked", shown=not as_json) as progress:
+        with step("Classified", shown=not as_json) as progress:
             answers = batch.predict(
                 url, found, top_k, at_once, lambda done, of: progress(f"{done} of {of}"), original=original
             )
@@ -187,12 +194,12 @@ def predict(
 @app.command("demo")
 def run_demo(
     folder: Annotated[
-        Path | None, typer.Option("--data", help="Images, a folder or an archive; the sample set by default.")
+        Path | None, typer.Option("--data", help="Folder or archive of images (default: the sample dataset).")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the embedded AWS up.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the embedded AWS running.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Deploy, train, serve and invoke on the embedded AWS, from nothing to a table of predictions."""
+    """Deploy, train, serve and invoke on the embedded AWS, and show predictions for unseen images."""
     demo.run(folder, keep=keep, stage=stage)
 
 

@@ -29,7 +29,7 @@ else:
 REPORTS = REPOSITORY / "build" / "reports"
 CLOUDWATCH = "cloudwatch"
 
-app = typer.Typer(no_args_is_help=True, help="What AWS asks for: the dated table that plans and reviews use.")
+app = typer.Typer(no_args_is_help=True, help="AWS list prices: the dated table that plan and review use.")
 
 
 def plan(
@@ -37,27 +37,32 @@ def plan(
         str,
         typer.Argument(
             metavar="TRAFFIC",
-            help="constant, step, daily, spike; a CSV file with `time` and `requests`; or cloudwatch: what the "
-            "deployed endpoint was asked in the last --hours.",
+            help="Traffic profile: constant, step, daily or spike; a CSV file with columns time and requests; or "
+            "cloudwatch: the invocations of the deployed endpoint in the last --hours.",
         ),
     ] = "step",
-    low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times.")] = 1.0,
-    high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
-    hours: Annotated[float | None, typer.Option(help="How long; by default as the shape needs.")] = None,
-    goal_ms: Annotated[float, typer.Option(min=1, help="What an answer may take.")] = 500.0,
-    goal_share: Annotated[float, typer.Option(min=0.01, max=0.999, help="How many of the answers.")] = 0.95,
-    goal_failed: Annotated[float, typer.Option(min=0, max=1, help="The share that may go without one.")] = 0.001,
+    low: Annotated[float, typer.Option(min=0, help="Requests per second in quiet times.")] = 1.0,
+    high: Annotated[float, typer.Option(min=0, help="Requests per second at the peak.")] = 20.0,
+    hours: Annotated[float | None, typer.Option(help="Duration of the profile in hours (default: by profile).")] = None,
+    goal_ms: Annotated[float, typer.Option(min=1, help="Latency objective in ms.")] = 500.0,
+    goal_share: Annotated[
+        float, typer.Option(min=0.01, max=0.999, help="Fraction of responses that must meet the latency objective.")
+    ] = 0.95,
+    goal_failed: Annotated[float, typer.Option(min=0, max=1, help="Maximum error rate (0 to 1).")] = 0.001,
     requests_per_s: Annotated[
-        float | None, typer.Option(min=0.01, help="Of one instance, measured; the stage's by default.")
+        float | None,
+        typer.Option(min=0.01, help="Measured throughput of one instance in requests/s (default: the stage's)."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Requests that an instance computes at the same time.")] = 2,
-    start_s: Annotated[float, typer.Option(min=0, help="From a scale-out to an instance in service.")] = START_S,
-    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
-    output: Annotated[Path | None, typer.Option(help="The report; build/reports/plan-….html by default.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Requests that one instance processes concurrently.")] = 2,
+    start_s: Annotated[
+        float, typer.Option(min=0, help="Seconds from a scale-out to an instance in service.")
+    ] = START_S,
+    seed: Annotated[int, typer.Option(help="Seed for the arrival process.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Report file (default: build/reports/plan-….html).")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Simulate the stage under a traffic: latency, failures and cost of each way to run it, and which to take."""
+    """Simulate the stage under a traffic profile: latency, error rate and cost of each option, and a recommendation."""
     deployment = Deployment(stage)
     settings = deployment.settings
     from infra.config import EndpointSettings, FunctionSettings
@@ -87,23 +92,21 @@ def plan(
 
 
 def compare(
-    shape: Annotated[
-        str, typer.Argument(metavar="TRAFFIC", help="constant, step, daily, spike, or a CSV file, as of kennel plan.")
-    ] = "step",
-    low: Annotated[float, typer.Option(min=0, help="Requests a second in quiet times, to each endpoint.")] = 1.0,
-    high: Annotated[float, typer.Option(min=0, help="Requests a second at the peak.")] = 20.0,
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long a drawn traffic lasts.")] = 90.0,
-    image: Annotated[Path | None, typer.Option(help="What is sent; one that we draw by default.")] = None,
+    shape: Annotated[str, typer.Argument(metavar="TRAFFIC", help="Traffic profile, as for `kennel plan`.")] = "step",
+    low: Annotated[float, typer.Option(min=0, help="Requests per second and endpoint in quiet times.")] = 1.0,
+    high: Annotated[float, typer.Option(min=0, help="Requests per second at the peak.")] = 20.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Duration of a generated profile in minutes.")] = 90.0,
+    image: Annotated[Path | None, typer.Option(help="Image to send (default: a generated one).")] = None,
     period_s: Annotated[
-        int, typer.Option("--period", help="Seconds of a row; CloudWatch on AWS has 60, the embedded AWS from 1 on.")
+        int, typer.Option("--period", help="Seconds per row: at least 60 on AWS, 1 on the embedded AWS.")
     ] = 60,
-    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
-    yes: Annotated[bool, typer.Option("--yes", help="Accept what it may cost, without being asked.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Numbers instead of tables.")] = False,
-    output: Annotated[Path | None, typer.Option(help="The report; build/reports/compare-….html by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the arrival process.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the cost without confirmation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Report file (default: build/reports/compare-….html).")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Put the fixed and the autoscaled endpoint under the same load, and report what callers and CloudWatch saw."""
+    """Send the same load to the fixed and the autoscaled endpoint; report client latencies and CloudWatch metrics."""
     deployment = Deployment(stage)
     if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
         raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")
@@ -131,7 +134,7 @@ def compare(
 
 @app.command("show")
 def show() -> None:
-    """The table: instances by the hour, Lambda, storage."""
+    """Show the table: instances per hour, Lambda, storage."""
     table = prices.load()
     shown = Table(Column("what"), Column("USD", justify="right"), Column("per"), box=None)
     for usage in prices.USAGES:
@@ -154,18 +157,18 @@ def show() -> None:
 @app.command()
 def refresh(
     types: Annotated[
-        list[str] | None, typer.Argument(help="More instance types: ml.… for endpoints, others for EC2.")
+        list[str] | None, typer.Argument(help="Instance types to add: ml.… for endpoints, others for EC2.")
     ] = None,
 ) -> None:
-    """Ask AWS's price list API for the instances of the table, and write it anew. Takes your credentials."""
-    with step("Asking the price list API"):
+    """Update the table from the AWS Price List API, with your credentials."""
+    with step("Reading the Price List API"):
         import boto3
 
         client = boto3.client("pricing", region_name=prices.API_REGION)
         before = prices.load()
         table, missing = prices.refreshed(client, before, types or [])
     if missing:
-        raise KennelError("Nothing was changed: the price list has no one price of " + ", ".join(missing) + ".")
+        raise KennelError("Nothing was changed: the price list has no single price for " + ", ".join(missing) + ".")
     prices.save(table)
     for usage in prices.USAGES:
         old, new = (getattr(one, f"{usage}_usd_h") for one in (before, table))
@@ -177,7 +180,7 @@ def refresh(
 
 def _confirm(cost: str) -> None:
     if not sys.stdin.isatty():
-        raise KennelError(f"{cost} There is nobody to ask: give --yes to accept it.")
+        raise KennelError(f"{cost} Not a terminal: pass --yes to accept it.")
     console.print(cost, soft_wrap=True)
     if not typer.confirm("Send them?"):
         raise KennelError("Nothing was sent.")
@@ -188,7 +191,7 @@ def _profile(shape: str, low: float, high: float, hours: float | None, deploymen
         return cloudwatch_counts.invocations(deployment, hours or 24)
     if shape not in traffic.SHAPES and (Path(shape).suffix or Path(shape).exists()):
         if hours is not None:
-            raise KennelError("--hours is for a drawn traffic: a CSV file has its own times.")
+            raise KennelError("--hours is for generated profiles: a CSV file has its own times.")
         return traffic.from_csv(Path(shape))
     return traffic.shaped(shape, low, high, hours)
 

@@ -41,18 +41,18 @@ SHOWN_PER_KIND = 5
 SEED = 1
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
-FOLDER = typer.Argument(help="Splits, one folder per class, or a table of labels; a folder, or a zip or tar of it.")
+FOLDER = typer.Argument(help="Folder, zip or tar of images: splits, one folder per class, or a table of labels.")
 
-app = typer.Typer(no_args_is_help=True, help="Images: get them, check them, push them to the dataset bucket.")
+app = typer.Typer(no_args_is_help=True, help="Datasets: download, check, upload, erase.")
 
 
 @app.command("sample")
 def write_sample(
-    folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("build/sample"),
+    folder: Annotated[Path, typer.Argument(help="Output file or folder.")] = Path("build/sample"),
 ) -> None:
-    """Draw a small labelled set: eight patterns, split into train, valid and test. The same every time."""
+    """Generate a small labelled dataset: eight patterns in train, valid and test. The same on every run."""
     if folder.exists() and (not folder.is_dir() or {child.name for child in folder.iterdir()} - set(sample.PER_CLASS)):
-        raise KennelError(f"{folder} is there already and holds something else: choose a new folder.")
+        raise KennelError(f"{folder} already exists and has other content: choose a new folder.")
     with step(f"Drawing the sample set into {folder}"):
         count = sample.write(folder)
     console.print(f"{count} images of {len(sample.PATTERNS)} classes.")
@@ -61,15 +61,15 @@ def write_sample(
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="; ".join(f"{n}: {s.what}" for n, s in download.SOURCES.items()))],
-    folder: Annotated[Path | None, typer.Option("--to", help="Where to unpack it; build/NAME by default.")] = None,
-    url: Annotated[str | None, typer.Option(help="Another address of the same archive, a mirror.")] = None,
+    folder: Annotated[Path | None, typer.Option("--to", help="Folder to unpack into (default: build/NAME).")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of a mirror of the archive.")] = None,
 ) -> None:
-    """Download a public dataset, going on where an earlier download stopped, and unpack it safely."""
+    """Download a public dataset, resuming an interrupted download, and unpack it."""
     if name not in download.SOURCES:
         raise KennelError(f"{name!r} is not known; known: {', '.join(download.SOURCES)}.")
     source, folder = download.SOURCES[name], folder or Path("build") / name
     if folder.exists():
-        raise KennelError(f"{folder} is there already: remove it, or choose another folder with --to.")
+        raise KennelError(f"{folder} already exists: delete it, or choose another folder with --to.")
     archive = folder.with_name(f"{folder.name}.zip")
     if not archive.exists():
         with _bar("Downloading", DownloadColumn()) as progress:
@@ -83,12 +83,14 @@ def fetch(
 @app.command()
 def check(
     folder: Annotated[Path, FOLDER],
-    fix: Annotated[Path | None, typer.Option("--fix", metavar="COPY", help="Write a clean copy here.")] = None,
-    near: Annotated[bool, typer.Option("--near", help="With --fix: near copies are left out, too.")] = False,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="COPY", help="Write a cleaned copy to this folder.")
+    ] = None,
+    near: Annotated[bool, typer.Option("--near", help="With --fix: omit near-duplicates, too.")] = False,
 ) -> None:
-    """Look for what would spoil a training: unreadable files, leaks between splits, duplicates, tiny classes.
+    """Check images before training: unreadable files, leaks between splits, duplicates, tiny classes.
 
-    The same check is the first thing in every training job. Errors stop it; they end this command with status 1.
+    Every training job starts with the same check and fails on errors; here they give exit status 1.
     """
     from training.data import dataset
 
@@ -110,22 +112,22 @@ def check(
 @app.command()
 def push(
     folder: Annotated[Path, FOLDER],
-    name: Annotated[str | None, typer.Option(help="The dataset's name; the folder's by default.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Even if most of the dataset is then removed.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the dataset (default: the folder's name).")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Allow a push that removes most of the dataset.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Upload a folder of images as a dataset; what is no longer in the folder is removed from the dataset."""
+    """Upload a folder as a dataset. Images that the folder no longer has are deleted from the dataset."""
     pushed = push_folder(Deployment(stage), folder, name, replace=replace)
     console.print(f"Next: kennel train {pushed.name}")
 
 
 @app.command()
 def forget(
-    image: Annotated[str, typer.Argument(metavar="IMAGE|HASH", help="The image's file, or the SHA-256 of it.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Without being asked.")] = False,
+    image: Annotated[str, typer.Argument(metavar="IMAGE|HASH", help="Image file, or its SHA-256.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Erase an image: datasets and inbox with old versions, feature caches, captures, thumbnails in reports.
+    """Erase an image from datasets, the inbox (all versions), feature caches, captures and reports.
 
     Lists what holds the image, asks, erases it, and lists what remains. With the file at hand, only files of its size
     are read; by a SHA-256 alone, every image is. Copies that were scaled or compressed again are other images.
@@ -141,7 +143,7 @@ def forget(
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise KennelError("Not a terminal: give --yes to erase it.")
+            raise KennelError("Not a terminal: pass --yes to erase it.")
         if not typer.confirm("Erase it, with every version? Nothing brings it back."):
             raise typer.Exit(1)
     erasure.erase(deployment, result)

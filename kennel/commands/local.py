@@ -22,20 +22,20 @@ else:
     cloudfront = lazily("kennel.local.cloudfront")
     spot = lazily("kennel.local.ec2.spot")
 
-local = typer.Typer(no_args_is_help=True, help="The embedded AWS: an AWS on this machine, for trying everything out.")
+local = typer.Typer(no_args_is_help=True, help="The embedded AWS: run everything on this machine.")
 
 
 @local.command()
 def up(
-    port: Annotated[int | None, typer.Option(help="4566, or a free one, by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port (default: 4566, or a free one).")] = None,
     account: Annotated[
-        str, typer.Option(help="established, or new: with a new account's quotas, and none of AWS's own roles.")
+        str, typer.Option(help="established, or new: quotas of a new account, no service-linked roles.")
     ] = ACCOUNT_KINDS[0],
     stage: Stage = "dev",
 ) -> None:
-    """Start the embedded AWS in the region of a stage, and leave it running.
+    """Start the embedded AWS in the region of a stage, in the background.
 
-    Alarms, scaling and rollouts take it a second for a minute of AWS's: KENNEL_LOCAL_SPEED, from 1, as on AWS, to 60.
+    Alarms, scaling and rollouts run 60 times as fast as on AWS: KENNEL_LOCAL_SPEED sets 1 to 60.
     """
     if account not in ACCOUNT_KINDS:
         raise KennelError(f"--account takes {' or '.join(ACCOUNT_KINDS)}, not {account}.")
@@ -53,7 +53,7 @@ def down() -> None:
 
 @local.command()
 def status() -> None:
-    """Say whether the embedded AWS is up; fails if it is not."""
+    """Show whether the embedded AWS is running; fail if it is not."""
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
@@ -62,7 +62,7 @@ def status() -> None:
 
 @local.command()
 def interrupt() -> None:
-    """Play a spot interruption: give EC2 instances and managed spot jobs two minutes' notice."""
+    """Simulate a Spot interruption of EC2 instances and managed Spot jobs, with two minutes' notice."""
     names = spot.interrupt(state_dir())
     console.print(
         f"Interrupted: {', '.join(names)}." if names else "No EC2 instance and no managed spot job is running."
@@ -71,10 +71,10 @@ def interrupt() -> None:
 
 @local.command()
 def page(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: a free one.")] = 8088,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 8088,
     stage: Stage = "dev",
 ) -> None:
-    """Show the stage's page to a browser, as CloudFront does on AWS, until Ctrl-C."""
+    """Serve the stage's web page to a browser, as CloudFront does on AWS, until Ctrl-C."""
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")

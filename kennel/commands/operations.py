@@ -35,7 +35,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def status(stage: Stage = "dev") -> None:
-    """The stage on one screen: endpoints, model, function, versions, alarms, cost. Fails if callers suffer from it."""
+    """Show endpoints, model, function, versions, alarms and cost of a stage; fail if callers are affected."""
     found = health.check(Deployment(stage))
     table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
     for finding in found:
@@ -50,13 +50,15 @@ def status(stage: Stage = "dev") -> None:
 
 def logs(
     part: Annotated[str, typer.Argument(help=f"{', '.join(log.PARTS)}.")] = "function",
-    name: Annotated[str | None, typer.Argument(help="Of a job, a run or another endpoint; all by default.")] = None,
-    since: Annotated[str, typer.Option(help="How far back: 90s, 15m, 6h, 2d.")] = "1h",
-    containing: Annotated[str, typer.Option("--grep", help="Only lines with these words, as a request_id.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    name: Annotated[str | None, typer.Argument(help="Name of a job, run or endpoint (default: all).")] = None,
+    since: Annotated[str, typer.Option(help="Start of the period, such as 90s, 15m, 6h or 2d ago.")] = "1h",
+    containing: Annotated[
+        str, typer.Option("--grep", help="Only lines that contain this text, such as a request_id.")
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Show what a part of the stage has written into its log, oldest first."""
+    """Show the logs of a part of the stage, oldest first."""
     begin = _ago(since)
     deployment = Deployment(stage)
     source, client = log.source(deployment, part, name), deployment.client("logs")
@@ -81,50 +83,52 @@ def _ago(since: str) -> datetime:
 
 def smoke(
     outputs: Annotated[
-        Path | None, typer.Option(help="What `make release` wrote; without it the stage's outputs are asked for.")
+        Path | None, typer.Option(help="Outputs file of `make release` (default: read the stack outputs).")
     ] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Call the URL once with an image that is drawn; fails unless it answers with labels. For after a deploy."""
+    """Call the function URL once with a generated image; fail unless it returns labels. Run after a deploy."""
     url = function_url.Url(Deployment(stage), url=smoke_test.url_of(outputs, stage) if outputs else None)
     answer = smoke_test.smoke(url)
     console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
 
 
 def destroy(
-    yes: Annotated[bool, typer.Option("--yes", help="Without being asked for the stage's name.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Remove the stage: jobs that run, its stacks, what is beside them. Says what goes and what stays, and asks."""
+    """Delete a stage: running jobs, stacks and leftovers. Lists what is deleted and what is kept, then asks."""
     deployment = Deployment(stage)
     found = teardown.inventory(deployment)
     if not found:
-        console.print(f"There is nothing of {stage} in {deployment.region}.")
+        console.print(f"Stage {stage} has no resources in {deployment.region}.")
         return
     _show(found)
     if not yes:
         if not sys.stdin.isatty():
-            raise KennelError("There is nobody to ask: give --yes to remove it.")
-        if typer.prompt(f"Write {stage} to remove it") != stage:
-            raise KennelError("Nothing was removed.")
-    with step(f"Stage {stage} removed") as progress:
+            raise KennelError("Not a terminal: pass --yes to delete it.")
+        if typer.prompt(f"Type {stage} to confirm") != stage:
+            raise KennelError("Nothing was deleted.")
+    with step(f"Stage {stage} deleted") as progress:
         try:
             teardown.destroy(deployment, found, progress)
         except KeyboardInterrupt:
             again = f"kennel destroy --stage {stage}"
-            console.print(f"What CloudFormation has begun goes on; `{again}` again removes the rest.", soft_wrap=True)
+            console.print(
+                f"CloudFormation completes what it has started; run `{again}` again to delete the rest.", soft_wrap=True
+            )
             raise
     left = teardown.inventory(deployment)
     if left.stacks or (not left.retains and left):
-        raise KennelError(f"Still there: {', '.join([*left.stacks, *left.parameters, *left.log_groups])}. Try again.")
+        raise KennelError(f"Not deleted: {', '.join([*left.stacks, *left.parameters, *left.log_groups])}. Try again.")
     for name in found.kept:
         console.print(f"Kept: {name}", soft_wrap=True, markup=False)
 
 
 def explain(stage: Stage = "dev") -> None:
-    """Say why the stage's last deploys failed: the first cause, not what was cancelled for it, and what is left behind.
+    """Explain why the stage's last deploys failed: the root cause instead of the cancelled resources, and leftovers.
 
-    For a call that was refused: the call, the resource, the role, and the statement that would allow it.
+    For a denied call: the call, the resource, the role, and the statement that would allow it.
     """
     found = failures.explain(Deployment(stage))
     if not found.failures:
@@ -138,13 +142,13 @@ def explain(stage: Stage = "dev") -> None:
 
 def check_first(
     action: Annotated[str, typer.Argument(help="bootstrap, training, deploy, train or ec2.")] = "deploy",
-    assembly: Annotated[Path, typer.Option(help="The templates whose names are looked up.")] = Path("cdk.out"),
+    assembly: Annotated[Path, typer.Option(help="Cloud assembly with the templates to check.")] = Path("cdk.out"),
     force: Force = False,
     stage: Stage = "dev",
 ) -> None:
-    """Look whether AWS will do it, before anything is made or paid for: account, bootstrap, quotas, names, model.
+    """Check whether AWS would accept an action before anything is created: account, quotas, names, model.
 
-    Everything is looked at by calls that only read, and all obstacles are shown at once with what removes them.
+    Uses read-only calls. All obstacles are shown at once, each with its remedy.
     """
     checks = preflight.Preflight(Deployment(stage), assembly)
     actions = {
@@ -155,11 +159,11 @@ def check_first(
         "ec2": checks.ec2,
     }
     if action not in actions:
-        raise KennelError(f"There is no preflight of {action}: give {', '.join(actions)}.")
+        raise KennelError(f"No preflight for {action!r}: choose {', '.join(actions)}.")
     found = actions[action]()
     require(found, force=force)
     if not found:
-        console.print(f"Nothing is in the way of {action}.")
+        console.print(f"No obstacles to {action}.")
 
 
 def require(found: "list[preflight.Finding]", *, force: bool) -> None:
@@ -175,12 +179,12 @@ def require(found: "list[preflight.Finding]", *, force: bool) -> None:
 
 def _show(found: teardown.Inventory) -> None:
     for name, resources in found.stacks.items():
-        console.print(f"Goes: {name}, {sum(not item.kept for item in resources)} resources")
+        console.print(f"Deletes: {name}, {sum(not item.kept for item in resources)} resources")
     if not found.retains:
         for name in (*found.parameters, *found.log_groups):
-            console.print(f"Goes: {name}", soft_wrap=True, markup=False)
+            console.print(f"Deletes: {name}", soft_wrap=True, markup=False)
     for name in found.kept:
-        console.print(f"Stays: {name}", soft_wrap=True, markup=False)
+        console.print(f"Keeps: {name}", soft_wrap=True, markup=False)
     for name in found.scheduled:
-        console.print(f"Key {name}: AWS deletes it 30 days later; what it encrypted is lost then.", soft_wrap=True)
-    console.print("Stays, for other stages: CDK's bootstrap stack with its assets, the records and logs of past jobs.")
+        console.print(f"Key {name}: AWS deletes it after 30 days; data encrypted with it is lost then.", soft_wrap=True)
+    console.print("Keeps, for other stages: the CDK bootstrap stack with its assets, records and logs of past jobs.")

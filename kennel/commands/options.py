@@ -6,11 +6,11 @@ import typer
 
 from kennel.errors import KennelError
 
-Stage = Annotated[str, typer.Option("--stage", "-s", envvar="STAGE", help="The stage of cdk.json.")]
-Force = Annotated[bool, typer.Option("--force", help="Go on although something is in the way.")]
+Stage = Annotated[str, typer.Option("--stage", "-s", envvar="STAGE", help="Stage in cdk.json.")]
+Force = Annotated[bool, typer.Option("--force", help="Continue despite blocking findings.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A setting of the training, as in training/settings.py."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Training setting, see training/settings.py."),
 ]
 
 

@@ -24,18 +24,20 @@ else:
 
 
 def rehearse(
-    region: Annotated[str, typer.Option(help="Where; that of dev by default.")] = "",
-    most_usd: Annotated[float, typer.Option(min=0, help="What it may cost; it ends when that is used up.")] = 10.0,
-    compare_min: Annotated[float, typer.Option(min=0.1, help="Minutes of load on both endpoints.")] = 5.0,
-    keep_bootstrap: Annotated[bool, typer.Option(help="Leave the bootstrap for later deploys.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Without being asked.")] = False,
+    region: Annotated[str, typer.Option(help="Region (default: that of dev).")] = "",
+    most_usd: Annotated[
+        float, typer.Option(min=0, help="Maximum cost in USD; the run stops when it is reached.")
+    ] = 10.0,
+    compare_min: Annotated[float, typer.Option(min=0.1, help="Minutes of load on each endpoint.")] = 5.0,
+    keep_bootstrap: Annotated[bool, typer.Option(help="Keep the bootstrap for later deploys.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     force: Force = False,
 ) -> None:
-    """Bootstrap, train, deploy, call, change the model, compare and destroy, on an account that may be thrown away.
+    """Run a stage's whole life on a throw-away account: bootstrap, train, deploy, call, update, compare, destroy.
 
-    The stage is called `rehearsal` and touches no other one. What it costs at most is said first, and it ends when that
-    is used up. The report, build/rehearsal/report.md, has every step, every refused call and all durations, without
-    account ids: attach it to an issue.
+    The stage is named `rehearsal` and does not touch others. The maximum cost is printed first; the run stops when it
+    is reached. build/rehearsal/report.md lists every step, denied call and duration, without account ids: attach it to
+    an issue.
     """
     region = region or Deployment("dev").region
     most, local = rehearsal.most_usd(region), bool(os.environ.get("AWS_ENDPOINT_URL"))
@@ -45,9 +47,9 @@ def rehearse(
         raise KennelError(f"That is over {most_usd:.2f} USD: allow it with --most-usd {most:.0f}.")
     if not yes:
         if not sys.stdin.isatty():
-            raise KennelError("There is nobody to ask: give --yes to begin.")
-        if not typer.confirm("Is this account one to be thrown away?"):
-            raise KennelError("Nothing was begun.")
+            raise KennelError("Not a terminal: pass --yes to start.")
+        if not typer.confirm("Is this a throw-away account?"):
+            raise KennelError("Nothing was started.")
     project = rehearsal.prepare(region)
     deployment = rehearsal.rehearsed()
     rehearsal.require_empty(deployment)

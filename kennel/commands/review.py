@@ -24,28 +24,31 @@ DEFAULT_REGION = "us-east-1"
 def review(
     base: Annotated[
         str,
-        typer.Argument(help="A folder of templates, a git revision, or `deployed`: what the stage runs now."),
+        typer.Argument(help="Folder of templates, git revision, or `deployed` (what the stage runs now)."),
     ],
-    head: Annotated[str, typer.Argument(help="A folder of templates or a git revision.")] = "HEAD",
-    output: Annotated[
-        Path | None, typer.Option(help="The comment goes into this file, empty if nothing changes.")
-    ] = None,
+    head: Annotated[str, typer.Argument(help="Folder of templates or git revision.")] = "HEAD",
+    output: Annotated[Path | None, typer.Option(help="File for the comment; empty if nothing changes.")] = None,
     fail_on: Annotated[
-        str, typer.Option("--fail-on", help="What makes it fail: destroy, replace, widen, block, with commas between.")
+        str,
+        typer.Option(
+            "--fail-on", help="Comma-separated: destroy, replace, widen, block. Exit with 1 if the change does it."
+        ),
     ] = "",
     labels: Annotated[
         str,
-        typer.Option("--labels", envvar="KENNEL_LABELS", help="The pull request's: accept-destroy lets destroy pass."),
+        typer.Option(
+            "--labels", envvar="KENNEL_LABELS", help="Labels of the pull request; `accept-destroy` allows a destroy."
+        ),
     ] = "",
     every_stack: Annotated[
-        bool, typer.Option("--every-stack", help="Of two folders, all stacks: for assemblies of any CDK app.")
+        bool, typer.Option("--every-stack", help="Compare all stacks of two folders: for assemblies of any CDK app.")
     ] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Say in one Markdown comment what a change does: losses, access, exposure, cost, files. Silent if it does nothing.
+    """Summarize a change as one Markdown comment: losses, access, exposure, cost, files. Empty if nothing changes.
 
-    A revision is synthesized in a work tree of its own, without credentials; `deployed` takes yours to read templates.
-    Ends with 1 where --fail-on finds something that no label accepts, and where a side cannot be read.
+    A revision is synthesized in a separate work tree without credentials; `deployed` reads templates with yours.
+    Exits with 1 if --fail-on matches and no label accepts it, or if a side cannot be read.
     """
     # CDK's library and cfn-lint take their time to load.
     from kennel.review import change, comment

@@ -37,41 +37,49 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 
 Dataset = Annotated[
     str | None,
-    typer.Argument(help="A folder or an archive to push first, or a pushed dataset; not needed if there is only one."),
+    typer.Argument(help="Pushed dataset, or a folder or archive to push first; optional if there is only one dataset."),
 ]
-InstanceType = Annotated[str | None, typer.Option(help="Of the SageMaker job; ml.m5.xlarge by default.")]
+InstanceType = Annotated[str | None, typer.Option(help="Instance type of the SageMaker job (default: ml.m5.xlarge).")]
 # SageMaker ends a job after 28 days at the latest (CreateTrainingJob, StoppingCondition).
 MaxHours = Annotated[
-    int | None, typer.Option(min=1, max=672, help="Of the SageMaker job, then it fails; 24 by default.")
+    int | None, typer.Option(min=1, max=672, help="Time limit of the SageMaker job in hours (default: 24).")
 ]
-Promote = Annotated[bool, typer.Option("--promote", help="Promote the package when it is there.")]
+Promote = Annotated[bool, typer.Option("--promote", help="Promote the model package when training completes.")]
 
 
 def train(
     dataset: Dataset = None,
-    mode: Annotated[str, typer.Option(help="head: a new head, the rest frozen; finetune: then all of it.")] = "head",
-    on: Annotated[str, typer.Option(help="sagemaker, or ec2: the instance of the stage's settings.")] = "sagemaker",
+    mode: Annotated[
+        str, typer.Option(help="head: train a new head on the frozen backbone; finetune: then the whole network.")
+    ] = "head",
+    on: Annotated[str, typer.Option(help="sagemaker, or ec2 (the instance in the stage's settings).")] = "sagemaker",
     instance_type: InstanceType = None,
-    instances: Annotated[int, typer.Option(min=1, max=16, help="Of the SageMaker job; for --mode finetune.")] = 1,
-    spot: Annotated[bool, typer.Option("--spot", help="Managed spot: cheaper; an interruption resumes.")] = False,
+    instances: Annotated[int, typer.Option(min=1, max=16, help="Number of instances, with --mode finetune.")] = 1,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Use managed Spot training; it resumes after an interruption.")
+    ] = False,
     max_hours: MaxHours = None,
     settings: Settings = None,
-    defaults: Annotated[bool, typer.Option("--defaults", help="Not the best settings of the search.")] = False,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Ignore the best settings that `kennel tune` found.")
+    ] = False,
     promote_it: Promote = False,
     force: Force = False,
     stage: Stage = "dev",
 ) -> None:
-    """Train on a dataset, on SageMaker or EC2, and follow it to its end.
+    """Train on a dataset, on SageMaker or EC2, and follow the job until it ends.
 
-    Settings are those given with --set, else the best that `kennel tune` found on the dataset, else the defaults.
+    Each setting is the one given with --set, else the best that `kennel tune` found on the dataset, else the default.
     """
     given = _checked(pairs(settings) | ({"mode": mode} if mode != "head" else {}))
     if on not in ("sagemaker", "ec2"):
         raise KennelError(f"--on takes sagemaker or ec2, not {on}.")
     if on == "ec2" and (instance_type or instances > 1 or spot or max_hours):
-        raise KennelError("With --on ec2 these are in cdk.json: change instance_type, spot or max_run_h of ec2 there.")
+        raise KennelError(
+            "With --on ec2, instance type, Spot and time limit are settings of ec2 in cdk.json: change them there."
+        )
     if instances > 1 and given.get("mode") != "finetune":
-        raise KennelError("Several instances pay for --mode finetune only: a head is trained in seconds.")
+        raise KennelError("Multiple instances are only supported with --mode finetune: a head trains in seconds.")
     _usable(instance_type)
     deployment = Deployment(stage)
     checks, kind = preflight.Preflight(deployment), instance_type or training_jobs.Request.instance_type
@@ -95,9 +103,9 @@ def train(
 
 def tune(
     dataset: Dataset = None,
-    trials: Annotated[int, typer.Option(min=1, max=1000, help="How many the search has in the end.")] = 50,
-    engine: Annotated[str, typer.Option(help="job: all trials in one; sagemaker: a job for each.")] = "job",
-    parallel: Annotated[int, typer.Option(min=1, max=100, help="Trials at a time, with --engine sagemaker.")] = 2,
+    trials: Annotated[int, typer.Option(min=1, max=1000, help="Total number of trials.")] = 50,
+    engine: Annotated[str, typer.Option(help="job: all trials in one job; sagemaker: one job per trial.")] = "job",
+    parallel: Annotated[int, typer.Option(min=1, max=100, help="Concurrent trials, with --engine sagemaker.")] = 2,
     instance_type: InstanceType = None,
     max_hours: MaxHours = None,
     settings: Settings = None,
@@ -105,17 +113,17 @@ def tune(
     force: Force = False,
     stage: Stage = "dev",
 ) -> None:
-    """Search for the best settings of the head on a dataset; `kennel train` uses them from then on.
+    """Tune the settings of the head on a dataset; `kennel train` then uses the best ones.
 
-    The features of the frozen network are computed once and kept. With --engine job the search goes on where an
-    earlier one ended, and leaves a model package trained with the best; with --engine sagemaker each trial is a
-    training job of its own, on the same features and the same search space.
+    The features of the frozen backbone are computed once and cached. With --engine job, a search resumes where an
+    earlier one ended, and writes a model package trained with the best settings. With --engine sagemaker, each trial
+    is a separate training job on the same features and search space.
     """
     given = _checked(pairs(settings))
     if engine not in ("job", "sagemaker"):
         raise KennelError(f"--engine takes job or sagemaker, not {engine}.")
     if "mode" in given:
-        raise KennelError("The search is over the head: leave mode out, then kennel train --mode finetune.")
+        raise KennelError("Tuning covers the head only: omit mode, then run kennel train --mode finetune.")
     _usable(instance_type)
     deployment = Deployment(stage)
     kind = instance_type or training_jobs.Request.instance_type
@@ -134,9 +142,9 @@ def tune(
         _finish(deployment, finished, promote_it)
         return
     if max_hours:
-        raise KennelError("--max-hours is for --engine job: a trial on cached features takes minutes.")
+        raise KennelError("--max-hours is only valid with --engine job: a trial on cached features takes minutes.")
     if promote_it:
-        raise KennelError("SageMaker's trials leave no model package: tune first, then kennel train --promote.")
+        raise KennelError("Trials on SageMaker write no model package: tune first, then run kennel train --promote.")
     cache = tuning_jobs.cache(deployment, name, backbone)
     if cache is None:
         raise KennelError(f"There are no cached features of {name} yet: run `kennel train {name}` once.")
@@ -153,7 +161,7 @@ def tune(
     found = tuning_jobs.follow(deployment, run, _dimmed)
     _show_trials(found)
     if tuning_jobs.keep(deployment, name, cache, found) is not found:
-        console.print("An earlier search found better settings: they stay.")
+        console.print("An earlier search found better settings: they are kept.")
     console.print(f"Next: kennel train {name}")
 
 
@@ -163,11 +171,11 @@ def _usable(instance_type: str | None) -> None:
 
 
 def report(
-    run: Annotated[str | None, typer.Argument(help="A training job or EC2 run; the newest by default.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Training job or EC2 run (default: the latest).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file or folder.")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Fetch the report of a model: accuracy with intervals, confusions, calibration, mistakes. One HTML file."""
+    """Download a model's report, one HTML file: accuracy with intervals, confusion matrix, calibration, errors."""
     deployment = Deployment(stage)
     run = run or packages.newest(deployment)
     file = packages.save_report(deployment, run, out or Path("build/reports") / f"{run}.html")
@@ -200,7 +208,7 @@ def _pushed(deployment: Deployment, dataset: str | None) -> str:
         raise KennelError(f"Which dataset? Name one of: {', '.join(names)}.")
     if dataset not in names:
         known = ", ".join(names) or "none yet"
-        raise KennelError(f"{dataset} is no folder, no archive and no dataset; the datasets are: {known}.")
+        raise KennelError(f"{dataset} is neither a folder, an archive nor a dataset. Datasets: {known}.")
     return dataset
 
 
@@ -210,7 +218,7 @@ def _best(deployment: Deployment, dataset: str, given: dict[str, str]) -> dict[s
     best = {name: f"{value:g}" for name, value in (found.best if found else {}).items() if name not in given}
     if best and found:
         settings = ", ".join(f"{name}={float(value):.4g}" for name, value in best.items())
-        console.print(f"With the best of {len(found.trials)} trials: {settings} [dim](--defaults: without)[/dim]")
+        console.print(f"With the best of {len(found.trials)} trials: {settings} [dim](--defaults ignores them)[/dim]")
     return best
 
 
@@ -252,7 +260,7 @@ def _show_metrics(metrics: dict[str, dict[str, Any]]) -> None:
 
 def _show_trials(found: tuning_jobs.Search | None) -> None:
     if found is None:
-        raise KennelError("The job left no result of its search: see its log.")
+        raise KennelError("The job wrote no search result: see its log (kennel logs job).")
     settings = [Column(name, overflow="fold") for name in found.best]
     table = Table("trial", "top-1", "state", *settings, title=f"The best of {len(found.trials)} trials")
     for trial in found.trials[:SHOWN_TRIALS]:

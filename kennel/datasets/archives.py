@@ -84,7 +84,7 @@ def unpack(
     archives that would grow beyond reason. `folder` is there in the end or not at all. `progress` gets (unpacked, all).
     """
     if folder.exists():
-        raise KennelError(f"{folder} is there already: remove it, or choose another folder.")
+        raise KennelError(f"{folder} already exists: delete it, or choose another folder.")
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     try:

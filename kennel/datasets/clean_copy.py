@@ -51,9 +51,9 @@ def clean(folder: Path, images: list[Any], copy: Path, *, near: bool = False) ->
     only a person can decide which class is right. With `near`, near duplicates are treated as identical.
     """
     if copy.exists():
-        raise KennelError(f"{copy} is there already: choose a new folder.")
+        raise KennelError(f"{copy} already exists: choose a new folder.")
     if copy.resolve().is_relative_to(folder.resolve()):
-        raise KennelError(f"{copy} is inside {folder}: choose a folder beside it.")
+        raise KennelError(f"{copy} is inside {folder}: choose a folder outside it.")
     left_out = dict(_left_out(images, near))
     cleaned = Cleaned()
     for image in images:

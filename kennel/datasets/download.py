@@ -50,7 +50,7 @@ def download(url: str, file: Path, progress: Progress) -> None:
     """
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise KennelError(f"{url} is not https: give an https address.")
+        raise KennelError(f"{url} is not an https URL: give one.")
     file.parent.mkdir(parents=True, exist_ok=True)
     part, reason = file.with_name(f"{file.name}.part"), ""
     for attempt in range(ATTEMPTS):
@@ -67,7 +67,7 @@ def download(url: str, file: Path, progress: Progress) -> None:
                 break
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
-    raise KennelError(f"{url} cannot be downloaded: {reason}. Try again: it goes on where it stopped.")
+    raise KennelError(f"{url} cannot be downloaded: {reason}. Try again: the download resumes.")
 
 
 def unpack(archive: Path, inside: str, folder: Path, progress: Progress) -> int:
@@ -88,7 +88,7 @@ def _go_on(url: str, part: Path, progress: Progress) -> None:
     version = json.loads(_version_file(part).read_text()) if have and _version_file(part).exists() else None
     headers = {"Accept-Encoding": "identity"}
     if have and version:
-        # If the file has changed meanwhile, the server sends all of it.
+        # If the file has changed in the meantime, the server sends all of it.
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
     with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True) as answer:
         if answer.status_code == 416:
@@ -100,7 +100,7 @@ def _go_on(url: str, part: Path, progress: Progress) -> None:
         have = have if going_on else 0
         rest = int(answer.headers.get("Content-Length", 0))
         if rest > (free := shutil.disk_usage(part.parent).free):
-            raise KennelError(f"{url} has {rest / 1e9:.1f} GB more, and the disk {free / 1e9:.1f} GB: make room.")
+            raise KennelError(f"{url} has {rest / 1e9:.1f} GB left, and the disk has {free / 1e9:.1f} GB: make room.")
         if not going_on:
             tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
             _version_file(part).write_text(json.dumps(tag))

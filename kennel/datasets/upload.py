@@ -63,7 +63,7 @@ def push(
     Raises KennelError, before anything is changed, if most of the dataset would be removed and `replace` is not set.
     """
     if not NAME.fullmatch(name):
-        raise KennelError(f"{name!r} is no name for a dataset: use letters, digits, '.', '_' and '-', 63 at most.")
+        raise KennelError(f"{name!r} is not a valid dataset name: use at most 63 letters, digits, '.', '_' and '-'.")
     listed = layout.read(folder.resolve())
     if listed.errors:
         raise KennelError(f"{folder} cannot be trained on: {'; '.join(map(str, listed.findings))}")

@@ -25,7 +25,7 @@ def start(deployment: Deployment, request: Request) -> str:
     state = _group(deployment, group)
     if state["DesiredCapacity"] or state["Instances"]:
         raise KennelError(
-            f"An EC2 training is running: the group {group} is not empty. Wait for its end, or end it: "
+            f"An EC2 training is running: the group {group} is not empty. Wait until it ends, or end it: "
             f"aws autoscaling set-desired-capacity --auto-scaling-group-name {group} --desired-capacity 0"
         )
     name = new_name(deployment)
@@ -77,7 +77,7 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
 def _group(deployment: Deployment, group: str) -> dict[str, Any]:
     groups = deployment.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
     if not groups["AutoScalingGroups"]:
-        raise KennelError(f"There is no group {group}: run `make training STAGE={deployment.stage}`.")
+        raise KennelError(f"The group {group} does not exist: run `make training STAGE={deployment.stage}`.")
     state: dict[str, Any] = groups["AutoScalingGroups"][0]
     return state
 

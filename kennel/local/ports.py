@@ -19,7 +19,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no connection is given meanwhile."""
+    """A port that nobody listens on, and that no connection is given in the meantime."""
     for port in random.sample(SERVERS, len(SERVERS)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((LOOPBACK, port))

@@ -1,6 +1,6 @@
 """Faults of the emulators, one function each, named for the fault.
 
-tests/e2e/test_workarounds.py shows each fault without its function, and so fails once upstream has mended it.
+tests/e2e/test_workarounds.py shows each fault without its function, and so fails once upstream has fixed it.
 """
 
 import json
@@ -174,8 +174,8 @@ def the_key_does_not_reach_the_topic() -> None:
     _after_create_and_update("AWS::SNS::Topic", encrypt)
 
 
-def _after_create_and_update(resource_type: str, mend: Callable[[str, Properties], None]) -> None:
-    """Lets `mend` work on each resource of the type that CloudFormation has made or changed."""
+def _after_create_and_update(resource_type: str, fix: Callable[[str, Properties], None]) -> None:
+    """Lets `fix` work on each resource of the type that CloudFormation has made or changed."""
     from ministack.services.cloudformation import provisioners
 
     handlers = provisioners._RESOURCE_HANDLERS[resource_type]
@@ -183,12 +183,12 @@ def _after_create_and_update(resource_type: str, mend: Callable[[str, Properties
 
     def create_and_mend(logical_id: str, properties: Properties, stack_name: str) -> Any:
         result = create(logical_id, properties, stack_name)
-        mend(result[0], properties)
+        fix(result[0], properties)
         return result
 
     def update_and_mend(physical_id: str, old: Properties, new: Properties, *where: str) -> Any:
         result = update(physical_id, old, new, *where)
-        mend(result[0], new)
+        fix(result[0], new)
         return result
 
     handlers.update(create=create_and_mend, update=update_and_mend)

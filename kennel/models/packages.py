@@ -67,9 +67,7 @@ def _compared(client: Any, bucket: str, run: str, description: bytes) -> dict[st
     prefix = key(run)
     hashes = _document(description, repr(run)).get("sha256")
     if not isinstance(hashes, dict):
-        raise KennelError(
-            f"The {DESCRIPTION} of {run!r} has no hashes of its files: promote another run, or train again."
-        )
+        raise KennelError(f"The {DESCRIPTION} of {run!r} has no file hashes: promote another run, or train again.")
     hashes.pop(REPORT, None)  # of packages that earlier versions made
     wanted = {DESCRIPTION: hashlib.sha256(description).hexdigest(), **hashes}
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -91,8 +89,8 @@ def _compared(client: Any, bucket: str, run: str, description: bytes) -> dict[st
     wrong += [f"{name} was added" for name in names if name not in wanted]
     if wrong:
         raise KennelError(
-            f"The package of {run!r} is not what its training wrote: {'; '.join(wrong)}. Promote another run, or "
-            "train again; docs/security.md says who can write packages."
+            f"The package of {run!r} differs from what its training wrote: {'; '.join(wrong)}. Promote another run, or "
+            "train again; docs/security.md lists who can write packages."
         )
     return found
 
@@ -123,7 +121,7 @@ def newest(deployment: Deployment) -> str:
         if item["Key"].endswith(f"/{DESCRIPTION}")
     ]
     if not packages:
-        raise KennelError("There is no model package yet: run `kennel train`.")
+        raise KennelError("No model package exists yet: run `kennel train`.")
     return str(max(packages)[1]).removeprefix(PACKAGES_PREFIX).partition("/")[0]
 
 

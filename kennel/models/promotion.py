@@ -61,12 +61,12 @@ def promote_previous(deployment: Deployment) -> tuple[str, dict[str, Any]]:
     """Promotes the package that was promoted before the present one."""
     present = promoted(deployment)
     if present is None:
-        raise KennelError("No model was ever promoted: run `kennel train`, then `kennel promote`.")
+        raise KennelError("No model has been promoted: run `kennel train`, then `kennel promote`.")
     pages = deployment.client("ssm").get_paginator("get_parameter_history").paginate(Name=deployment.model_parameter)
     values = [str(version["Value"]) for page in pages for version in page["Parameters"]]
     earlier = [value for value in values if value != present]
     if not earlier:
-        raise KennelError(f"{present} is the only model that was ever promoted: there is none to go back to.")
+        raise KennelError(f"{present} is the only promoted model: there is no previous one.")
     _, key = split_uri(earlier[-1])
     if not key.startswith(PROMOTED_PREFIX):
         return promote(deployment, _run(key))

@@ -53,12 +53,12 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
             with step(f"{folder.name} unpacked", seconds) as progress:
                 folder = stack.enter_context(archives.unpacked(folder, _every(50, progress)))
         folder, held, labels = _images(folder, seconds)
-        with step("Embedded AWS up", seconds):
+        with step("Embedded AWS started", seconds):
             server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
         isolate(*server.access)
         report = _on(folder, held, stage, seconds)
         if not keep:
-            with step("Everything stopped", seconds):
+            with step("Embedded AWS stopped", seconds):
                 stack.close()
 
     report["seconds"] = {**seconds, "total": round(time.monotonic() - started, 2)}
@@ -71,7 +71,7 @@ def _images(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[
     """The folder, the images in it that training will not see, and the class names."""
     if folder is None:
         folder = BUILD / "sample"
-        with step("Sample set drawn", seconds):
+        with step("Sample dataset generated", seconds):
             sample.write(folder)
     folder = folder.resolve()
     with step("Images checked", seconds):
@@ -93,7 +93,7 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     with step("cdk deploy Data, Training", seconds) as progress:
         names = [f"{stacks}-{name}" for name in ("Data", "Training")]
         cdk(*deploy, "-c", f"stage={stage}", *names, env=env, log=CDK_LOG, progress=progress)
-    with step("Images into the dataset bucket", seconds) as progress:
+    with step("Images uploaded", seconds) as progress:
         pushed = upload.push(deployment, folder, upload.name_of(folder), _every(50, progress), replace=True)
     with step("Training job", seconds) as progress:
         name = training_jobs.start(deployment, training_jobs.Request(pushed.name, hyperparameters={"seed": str(SEED)}))
@@ -104,10 +104,10 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
         names = [f"{stacks}-{name}" for name in ("Serving", "Api", "Operations")]
         # All stacks were synthesized for the first two.
         cdk(*deploy, "--app", "cdk.out", *names, env=env, log=CDK_LOG, progress=progress)
-    with step(f"{len(held)} signed calls of the URL", seconds) as progress:
+    with step(f"{len(held)} signed calls of the function URL", seconds) as progress:
         url = function_url.Url(deployment, _caller(deployment))
         answers = _call(url, held, progress)
-    with step("The same images, predictor called directly", seconds) as progress:
+    with step("Same images, predictor in process", seconds) as progress:
         direct = _direct(deployment, package_uri, held, progress)
 
     predictions = [
@@ -186,7 +186,7 @@ def _share(truths: Any) -> float:
 
 def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
     rows = report["predictions"]
-    table = Table("image", "true label", "the URL's answer", "probability", title="Images that the model never saw")
+    table = Table("image", "true label", "predicted", "probability", title="Predictions for unseen images")
     shown = min(SHOWN, len(rows))
     for row in (rows[index * len(rows) // shown] for index in range(shown)):
         colour = "green" if row["predicted"] == row["label"] else "red"
@@ -198,20 +198,20 @@ def _show(report: dict[str, Any], server: control.Running, keep: bool) -> None:
             probability,
         )
     console.print(table)
-    timings = Table("stage", "seconds", title="Where the time went")
+    timings = Table("step", "seconds", title="Durations")
     for name, value in report["seconds"].items():
         timings.add_row(name, f"{value:.1f}", end_section=name == list(report["seconds"])[-2])
     console.print(timings)
     answered = len(rows) - report["refused"]
     console.print(
-        f"[bold]Top-1 {report['top1']:.1%}[/bold] over {answered} images called through the URL; "
-        f"same label as the predictor called directly: {report['agreement']:.1%}"
+        f"[bold]Top-1 {report['top1']:.1%}[/bold] on {answered} images through the URL; "
+        f"same label as the predictor in process: {report['agreement']:.1%}"
     )
     if report["refused"]:
-        console.print(f"[red]{report['refused']} image(s) got no prediction[/red], and are in neither share.")
-    console.print(f"Facts: {os.path.relpath(REPORT)} · CDK's output: {os.path.relpath(CDK_LOG)}")
+        console.print(f"[red]{report['refused']} image(s) got no prediction[/red]; they are not counted.")
+    console.print(f"Results: {os.path.relpath(REPORT)} · CDK's output: {os.path.relpath(CDK_LOG)}")
     if keep:
-        console.print(f"The embedded AWS is still up at {server.endpoint}. Next:")
+        console.print(f"The embedded AWS is still running at {server.endpoint}. Next:")
         console.print('  eval "$(.venv/bin/kennel local env)" && .venv/bin/kennel predict IMAGE…', markup=False)
         console.print("  make diff · make down", markup=False)
     else:

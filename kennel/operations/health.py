@@ -16,7 +16,7 @@ from kennel.stage import assemblies
 from kennel.stage.deployed import Deployment
 
 # What the logical ids of alarms begin with that callers feel nothing of. A drift is over a day after the release that
-# mends it at the soonest.
+# fixes it at the soonest.
 UNFELT = ("Training", "Drift")
 
 
@@ -85,10 +85,10 @@ def _endpoint(client: Any, name: str, config: str) -> Iterator[Finding]:
     elif status in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
         yield Finding(part, f"{status}: {counts or 'no instance yet'}", "ask again when it has ended")
     else:
-        yield Finding(part, f"{status}: {reason}", "its log group says more; mend it, then make deploy")
+        yield Finding(part, f"{status}: {reason}", "its log group says more; fix it, then make deploy")
     if reason and status == "InService":
         yield Finding(
-            part, f"the last update failed: {reason}", "it serves what it did before; mend it, then make deploy"
+            part, f"the last update failed: {reason}", "it serves what it did before; fix it, then make deploy"
         )
     if endpoint["EndpointConfigName"].lower() != config.lower():
         yield Finding(
@@ -161,7 +161,7 @@ def _cost_at_rest(deployment: Deployment) -> Finding:
     table = prices.load()
     with assemblies.side(assemblies.DEPLOYED, deployment.stage) as deployed:
         month = sum(cost(template, table).month_usd for template in deployed.templates.values())
-    return Finding("cost at rest", f"{month:,.2f} USD a month, by the prices of {table.date}, storage left out")
+    return Finding("idle cost", f"{month:,.2f} USD a month, by the prices of {table.date}, storage left out")
 
 
 def _cost_so_far(deployment: Deployment) -> Finding:

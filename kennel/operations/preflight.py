@@ -159,7 +159,7 @@ class Preflight:
             yield Finding(
                 "An earlier version of Kennel put its policies on CDKToolkit, by which all CDK apps of this account "
                 "and region deploy",
-                "give it its own again once every stage is deployed anew: cdk bootstrap --toolkit-stack-name "
+                "give it its own again once every stage is deployed again: cdk bootstrap --toolkit-stack-name "
                 "CDKToolkit --qualifier hnb659fds --cloudformation-execution-policies "
                 "arn:aws:iam::aws:policy/AdministratorAccess",
                 blocks=False,
@@ -448,4 +448,4 @@ def require(found: list[Finding], say: Callable[[Finding], None], *, force: bool
         say(finding)
     blocking = sum(finding.blocks for finding in found)
     if blocking and not force:
-        raise KennelError(f"{blocking} obstacle(s): nothing was begun. Remove them, or go on with --force.")
+        raise KennelError(f"{blocking} obstacle(s): nothing was started. Remove them, or continue with --force.")

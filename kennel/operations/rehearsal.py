@@ -215,7 +215,7 @@ def require_empty(deployment: Deployment) -> None:
     there = [item["StackName"] for page in stacks for item in page["Stacks"]]
     if taken := [name for name in there if name.startswith(f"Kennel-{STAGE}-")]:
         raise KennelError(
-            f"{', '.join(taken)} is there already, of a rehearsal that did not end: in build/rehearsal/project, run "
+            f"{', '.join(taken)} already exists from a rehearsal that did not finish: in build/rehearsal/project, run "
             f"`kennel destroy --stage {STAGE}`, then try again."
         )
 

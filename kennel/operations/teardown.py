@@ -232,7 +232,7 @@ def _delete(client: Any, name: str, say: Say) -> None:
             # Their function is gone; what it would have done, emptying the buckets, is done.
             custom = [item["LogicalResourceId"] for item in failed if item["ResourceType"].startswith("Custom::")]
             if not custom or left_behind:
-                raise KennelError(f"{name} cannot be deleted:\n{_reasons(failed)}\nMend it, then try again.")
+                raise KennelError(f"{name} cannot be deleted:\n{_reasons(failed)}\nFix it, then try again.")
             left_behind = custom
             client.delete_stack(StackName=name, RetainResources=custom)
         if time.monotonic() > deadline:

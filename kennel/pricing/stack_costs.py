@@ -24,7 +24,7 @@ HIGH_RESOLUTION_S = 60
 # Each target tracking policy has one that scales out and one that scales in.
 ALARMS_OF_TRACKING = 2
 
-# At rest these cost nothing, or by what is in them.
+# Idle, these cost nothing, or by what is in them.
 FREE = (
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::AutoScaling::AutoScalingGroup",
@@ -56,7 +56,7 @@ FREE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """USD a month at rest and for a million requests, by part; and the parts that the table has no price of."""
+    """USD per month idle and for a million requests, by part; and the parts that the table has no price of."""
 
     at_rest: dict[str, float]
     per_million: dict[str, float]
@@ -68,7 +68,7 @@ class Cost:
 
     @property
     def month_usd(self) -> float:
-        """At rest."""
+        """Idle cost."""
         return sum(self.at_rest.values())
 
     @property
@@ -250,4 +250,4 @@ def _number(properties: dict[str, Any], name: str, otherwise: float) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise KennelError(f"{name} is not known before the deploy") from None
+        raise KennelError(f"{name} is only known at deploy time") from None

@@ -1,6 +1,6 @@
 """Who may do more, and who less.
 
-CDK's library says which statements come and go. One that is written anew with an action more is one that goes and one
+CDK's library says which statements come and go. One that is written again with an action more is one that goes and one
 that comes: what widens is what no statement that went had allowed.
 """
 

@@ -59,12 +59,12 @@ class Review:
 
     @property
     def month_before(self) -> float:
-        """USD a month at rest."""
+        """USD per month idle."""
         return sum(item.month_usd for item in self.cost_before.values())
 
     @property
     def month_after(self) -> float:
-        """USD a month at rest."""
+        """USD per month idle."""
         return sum(item.month_usd for item in self.cost_after.values())
 
     @property
@@ -79,7 +79,7 @@ class Review:
 
     @property
     def over_budget(self) -> list[float]:
-        """The budgets, in USD a month, that the stage costs more than at rest."""
+        """The budgets, in USD a month, that the stage costs more than idle."""
         limits = [limit for item in self.cost_after.values() for limit in item.budgets_usd]
         return [limit for limit in limits if self.month_after > limit]
 

@@ -82,7 +82,7 @@ def _summary(review: Review) -> str:
     if any(item.rule == SECRET for item in review.new_findings):
         parts.append("**what looks like a secret**")
     if difference := round(review.month_after - review.month_before, 2):
-        parts.append(f"{difference:+,.2f} USD a month at rest")
+        parts.append(f"{difference:+,.2f} USD per month idle")
     if review.assets and not review.changes:
         parts.append("files only")
     return ", ".join(parts) or "No resource changes"
@@ -166,7 +166,7 @@ def _cost(review: Review) -> Iterator[str]:
         yield "|---|--:|--:|--:|"
         yield from table
         yield (
-            f"| **a month at rest** | {review.month_before:,.2f} | {review.month_after:,.2f} "
+            f"| **per month, idle** | {review.month_before:,.2f} | {review.month_after:,.2f} "
             f"| **{review.month_after - review.month_before:+,.2f}** |"
         )
         if review.most_before != review.month_before or review.most_after != review.month_after:
@@ -180,7 +180,7 @@ def _cost(review: Review) -> Iterator[str]:
         )
     else:
         yield (
-            f"Unchanged: {review.month_after:,.2f} USD a month at rest, {review.million_after:,.2f} for a million "
+            f"Unchanged: {review.month_after:,.2f} USD per month idle, {review.million_after:,.2f} for a million "
             "requests."
         )
     for limit in review.over_budget:
@@ -212,7 +212,7 @@ def _cost_rows(before: dict[str, Cost], after: dict[str, Cost]) -> Iterator[str]
 
 def _basis(prices: Prices) -> str:
     return (
-        f"Prices of {prices.region}, {prices.date}. At rest: fewest instances, all month, storage left out; a request "
+        f"Prices of {prices.region}, {prices.date}. Idle: fewest instances, all month, storage left out; a request "
         f"takes {1000 * REQUEST_S:g} ms of the function."
     )
 

@@ -85,4 +85,4 @@ def _reported(side: Side) -> Iterator[Finding]:
                     stack, _, path = str(place["constructPath"]).partition("/")
                     yield Finding(stack, path, violation["ruleName"], violation.get("description", ""))
     except (ValueError, KeyError, TypeError):
-        raise KennelError(f"{report} is no validation report of CDK's: synthesize anew.") from None
+        raise KennelError(f"{report} is not a CDK validation report: synthesize again.") from None

@@ -41,7 +41,7 @@ class NodeProgram:
                 timer.cancel()
             if not line:
                 _, reason = process.communicate()
-                raise KennelError(f"{self._script.name} ended without an answer: {reason.strip()[-500:]}")
+                raise KennelError(f"{self._script.name} ended without a reply: {reason.strip()[-500:]}")
         reply = json.loads(line)
         if "error" in reply:
             raise KennelError(str(reply["error"]))

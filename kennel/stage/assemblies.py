@@ -107,9 +107,9 @@ def read(folder: Path, name: str) -> Side:
         try:
             templates[stack] = normalised(file.read_text())
         except (ValueError, RecursionError) as error:
-            raise KennelError(f"{file} is no JSON: {error}.") from None
+            raise KennelError(f"{file} is not JSON: {error}.") from None
         if wrong := _malformed(templates[stack]):
-            raise KennelError(f"{file} is no template of CloudFormation's: {wrong}.")
+            raise KennelError(f"{file} is not a CloudFormation template: {wrong}.")
         assets[stack] = _assets(folder, stack)
     regions, accounts = _environments(folder)
     return Side(name, templates, assets, folder, regions, accounts)
@@ -149,7 +149,7 @@ def _environments(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
             if artifact["type"] == "aws:cloudformation:stack"
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise KennelError(f"{manifest} is no manifest of CDK's: synthesize anew.") from None
+        raise KennelError(f"{manifest} is not a CDK manifest: synthesize again.") from None
     regions = {name: region for name, (_, _, region) in environments.items() if region != "unknown-region"}
     return regions, frozenset(account for account, _, _ in environments.values() if account.isdigit())
 
@@ -166,7 +166,7 @@ def _assets(folder: Path, stack: str) -> list[Asset]:
             if not path.endswith(TEMPLATE):
                 found.append(Asset(asset.get("displayName", path), hash_, folder / path))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise KennelError(f"{manifest} is no list of assets of CDK's: synthesize anew.") from None
+        raise KennelError(f"{manifest} is not a CDK asset manifest: synthesize again.") from None
     return found
 
 
@@ -197,9 +197,7 @@ def _synthesized(revision: str, stage: str, folder: Path) -> Side:
     """Synthesizes a revision in a work tree of its own, with this environment; its code runs, with no credentials."""
     commit = _commit(revision)
     if not commit:
-        raise KennelError(
-            f"{revision!r} is no folder, no revision of this repository, and not `{DEPLOYED}`: give one of them."
-        )
+        raise KennelError(f"{revision!r} is neither a folder, a revision of this repository nor `{DEPLOYED}`.")
     tree = folder / "tree"
     _git("worktree", "add", "--quiet", "--detach", str(tree), commit)
     try:

@@ -38,7 +38,7 @@ def cdk(
                 progress(f"{match[1]}: {match[4]} {match[2].lower()}")
         if process.wait() != 0:
             last = "\n".join(lines[-15:])
-            raise KennelError(f"`cdk {' '.join(arguments)}` failed (all of it is in {log}):\n{last}")
+            raise KennelError(f"`cdk {' '.join(arguments)}` failed (full output: {log}):\n{last}")
 
 
 @contextmanager

@@ -77,7 +77,9 @@ class Deployment:
         status = self._of_stack(stack, "describe_stacks")["Stacks"][0]["StackStatus"]
         # While it is made or deleted, a part of it is there.
         if status.startswith(("CREATE_IN", "CREATE_FAILED", "ROLLBACK", "DELETE", "REVIEW")):
-            raise KennelError(f"The stack {self._name(stack)} is in {status}: wait, or see its events, then ask again.")
+            raise KennelError(
+                f"The stack {self._name(stack)} is in {status}: wait, or check its events, then try again."
+            )
         described = self._of_stack(stack, "describe_stack_resources")
         found: dict[str, dict[str, str]] = {}
         for item in described["StackResources"]:

@@ -78,7 +78,7 @@ class Line:
 def source(deployment: Deployment, part: str, name: str | None) -> Source:
     """The log of a part of the stage; `name` is that of a job or a run. Raises KennelError for what is not there."""
     if name and part not in NAMED:
-        raise KennelError(f"{part} has one log, and {name!r} names another: names are for {', '.join(NAMED)}.")
+        raise KennelError(f"{part} has a single log: a name such as {name!r} is only valid for {', '.join(NAMED)}.")
     if part == "function":
         return Source(names.log_group(deployment.stage, "classifier"))
     if part == "endpoint":
@@ -91,7 +91,7 @@ def source(deployment: Deployment, part: str, name: str | None) -> Source:
         return Source("/aws/sagemaker/NotebookInstances", deployment.output("Training", "NotebookName"))
     if part in ("failed-jobs", "drift"):
         return Source(names.log_group(deployment.stage, part))
-    raise KennelError(f"There is no log of {part!r}: give {', '.join(PARTS)}.")
+    raise KennelError(f"No log named {part!r}: choose {', '.join(PARTS)}.")
 
 
 def require(client: Any, source: Source) -> None:
@@ -100,7 +100,7 @@ def require(client: Any, source: Source) -> None:
         if client.describe_log_streams(**source.request, limit=1)["logStreams"]:
             return
     of = f" of {source.streams.removesuffix('/')}" if source.streams else ""
-    raise KennelError(f"{source.group} has nothing{of}: it is not there, has not begun, or its log was deleted.")
+    raise KennelError(f"{source.group} has no logs{of}: it does not exist, has not started, or its log was deleted.")
 
 
 def read(client: Any, source: Source, since: datetime, containing: str = "", *, follow: bool = False) -> Iterator[Line]:

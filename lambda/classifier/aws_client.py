@@ -19,7 +19,7 @@ from botocore.credentials import ContainerProvider, Credentials
 from classifier.budget import Budget
 
 CONNECT_S = 2.0
-# What a kept connection fails with that the other side has closed meanwhile, before it has read the request.
+# What a kept connection fails with that the other side has closed in the meantime, before it has read the request.
 CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 
 

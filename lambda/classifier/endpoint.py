@@ -37,16 +37,16 @@ class Endpoint:
         try:
             answer = self._service.call("POST", self._path, headers, image, allowed, MAX_ANSWER_BYTES)
         except CallTimeout as error:
-            raise Problem(504, "The model did not answer in time: try again") from error
+            raise Problem(504, "The model timed out: try again") from error
         except CallError as error:
-            raise Problem(502, "The endpoint cannot be reached: try again later") from error
+            raise Problem(502, "The endpoint is unreachable: try again later") from error
         if answer.status != 200:
             raise _problem(answer)
         try:
             document = json.loads(answer.body)
             return {"predictions": document["predictions"], "model": document["model"]}
         except (ValueError, KeyError, TypeError) as error:
-            raise Problem(502, "The model gave no usable answer: try again later") from error
+            raise Problem(502, "The model returned an invalid response: try again later") from error
 
 
 def _problem(answer: Answer) -> Problem:
@@ -59,7 +59,7 @@ def _problem(answer: Answer) -> Problem:
         if original == 503:
             return Problem(503, "The model is overloaded: try again", headers=LATER)
         if original == 504:
-            return Problem(504, "The model did not answer in time: try again")
+            return Problem(504, "The model timed out: try again")
         problem = Problem(502, "The model failed on this image: try again later")
     elif code in ("ThrottlingException", "TooManyRequestsException") or answer.status == 429:
         return Problem(429, "Too many requests: slow down", headers=LATER)

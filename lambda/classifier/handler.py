@@ -82,14 +82,14 @@ def _texts(values: Any) -> dict[str, str]:
 def _route(event: dict[str, Any]) -> Answers:
     http = event["requestContext"]["http"]
     if not {"path", "method"} <= http.keys():
-        raise Problem(400, "This is not a request of a function URL, payload format 2.0")
+        raise Problem(400, "Not a function URL request (payload format 2.0)")
     methods = _ROUTES.get(http["path"])
     if methods is None:
-        raise Problem(404, "There is nothing here: POST an image to /")
+        raise Problem(404, "Not found: POST an image to /")
     # Uptime checkers often send HEAD.
     method = "GET" if http["method"] == "HEAD" else http["method"]
     if method not in methods:
-        raise Problem(405, f"This path takes {', '.join(methods)}", headers={"allow": ", ".join(methods)})
+        raise Problem(405, f"Method not allowed: use {', '.join(methods)}", headers={"allow": ", ".join(methods)})
     return methods[method]
 
 
@@ -143,7 +143,7 @@ def _top_k(query: dict[str, str]) -> int:
 def _body(event: dict[str, Any]) -> bytes:
     body = event["body"] or ""
     if not isinstance(body, str):
-        raise Problem(400, "The body is not a text")
+        raise Problem(400, "The body is not text")
     if not event["isBase64Encoded"]:
         return body.encode(errors="replace")
     try:

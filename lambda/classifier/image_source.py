@@ -51,7 +51,7 @@ class ImageSource:
                 self._inbox = Inbox(self._place)
             return self._inbox.fetch(value, self._max_bytes, allowed)
         if not self._schemes:
-            raise Problem(400, "This service fetches no URLs: send the image itself")
+            raise Problem(400, "This service does not fetch URLs: send the image itself")
         if self._internet is None:
             from classifier.url_fetcher import Internet
 

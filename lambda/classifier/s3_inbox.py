@@ -28,7 +28,7 @@ class Inbox:
         _, _, bucket, key = uri.split("/", 3)
         if {".", ".."} & set(key.split("/")):
             # S3 takes a key as it is; what resolves paths on the way would leave the inbox.
-            raise Problem(400, "A key in the inbox has no segment . or ..")
+            raise Problem(400, "A key in the inbox must not have a segment . or ..")
         if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
             raise Problem(400, f"The key of an object has at most {MAX_KEY_BYTES} bytes")
         path = "/" + urllib.parse.quote(key, safe="/-_.~", errors="replace")
@@ -40,7 +40,7 @@ class Inbox:
             raise Problem(424, "The inbox could not be read: try again") from error
         if answer.status in (403, 404):
             # Without the right to list the bucket, S3 says "forbidden" of what does not exist.
-            raise Problem(424, f"There is no {uri}", logged="There is no such object in the inbox")
+            raise Problem(424, f"{uri} does not exist", logged="There is no such object in the inbox")
         if answer.status != 200:
             raise Problem(424, "The inbox could not be read: try again") from CallError(f"S3 said {answer.status}")
         return answer.body

@@ -61,7 +61,7 @@ class Internet:
                 url = urllib.parse.urljoin(url, following)
                 self._checked(url)
             except (Problem, ValueError) as problem:
-                raise Problem(424, f"The URL redirects to one that is not taken: {problem}") from None
+                raise Problem(424, f"The URL redirects to a rejected URL: {problem}") from None
         raise Problem(424, f"The URL redirects more than {MAX_REDIRECTS} times")
 
     def _checked(self, url: str) -> urllib.parse.SplitResult:
@@ -73,7 +73,7 @@ class Internet:
             target = urllib.parse.urlsplit(url)
             port, host = target.port, target.hostname
         except ValueError:
-            raise Problem(400, "The URL cannot be read") from None
+            raise Problem(400, "The URL cannot be parsed") from None
         if target.scheme not in self._schemes:
             raise Problem(400, f"The URL must begin with {' or '.join(f'{scheme}://' for scheme in self._schemes)}")
         if "@" in target.netloc:
@@ -132,12 +132,12 @@ def _get(
         if response.status in REDIRECTS and (location := response.getheader("Location")):
             return location
         if response.status != 200:
-            raise Problem(424, f"{target.hostname} answered with status {response.status}")
+            raise Problem(424, f"{target.hostname} returned status {response.status}")
         return _body(response, max_bytes, budget)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if not budget.left_s() or isinstance(error, TimeoutError):
-            raise Problem(424, f"{target.hostname} did not answer in time") from error
-        raise Problem(424, f"{target.hostname} could not be fetched from") from error
+            raise Problem(424, f"{target.hostname} timed out") from error
+        raise Problem(424, f"{target.hostname} could not be reached") from error
     finally:
         cut.cancel()
         connection.close()
@@ -148,19 +148,19 @@ def _body(response: http.client.HTTPResponse, max_bytes: int, budget: Budget) ->
     while chunk := response.read1(CHUNK_BYTES):
         data += chunk
         if len(data) > max_bytes:
-            raise Problem(413, f"The image at the URL has more than {max_bytes:,} bytes: take a smaller one")
+            raise Problem(413, f"The image at the URL has more than {max_bytes:,} bytes: use a smaller one")
         if len(data) >= SIGNATURE_BYTES and not IMAGE.match(data):
             break
     _left(budget)  # a body that the timer cut off would look complete
     if not IMAGE.match(data):
-        raise Problem(415, "What is at the URL is not a JPEG, PNG or WebP image")
+        raise Problem(415, "The URL does not return a JPEG, PNG or WebP image")
     if response.length:
         raise http.client.IncompleteRead(bytes(data))
     return bytes(data)
 
 
 def _cut(connection: http.client.HTTPConnection) -> None:
-    # It may have ended by itself meanwhile.
+    # It may have ended by itself in the meantime.
     with contextlib.suppress(OSError, AttributeError):
         connection.sock.shutdown(socket.SHUT_RDWR)
 
@@ -179,9 +179,9 @@ def _public_address(target: urllib.parse.SplitResult, budget: Budget) -> str:
         # The system's resolver knows no deadline.
         addresses = executor.submit(resolve, target.hostname, PORTS[target.scheme]).result(budget.left_s())
     except TimeoutError:
-        raise Problem(424, f"The name {target.hostname} was not resolved in time") from None
+        raise Problem(424, f"Resolving {target.hostname} timed out") from None
     except (OSError, UnicodeError) as error:
-        raise Problem(424, f"The name {target.hostname} cannot be resolved") from error
+        raise Problem(424, f"{target.hostname} cannot be resolved") from error
     finally:
         executor.shutdown(wait=False)
     if not addresses or not all(map(is_public, addresses)):

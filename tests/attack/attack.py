@@ -57,7 +57,7 @@ class Memory:
         total = 0
         for root in self._roots:
             for process in (root, *root.children(recursive=True)):
-                with suppress(psutil.Error):  # it may end meanwhile
+                with suppress(psutil.Error):  # it may end in the meantime
                     total += process.memory_info().rss
         return total
 

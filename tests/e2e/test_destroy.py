@@ -79,7 +79,7 @@ def test_destroy_without_yes_removes_nothing(
     before = of_stage(deployed, "dev")
     result = deployed.run("kennel", "destroy", check=False)
     assert result.returncode == 1
-    assert "Goes: Kennel-dev-Serving" in result.stdout
+    assert "Deletes: Kennel-dev-Serving" in result.stdout
     assert "give --yes" in result.stdout
     assert of_stage(deployed, "dev") == before
 

@@ -55,7 +55,7 @@ def test_unknown_dataset_starts_no_job(deployed: Environment) -> None:
     before = len(training_jobs()["TrainingJobSummaries"])
     result = deployed.run("kennel", "train", "nowhere", check=False)
     assert result.returncode == 1
-    assert "nowhere is no folder, no archive and no dataset; the datasets are:" in " ".join(result.stdout.split())
+    assert "nowhere is neither a folder, an archive nor a dataset. Datasets:" in " ".join(result.stdout.split())
     assert len(training_jobs()["TrainingJobSummaries"]) == before
 
 

@@ -176,7 +176,7 @@ def machines(deployed: Environment) -> list[psutil.Process]:
     """The processes of the training instance."""
     found = []
     for child in psutil.Process(deployed.server.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it may end meanwhile
+        with contextlib.suppress(psutil.Error):  # it may end in the meantime
             if any("user-data" in part for part in child.cmdline()):
                 found.append(child)
     return found
@@ -316,7 +316,7 @@ def test_ec2_left_running_fires_alarm(deployed: Environment, pager: Mailbox, low
 
 def test_alarms_clear_after_limits_are_restored(deployed: Environment, pager: Mailbox) -> None:
     deployed.deploy("Serving", "Operations", "--exclusively")
-    # Nothing was compared anew: the last drift is of an hour that is over.
+    # Nothing was compared again: the last drift is of an hour that is over.
     for slug in ("memory", "disk", "confidence-drift", "class-mix-drift", "drift-errors"):
         pager.is_over(slug, timeout_s=180)
 

@@ -135,7 +135,7 @@ def test_interrupted_synthesis_prints_no_traceback(project: Path) -> None:
     )
 
     def app_is_up() -> bool:
-        with contextlib.suppress(psutil.Error):  # a child may end meanwhile
+        with contextlib.suppress(psutil.Error):  # a child may end in the meantime
             children = psutil.Process(synthesis.pid).children(recursive=True)
             return any("program.js" in part for child in children for part in child.cmdline())  # jsii's
         return False

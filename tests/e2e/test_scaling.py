@@ -80,7 +80,7 @@ def test_scaled_endpoint_grows_and_shrinks_with_load(
         deployed.url().call(deployed.image(), "image/jpeg")
         return deployed.endpoint()["ProductionVariants"][0]["CurrentInstanceCount"] == 1
 
-    # At the end of the load on a quiet machine; a busy one takes longer for a step, and is called on meanwhile.
+    # At the end of the load on a quiet machine; a busy one takes longer for a step, and is called on in the meantime.
     until(shrunk, timeout_s=180)
     scaling = deployed.client("application-autoscaling")
     steps = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]

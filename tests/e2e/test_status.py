@@ -75,7 +75,7 @@ def test_firing_alarm_fails_status(deployed: Environment) -> None:
 @pytest.mark.parametrize(
     ("metric", "alarm", "says", "runbook"),
     [
-        ("FailedJobs", "failed-jobs", "SEV3: a training has failed", "failed-jobs"),
+        ("FailedJobs", "failed-jobs", "SEV3: a training job or EC2 run failed", "failed-jobs"),
         ("ClassMixShift", "class-mix-drift", "of the answers are of other classes than then", "drift"),
     ],
 )
@@ -121,4 +121,4 @@ def test_review_of_deployed_shows_only_differences(deployed: Environment, tmp_pa
     template.write_text(template.read_text().replace('"MinCapacity": 1', '"MinCapacity": 2'))
     result = deployed.run("kennel", "review", "deployed", str(head), "--fail-on", "destroy,widen")
     assert "`MinCapacity`: `1` → `2`" in result.stdout
-    assert "+83.95 USD a month at rest" in result.stdout
+    assert "+83.95 USD per month idle" in result.stdout

@@ -1,4 +1,4 @@
-"""Each fault of an emulator, shown without its workaround: fails once upstream has mended it."""
+"""Each fault of an emulator, shown without its workaround: fails once upstream has fixed it."""
 
 import asyncio
 import os

@@ -387,6 +387,16 @@ def alarms_fire_within_their_limits(templates: Templates) -> Iterator[str]:
             yield f"{name} looks back for longer than CloudWatch does"
 
 
+def the_dashboard_shows_every_alarm(templates: Templates) -> Iterator[str]:
+    for board, properties in resources(templates, "AWS::CloudWatch::Dashboard"):
+        body = json.dumps(properties["DashboardBody"])
+        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+            for name, alarm in resources(templates, kind):
+                # By its logical id in the same stack, by its name in another one.
+                if f'"{name}"' not in body and f":alarm:{alarm['AlarmName']}" not in body:
+                    yield f"{board} does not show {name}"
+
+
 def what_is_counted_is_published(templates: Templates) -> Iterator[str]:
     groups = list(resources(templates, "AWS::AutoScaling::AutoScalingGroup"))
     for name, alarm in resources(templates, "AWS::CloudWatch::Alarm"):

@@ -164,7 +164,7 @@ class Environment:
         """The processes of the model servers."""
         found = []
         for child in psutil.Process(self.server.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):  # it may end meanwhile
+            with contextlib.suppress(psutil.Error):  # it may end in the meantime
                 if any("server.py" in part for part in child.cmdline()):
                     found.append(child)
         return found
@@ -269,7 +269,7 @@ def project_copy(folder: Path, **changes: dict[str, Any]) -> Path:
 
 @contextlib.contextmanager
 def embedded_aws(folder: Path, *, account: str = ACCOUNT_KINDS[0], region: str = REGION) -> Iterator[Running]:
-    """An empty embedded AWS with its state in `folder`, which this process's environment points to meanwhile."""
+    """An empty embedded AWS with its state in `folder`, which this process's environment points to in the meantime."""
     saved = dict(os.environ)
     os.environ["KENNEL_LOCAL_DIR"] = str(folder)
     try:

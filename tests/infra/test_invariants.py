@@ -117,6 +117,7 @@ BREAKS: dict[str, Callable[[Templates], Any]] = {
     ),
     "alarms_tell_somebody_how_bad_it_is_and_what_to_do": lambda t: first(t, "AWS::CloudWatch::Alarm").pop("OKActions"),
     "alarms_fire_within_their_limits": lambda t: first(t, "AWS::CloudWatch::Alarm").update(EvaluationPeriods=1441),
+    "the_dashboard_shows_every_alarm": lambda t: first(t, "AWS::CloudWatch::Alarm").update(AlarmName="kennel-dev-new"),
     "what_is_counted_is_published": lambda t: first(t, "AWS::AutoScaling::AutoScalingGroup").pop("MetricsCollection"),
     "topics_are_encrypted_and_take_from_the_stage_alone": lambda t: first(t, "AWS::SNS::Topic").pop("KmsMasterKeyId"),
     "the_key_knows_the_topic": lambda t: first(t, "AWS::SNS::Topic").update(TopicName="Kennel-other-alarms"),

@@ -540,7 +540,7 @@ CASES = {
     "more instances at rest": Case(
         more_instances, {"Cost": ("3 × ml.m5.large, a month | 0.00 | 251.85",)}, ("Access",)
     ),
-    "more memory": Case(more_memory, {"Cost": ("a month at rest** |", "**+4.38**")}, ("Access", "Lost or replaced")),
+    "more memory": Case(more_memory, {"Cost": ("a month idle** |", "**+4.38**")}, ("Access", "Lost or replaced")),
     "a type without a price": Case(unknown_type, {"Cost": ("so not counted", "ml.p9.48xlarge")}),
     "a NAT gateway": Case(gateway, {"Cost": ("Nat, a month | 0.00 | 32.85 | +32.85",)}, ("Lost or replaced",)),
     "a URL for the scripts of every page": Case(

@@ -167,7 +167,7 @@ def test_pull_request_is_reviewed_without_credentials(tmp_path: Path) -> None:
     assert (result := reviewed()).returncode == 0, result.stdout
     comment = (base / "build" / "review-dev.md").read_text()
     assert "`MinCapacity`: `1` → `2`" in comment
-    assert "+83.95 USD a month at rest" in comment
+    assert "+83.95 USD per month idle" in comment
 
     # Nothing changes: nothing is said.
     settings.write_text(before)

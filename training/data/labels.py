@@ -86,7 +86,7 @@ def of_table(table: Path, files: Mapping[str, list[Key]]) -> dict[Key, str]:
                     f"{row[names]!r} is the name of {len(keys)} files: give their folders in the table, too"
                 )
             if keys and found.setdefault(keys[0], label) != label:
-                raise TableError(f"{row[names]!r} has two classes in it: {found[keys[0]]!r} and {label!r}")
+                raise TableError(f"{row[names]!r} has two classes: {found[keys[0]]!r} and {label!r}")
     return found
 
 
@@ -112,4 +112,4 @@ def _column_of_classes(header: list[str], names: int) -> int:
         return known[0]
     if len(others) == 1:
         return others[0]
-    raise TableError(f"which column has the classes? Name it 'label'; there are {', '.join(header)}")
+    raise TableError(f"no column of classes: name it 'label'; the columns are {', '.join(header)}")

@@ -123,7 +123,7 @@ class _Reading:
             if len(names) > 1:
                 self._error("", f"{_listed(names)} are all folders for {role}: merge them, or move all but one away")
         if TRAIN not in by_role:
-            self._error("", f"there is no folder for training beside {_listed(roles)}: add train/")
+            self._error("", f"no folder for training next to {_listed(roles)}: add train/")
         for file in folder.images:
             self._leave(file, "it is in no split and no class")
         for name in folder.folders.keys() - folder.live.keys():

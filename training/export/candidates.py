@@ -277,7 +277,7 @@ def choose(variants: list[Variant], score: Callable[[Variant], None]) -> Variant
                 break
     if kept is None:
         verdicts = "; ".join(f"{one.runtime} in {one.precision} {one.verdict}" for one in variants)
-        raise NoModel(f"no variant of the model holds its accuracy: {verdicts}")
+        raise NoModel(f"no candidate for serving keeps the model's accuracy: {verdicts}")
     for one in variants:
         if one is kept:
             one.verdict = "served"

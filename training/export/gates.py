@@ -42,8 +42,8 @@ def require_gain(start: Start | None, valid: Scored) -> None:
     after = evaluation.summary(valid, temperature=1.0)
     if after["top1"] < start.top1 and after["loss"] > start.loss:
         raise NoModel(
-            f"fine-tuning made the model worse: top-1 {after['top1']:.4f} on the validation images, and "
-            f"{start.top1:.4f} before it: lower {_learning_rate('finetune')}, or train with --mode head"
+            f"fine-tuning made the model worse: validation top-1 {after['top1']:.4f}, "
+            f"{start.top1:.4f} before: lower {_learning_rate('finetune')}, or train with --mode head"
         )
 
 
@@ -64,7 +64,7 @@ def require_skill(scored: Scored, split: str) -> None:
     recall = float((matrix.diagonal()[present] / images[present]).mean())
     if recall <= 1 / present.sum():
         raise NoModel(
-            f"on the {len(scored.targets)} images of {split} the model is no better than the same answer for each: the "
+            f"on the {len(scored.targets)} images of {split} the model is not better than predicting one class: the "
             f"mean recall of {present.sum()} classes is {recall:.4f}. See with `kennel data check` whether the labels "
             "are right, or train for more epochs"
         )

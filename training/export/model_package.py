@@ -35,7 +35,7 @@ def write(folder: Path, labels: list[str], kept: Variant, description: dict[str,
     # Where the container looks for it.
     (folder / SERVING.name / CONFIG).rename(folder / CONFIG)
     (folder / "labels.json").write_text(json.dumps(labels, indent=1) + "\n")
-    # Anew: a runtime that an earlier package had must not stay.
+    # Again: a runtime that an earlier package had must not stay.
     shutil.rmtree(folder / "code", ignore_errors=True)
     brought = [DECODER] if kept.runtime == "torch" else [DECODER, kept.runtime]
     vendored = [wheels.unpack(name, folder / VENDORED) for name in brought]

@@ -56,7 +56,7 @@ def _efficientnet_lite0(weights: str | None) -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
     if weights == HUB:
-        raise WeightsError("efficientnet_lite0 brings its weights with it: leave --weights out")
+        raise WeightsError("efficientnet_lite0 includes its weights: omit --weights")
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     _load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()), "_fc.")
     network._dropout, network._fc = nn.Identity(), nn.Identity()
@@ -101,7 +101,7 @@ def _resnet50(weights: str | None) -> nn.Module:
 def _tiny_random(weights: str | None) -> nn.Module:
     """Untrained, always the same: what it classifies at all, it classifies by random filters."""
     if weights is not None:
-        raise WeightsError("tiny_random has no pretrained weights: leave --weights out")
+        raise WeightsError("tiny_random has no pretrained weights: omit --weights")
     channels = (3, 16, 32, 64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -126,10 +126,10 @@ def _load_state(network: nn.Module, file: Path, head: str) -> None:
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(file):
             message = "it holds Python objects, such as a whole model: save model.state_dict() instead"
             raise WeightsError(f"{file} is not loaded: {message}") from None
-        raise WeightsError(f"{file} is no file that torch.save() of PyTorch 1.6 or later wrote") from None
+        raise WeightsError(f"{file} was not written by torch.save() of PyTorch 1.6 or later") from None
     state = _without_prefix(_state_in(loaded), network)
     if not state:
-        raise WeightsError(f"{file} holds no weights: give a file with a state dict, as model.state_dict() is")
+        raise WeightsError(f"{file} has no weights: give a file with a state dict, as from model.state_dict()")
     own = {name: value for name, value in network.state_dict().items() if not name.startswith(head)}
     found = {name: value for name, value in state.items() if not name.startswith(head)}
     wrong = [f"{name} is missing" for name in own.keys() - found.keys() if not name.endswith("num_batches_tracked")]
@@ -141,7 +141,9 @@ def _load_state(network: nn.Module, file: Path, head: str) -> None:
     ]
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise WeightsError(f"{file} holds no weights of this backbone: {'; '.join(sorted(wrong)[:SHOWN])}{more}")
+        raise WeightsError(
+            f"{file} does not have the weights of this backbone: {'; '.join(sorted(wrong)[:SHOWN])}{more}"
+        )
     network.load_state_dict(found, strict=False)
 
 

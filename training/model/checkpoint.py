@@ -17,7 +17,7 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Replaces the state; after a crash at any moment there is the old one or the new one."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        # The dot keeps uploads of the folder that happen meanwhile from taking a part for a checkpoint.
+        # The dot keeps uploads of the folder that happen in the meantime from taking a part for a checkpoint.
         fresh = self._file.with_name(f".{self._file.name}")
         with fresh.open("wb") as file:
             torch.save({"run": self._run, **state}, file)

@@ -135,7 +135,7 @@ def load(folder: Path) -> Cache:
     """The complete cache in `folder`, or the newest one below it. Raises CacheError."""
     manifests = sorted(folder.rglob(MANIFEST), key=lambda file: file.stat().st_mtime)
     if not manifests:
-        raise CacheError(f"{folder} holds no complete feature cache: run a training on the dataset first")
+        raise CacheError(f"{folder} has no complete feature cache: train on the dataset first")
     folder = manifests[-1].parent
     manifest = json.loads(manifests[-1].read_text())
     return Cache(

@@ -178,7 +178,7 @@ class Finetuning:
             position.images += len(batch)
             if stop:
                 self._save()
-                raise Interrupted(f"told to end in epoch {position.epoch} after step {position.step}")
+                raise Interrupted(f"stopped in epoch {position.epoch} after step {position.step}")
 
     def _finish_epoch(self) -> Epoch:
         position = self._position

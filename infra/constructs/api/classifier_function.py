@@ -74,7 +74,7 @@ class ClassifierFunction(Construct):
         )
         reasons = {
             "CKV_AWS_116": "callers wait for the answer: there are no failed calls to keep",
-            "CKV_AWS_117": "it calls AWS and public hosts; a private network needs a NAT gateway, which costs at rest",
+            "CKV_AWS_117": "it calls AWS and public hosts; a private network needs a NAT gateway with an idle cost",
             "CKV_AWS_173": "the environment has names and limits, nothing secret",
         }
         if settings.reserved_concurrency is None:

@@ -1,4 +1,4 @@
-"""What says that the model is asked for other images than it was made for, or that nobody knows."""
+"""Alarms for prediction drift, and for failures of the drift check."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -6,11 +6,11 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.config import StageSettings
-from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 
 
 class DriftAlarms(Construct):
-    """On each of the two numbers that `function` publishes once every so long, and on its errors."""
+    """Alarms on the two metrics that `function` publishes in each period `every`, and on its errors."""
 
     def __init__(
         self,
@@ -18,7 +18,7 @@ class DriftAlarms(Construct):
         construct_id: str,
         *,
         stage: StageSettings,
-        alarms: Alarms,
+        alarms: AlarmFactory,
         function: lambda_.IFunction,
         every: Duration,
     ) -> None:
@@ -30,25 +30,30 @@ class DriftAlarms(Construct):
         )
         self.metrics: list[cloudwatch.IMetric] = [confidence, mix]
         self.alarms = [
-            alarms.on(
-                self, Message(slug, Severity.THIS_WEEK, meaning, runbook="drift"), metric, over=limit, periods=(1, 1)
+            alarms.add_alarm(
+                self,
+                AlarmText(slug, Severity.SEV3, meaning, runbook="drift"),
+                metric,
+                threshold=limit,
+                datapoints_to_alarm=1,
+                evaluation_periods=1,
             )
             for slug, meaning, metric, limit in (
                 (
                     "confidence-drift",
-                    f"the model is less sure than in its validation, by more than {limits.max_confidence_drop:g}",
+                    f"mean confidence is more than {limits.max_confidence_drop:g} below that of the validation",
                     confidence,
                     limits.max_confidence_drop,
                 ),
                 (
                     "class-mix-drift",
-                    f"over {100 * limits.max_class_mix_shift:g} % of the answers are of other classes than then",
+                    f"the class mix differs by more than {100 * limits.max_class_mix_shift:g} % from the validation",
                     mix,
                     limits.max_class_mix_shift,
                 ),
                 (
                     "drift-errors",
-                    "the last hour's answers were not compared: the function failed",
+                    "the drift check failed: the last hour's responses were not compared",
                     function.metric_errors(period=every),
                     0,
                 ),

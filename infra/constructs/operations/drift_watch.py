@@ -70,7 +70,7 @@ class DriftWatch(Construct):
             function,
             {
                 "CKV_AWS_116": "the next hour asks again: there are no failed calls to keep",
-                "CKV_AWS_117": "it calls AWS alone; a private network needs a NAT gateway, which costs at rest",
+                "CKV_AWS_117": "it calls AWS alone; a private network needs a NAT gateway, which has an idle cost",
                 "CKV_AWS_173": "the environment has names, nothing secret",
                 **({} if reserves else UNRESERVED),
             },

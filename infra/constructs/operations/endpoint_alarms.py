@@ -1,18 +1,20 @@
-"""What says that the endpoint fails or is about to: errors, refusals, slow answers, memory, disks, no instance."""
+"""Alarms on an endpoint: errors, rejected requests, latency, memory, disk, missing instance metrics."""
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.config import StageSettings
 from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, Endpoint, endpoint_metric
-from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
+
+SILENT_MIN = 3
 
 
 class EndpointAlarms(Construct):
-    """Alarms on what the endpoint answers, and on how full its instances are; serverless ones have none."""
+    """Alarms on the responses of an endpoint and on the utilization of its instances (none if serverless)."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: Alarms, endpoint: str
+        self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: AlarmFactory, endpoint: str
     ) -> None:
         super().__init__(scope, construct_id)
         limits = stage.operations
@@ -22,36 +24,37 @@ class EndpointAlarms(Construct):
 
         # Each invocation counts as 1 or as 0 in these: the average is the share.
         self.alarms = [
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message(
+                AlarmText(
                     "endpoint-errors",
-                    Severity.NOW,
-                    f"over {stage.endpoint.max_error_percent:g} % of the answers are errors of the model server (5xx)",
+                    Severity.SEV1,
+                    f"the error rate of the endpoint (5xx) is above {stage.endpoint.max_error_percent:g} %",
                 ),
                 metric(INVOCATIONS, "Invocation5XXErrors", "Average"),
-                over=stage.endpoint.max_error_percent / 100,
+                threshold=stage.endpoint.max_error_percent / 100,
             ),
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message(
+                AlarmText(
                     "endpoint-refusals",
-                    Severity.THIS_WEEK,
-                    f"the endpoint refuses over {limits.max_refused_percent:g} % of what it is asked (4xx)",
+                    Severity.SEV3,
+                    f"the endpoint rejects more than {limits.max_refused_percent:g} % of the requests (4xx)",
                 ),
                 metric(INVOCATIONS, "Invocation4XXErrors", "Average"),
-                over=limits.max_refused_percent / 100,
-                periods=(10, 15),
+                threshold=limits.max_refused_percent / 100,
+                datapoints_to_alarm=10,
+                evaluation_periods=15,
             ),
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message(
+                AlarmText(
                     "model-latency",
-                    Severity.TODAY,
-                    f"the model takes over {stage.endpoint.max_model_latency_ms} ms for one of ten answers",
+                    Severity.SEV2,
+                    f"p90 model latency is above {stage.endpoint.max_model_latency_ms} ms",
                 ),
                 metric(INVOCATIONS, "ModelLatency", "p90"),
-                over=stage.endpoint.max_model_latency_ms * 1000,
+                threshold=stage.endpoint.max_model_latency_ms * 1000,
             ),
         ]
         if stage.endpoint.serverless:
@@ -60,20 +63,22 @@ class EndpointAlarms(Construct):
             ("memory", "MemoryUtilization", limits.max_memory_percent),
             ("disk", "DiskUtilization", limits.max_disk_percent),
         ):
-            meaning = f"an instance has used over {limit:g} % of its {slug}"
+            meaning = f"{slug} utilization of an instance is above {limit:g} %"
             used = metric(INSTANCES, name, "Maximum")
-            self.alarms.append(alarms.on(self, Message(slug, Severity.TODAY, meaning), used, over=limit))
+            self.alarms.append(alarms.add_alarm(self, AlarmText(slug, Severity.SEV2, meaning), used, threshold=limit))
 
 
-def alarm_without_instance(scope: Construct, alarms: Alarms, endpoint: Endpoint) -> None:
-    """An alarm on silence: instances say every minute what they use.
+def alarm_without_instance(scope: Construct, alarms: AlarmFactory, endpoint: Endpoint) -> None:
+    """Add an alarm on missing instance metrics, which arrive every minute.
 
-    It is of the endpoint's stack and goes before the endpoint does, or the evening stop of a stage would set it off.
+    It is in the endpoint's stack and is deleted before the endpoint, so that a scheduled shutdown does not fire it.
     """
-    alarm = alarms.on_silence(
+    alarm = alarms.add_missing_data_alarm(
         scope,
-        Message("no-instance", Severity.NOW, "no instance of the endpoint is heard of"),
+        AlarmText(
+            "no-instance", Severity.SEV1, f"the endpoint has reported no instance metrics for {SILENT_MIN} minutes"
+        ),
         endpoint_metric(INSTANCES, "CPUUtilization", "SampleCount", endpoint=endpoint.name),
-        periods=3,
+        periods=SILENT_MIN,
     )
     alarm.node.add_dependency(endpoint.resource)

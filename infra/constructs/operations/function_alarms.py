@@ -1,4 +1,4 @@
-"""What says that callers of the URL are not served: errors, slowness, refusals, cold starts."""
+"""Alarms on the function URL: errors, latency, throttling, cold starts."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -7,14 +7,20 @@ from constructs import Construct
 
 from infra.config import StageSettings
 from infra.constructs.api.classifier_function import ALIAS
-from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 
 
 class FunctionAlarms(Construct):
-    """Errors and latency of the URL, throttled calls, and calls that spilled over to a cold start."""
+    """Alarms on errors and latency of the URL, throttles, and spillover of provisioned concurrency."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: Alarms, function: lambda_.IFunction
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: StageSettings,
+        alarms: AlarmFactory,
+        function: lambda_.IFunction,
     ) -> None:
         super().__init__(scope, construct_id)
         self._name = function.function_name
@@ -26,54 +32,56 @@ class FunctionAlarms(Construct):
             using_metrics={"errors": self.url("Url5xxCount"), "requests": self.url("UrlRequestCount")},
         )
         self.symptoms = [
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message(
+                AlarmText(
                     "url-errors",
-                    Severity.NOW,
-                    f"over {limits.max_url_error_percent:g} % of the URL's answers are errors of ours (5xx)",
+                    Severity.SEV1,
+                    f"the error rate of the function URL (5xx) is above {limits.max_url_error_percent:g} %",
                 ),
                 self.share_of_errors,
-                over=limits.max_url_error_percent,
+                threshold=limits.max_url_error_percent,
             ),
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message(
+                AlarmText(
                     "url-latency",
-                    Severity.TODAY,
-                    f"one of ten answers of the URL takes over {limits.max_url_latency_ms} ms",
+                    Severity.SEV2,
+                    f"p90 latency of the function URL is above {limits.max_url_latency_ms} ms",
                 ),
                 self.url("UrlRequestLatency", "p90"),
-                over=limits.max_url_latency_ms,
+                threshold=limits.max_url_latency_ms,
             ),
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message("throttled", Severity.TODAY, "callers are answered 429: the function has no more concurrency"),
+                AlarmText(
+                    "throttled", Severity.SEV2, "callers are throttled (429): the function has no concurrency left"
+                ),
                 self.alias("Throttles"),
-                over=0,
+                threshold=0,
             ),
         ]
         self.alarms = [*self.symptoms]
         if stage.function.provisioned_min is not None:
             self.alarms.append(
-                alarms.on(
+                alarms.add_alarm(
                     self,
-                    Message(
+                    AlarmText(
                         "spilled-over",
-                        Severity.THIS_WEEK,
-                        "calls wait for a cold start: more come at a time than are provisioned for",
+                        Severity.SEV3,
+                        "calls wait for a cold start: more are concurrent than provisioned",
                     ),
                     self.alias("ProvisionedConcurrencySpilloverInvocations"),
-                    over=0,
+                    threshold=0,
                 )
             )
 
     def url(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
-        """A metric of the URL, by the minute; latency in milliseconds."""
+        """Metric of the URL with a period of one minute; latency in milliseconds."""
         return self._metric(metric, statistic, FunctionName=self._name)
 
     def alias(self, metric: str, statistic: str = "Sum") -> cloudwatch.Metric:
-        """A metric of the alias that the URL calls, by the minute."""
+        """Metric of the alias behind the URL with a period of one minute."""
         return self._metric(metric, statistic, FunctionName=self._name, Resource=f"{self._name}:{ALIAS}")
 
     def _metric(self, name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:

@@ -1,4 +1,4 @@
-"""The stage on one page, from top to bottom as one looks in an incident."""
+"""Incident dashboard: alarms, function URL, function, endpoint, instances, training; in the order of a diagnosis."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,19 @@ from infra.constructs.operations.drift_alarms import DriftAlarms
 from infra.constructs.operations.endpoint_alarms import EndpointAlarms
 from infra.constructs.operations.function_alarms import FunctionAlarms
 from infra.constructs.operations.training_alarms import TrainingAlarms
-from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, endpoint_metric
+from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, ROLLBACK_ALARMS, endpoint_metric
 
 COLUMNS = 24
-# Alarms of the endpoint's own stack, which the evening stop takes along.
-OF_SERVING = ("no-instance", "scaled-errors", "scaled-latency")
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What has alarms, and metrics to show."""
+    """Constructs with alarms and metrics to show."""
 
     function: FunctionAlarms
     model: EndpointAlarms
     training: TrainingAlarms
-    # None where no answers are kept.
+    # None without data capture.
     drift: DriftAlarms | None
 
     @property
@@ -36,7 +34,7 @@ class Watched:
 
 
 class IncidentDashboard(Construct):
-    """Which alarms fire; are callers served; is it the function, the model, an instance; at last, the trainings."""
+    """Dashboard `Kennel-STAGE`."""
 
     def __init__(
         self,
@@ -59,7 +57,10 @@ class IncidentDashboard(Construct):
         def uses(name: str) -> list[cloudwatch.IMetric]:
             return [endpoint_metric(INSTANCES, name, "Maximum", endpoint=endpoint)]
 
-        serving = [] if stage.endpoint.serverless else [self._named(slug) for slug in OF_SERVING]
+        # They are in the endpoints' own stack, which a scheduled shutdown deletes.
+        slugs = [] if stage.endpoint.serverless else ["no-instance"]
+        slugs += [f"{kind.lower()}-{what}" for kind in stage.endpoint_names for what in ROLLBACK_ALARMS]
+        serving = [self._named(slug) for slug in slugs]
         latency_us = stage.endpoint.max_model_latency_ms * 1000
         ready = [function.alias("ProvisionedConcurrencySpilloverInvocations")] if stage.function.provisioned_min else []
         rows: list[list[cloudwatch.IWidget]] = [
@@ -68,31 +69,31 @@ class IncidentDashboard(Construct):
                     title="Alarms", alarms=[unserved, *watched.alarms, *serving], width=COLUMNS, height=4
                 )
             ],
-            [_heading("Are callers served? The URL, as they see it")],
+            [_heading("Function URL, as callers see it")],
             _graphs(
                 ("Requests", [function.url(f"Url{kind}Count") for kind in ("Request", "4xx", "5xx")], None),
-                ("Errors of ours, % of requests", [function.share_of_errors], limits.max_url_error_percent),
+                ("Server errors, % of requests", [function.share_of_errors], limits.max_url_error_percent),
                 (
                     "Latency, ms",
                     [function.url("UrlRequestLatency", statistic) for statistic in ("p50", "p90", "p99")],
                     limits.max_url_latency_ms,
                 ),
             ),
-            [_heading("Is it the function? Concurrency, refusals, cold starts")],
+            [_heading("Function: concurrency, throttles, cold starts")],
             _graphs(
                 (
-                    "At the same time",
+                    "Concurrent executions",
                     [function.alias("ConcurrentExecutions", "Maximum")],
                     stage.function.reserved_concurrency,
                 ),
-                ("Refused, and cold starts for lack of provisioned", [function.alias("Throttles"), *ready], None),
-                ("Time of the function, ms", [function.alias("Duration", p) for p in ("p50", "p99")], None),
+                ("Throttles and provisioned concurrency spillover", [function.alias("Throttles"), *ready], None),
+                ("Duration, ms", [function.alias("Duration", p) for p in ("p50", "p99")], None),
             ),
-            [_heading("Is it the model? The endpoint's answers, in microseconds")],
+            [_heading("Endpoint: responses, latency in microseconds")],
             _graphs(
                 ("Invocations", [*answers("Invocations", "Sum"), *answers("InvocationsPerInstance", "Sum")], None),
                 (
-                    "Errors and refusals, share",
+                    "Errors (5xx) and rejections (4xx), share",
                     [*answers("Invocation5XXErrors", "Average"), *answers("Invocation4XXErrors", "Average")],
                     stage.endpoint.max_error_percent / 100,
                 ),
@@ -102,17 +103,17 @@ class IncidentDashboard(Construct):
                     latency_us,
                 ),
             ),
-            [_heading("Is it an instance? The fullest of them, %")],
+            [_heading("Instances: highest utilization, %")],
             _graphs(
-                ("Processor, 100 for each core", uses("CPUUtilization"), None),
+                ("CPU, 100 per core", uses("CPUUtilization"), None),
                 ("Memory", uses("MemoryUtilization"), limits.max_memory_percent),
                 ("Disk", uses("DiskUtilization"), limits.max_disk_percent),
             ),
-            [_heading("And the trainings, and what the model is asked")],
+            [_heading("Training and drift")],
             _graphs(
-                ("Failed", [training.failed], None),
-                ("EC2 instances wanted", [training.instances], None),
-                *([("Drift of the answers since validation", drift, None)] if drift else []),
+                ("Failed jobs and runs", [training.failed], None),
+                ("Desired EC2 instances", [training.instances], None),
+                *([("Drift since validation", drift, None)] if drift else []),
             ),
         ]
         cloudwatch.Dashboard(

@@ -1,4 +1,4 @@
-"""What says that a training failed, or that the instance of one is left running."""
+"""Alarms on failed training jobs and EC2 runs, and on a training instance left running."""
 
 from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -9,7 +9,7 @@ from constructs import Construct
 
 from infra import names
 from infra.config import StageSettings
-from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 from infra.constructs.shared.log_groups import log_group
 
 FAILED = "FailedJobs"
@@ -23,7 +23,7 @@ MOST_HOURS = 168
 class TrainingAlarms(Construct):
     """SageMaker's failed jobs, kept as events in a log; the failed runs of EC2; and the group that is not empty."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: Alarms) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, alarms: AlarmFactory) -> None:
         super().__init__(scope, construct_id)
         self._stage = stage
         self.log_group = self._log_of_failed_jobs()
@@ -34,12 +34,13 @@ class TrainingAlarms(Construct):
         self.failed = cloudwatch.Metric(
             namespace=stage.metrics, metric_name=FAILED, statistic="Sum", period=Duration.minutes(5)
         )
-        failed = alarms.on(
+        failed = alarms.add_alarm(
             self,
-            Message("failed-jobs", Severity.THIS_WEEK, "a training has failed"),
+            AlarmText("failed-jobs", Severity.SEV3, "a training job or EC2 run failed"),
             self.failed,
-            over=0,
-            periods=(1, 1),
+            threshold=0,
+            datapoints_to_alarm=1,
+            evaluation_periods=1,
         )
         self.instances = cloudwatch.Metric(
             namespace="AWS/AutoScaling",
@@ -49,16 +50,17 @@ class TrainingAlarms(Construct):
             period=HOUR,
         )
         hours = min(stage.ec2.max_run_h + 1, MOST_HOURS)
-        left_on = alarms.on(
+        left_on = alarms.add_alarm(
             self,
-            Message(
+            AlarmText(
                 "ec2-left-on",
-                Severity.TODAY,
-                f"the training instance has been on for {hours} hours, longer than a run may take",
+                Severity.SEV2,
+                f"the training instance has been running for {hours} hours, longer than a run may take",
             ),
             self.instances,
-            over=0,
-            periods=(hours, hours),
+            threshold=0,
+            datapoints_to_alarm=hours,
+            evaluation_periods=hours,
         )
         self.alarms = [failed, left_on]
 

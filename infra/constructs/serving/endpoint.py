@@ -11,13 +11,15 @@ from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.serving.model import Model
-from infra.constructs.shared.alarm_factory import Alarms, Message, Severity
+from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 from infra.instance_types import local_storage
 from infra.names import CAPTURES_PREFIX, VARIANT
 
 # Where SageMaker counts an endpoint's answers, and what its instances use.
 INVOCATIONS = "AWS/SageMaker"
 INSTANCES = "/aws/sagemaker/Endpoints"
+# Ends of the names of the alarms that roll an update back.
+ROLLBACK_ALARMS = ("errors", "latency")
 
 
 def endpoint_metric(
@@ -147,27 +149,28 @@ class Endpoint(Construct):
             period_s = self._settings.alarm_period_s
             return endpoint_metric(INVOCATIONS, name, statistic, endpoint=self.name, config=config, period_s=period_s)
 
-        alarms, periods = Alarms(stage, AlarmTopic.by_name(self, stage)), self._settings.alarm_datapoints
+        alarms, periods = AlarmFactory(stage, AlarmTopic.by_name(self, stage)), self._settings.alarm_datapoints
         slug = self.name.removeprefix(f"{stage.prefix.lower()}-")
         limits = {
             # Each invocation counts as 1 if it was answered 5xx, else as 0: the average is the share.
-            "errors": (metric("Invocation5XXErrors", "Average"), self._settings.max_error_percent / 100),
+            ROLLBACK_ALARMS[0]: (metric("Invocation5XXErrors", "Average"), self._settings.max_error_percent / 100),
             # ModelLatency is in microseconds.
-            "latency": (metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000),
+            ROLLBACK_ALARMS[1]: (metric("ModelLatency", "p90"), self._settings.max_model_latency_ms * 1000),
         }
         return [
-            alarms.on(
+            alarms.add_alarm(
                 self,
-                Message(
+                AlarmText(
                     f"{slug}-{kind}",
-                    Severity.TODAY,
-                    f"an update of {self.name} that is on its way is rolled back: {kind} over the limit",
+                    Severity.SEV2,
+                    f"the update of {self.name} is rolled back: {kind} above the limit",
                     runbook="rolled-back",
                     construct_id=f"{kind.capitalize()}Alarm",
                 ),
                 watched,
-                over=over,
-                periods=(periods, periods),
+                threshold=threshold,
+                datapoints_to_alarm=periods,
+                evaluation_periods=periods,
             )
-            for kind, (watched, over) in limits.items()
+            for kind, (watched, threshold) in limits.items()
         ]

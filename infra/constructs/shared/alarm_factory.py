@@ -1,4 +1,4 @@
-"""What every alarm of a stage has: a severity, a runbook, a topic that it tells when it fires and when it is over."""
+"""Alarm factory: severity, runbook link and SNS notification on ALARM and OK."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from infra.config import StageSettings
 class Severity(Enum):
     """How soon somebody has to look."""
 
-    NOW = "SEV1"
-    TODAY = "SEV2"
-    THIS_WEEK = "SEV3"
+    # Now, today, this week.
+    SEV1, SEV2, SEV3 = "SEV1", "SEV2", "SEV3"
 
 
 @dataclass(frozen=True)
-class Message:
-    """What people are told by an alarm: the end of its name, how soon to look, what is wrong.
+class AlarmText:
+    """Name and description of an alarm.
 
-    The runbook is the heading of that name, or another's. A construct id is given where the name does not make it.
+    `slug` ends its name. The runbook is the heading `runbook` of docs/runbooks.md, by default the slug; the construct
+    id is `construct_id`, by default made of the slug.
     """
 
     slug: str
@@ -35,53 +35,51 @@ class Message:
     construct_id: str = ""
 
 
-class Alarms:
-    """Makes the alarms of one stage, which tell its topic."""
+class AlarmFactory:
+    """Creates the alarms of one stage; each notifies the stage's topic."""
 
     def __init__(self, stage: StageSettings, topic: sns.ITopic) -> None:
         self._stage = stage
-        self._tell = actions.SnsAction(topic)
+        self._action = actions.SnsAction(topic)
 
-    def on(
+    def add_alarm(
         self,
         scope: Construct,
-        message: Message,
+        text: AlarmText,
         metric: cloudwatch.IMetric,
         *,
-        over: float,
-        periods: tuple[int, int] = (3, 5),
+        threshold: float,
+        datapoints_to_alarm: int = 3,
+        evaluation_periods: int = 5,
     ) -> cloudwatch.Alarm:
-        """An alarm that fires when `metric` is `over` a value in so many of so many periods.
-
-        Without data it is quiet: no request is no error.
-        """
+        """Add an alarm for `metric` above `threshold` in M of N periods. Missing data is not breaching."""
         compared = {
             "comparison_operator": cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            "threshold": over,
+            "threshold": threshold,
             "treat_missing_data": cloudwatch.TreatMissingData.NOT_BREACHING,
         }
-        return self._alarm(scope, message, metric, periods, compared)
+        return self._alarm(scope, text, metric, (datapoints_to_alarm, evaluation_periods), compared)
 
-    def on_silence(
-        self, scope: Construct, message: Message, metric: cloudwatch.IMetric, *, periods: int
+    def add_missing_data_alarm(
+        self, scope: Construct, text: AlarmText, metric: cloudwatch.IMetric, *, periods: int
     ) -> cloudwatch.Alarm:
-        """An alarm that fires when nothing is heard of `metric`, a count of samples, for so many periods."""
+        """Add an alarm for `metric`, a SampleCount, that fires after `periods` periods without data."""
         compared = {
             "comparison_operator": cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             "threshold": 1,
             "treat_missing_data": cloudwatch.TreatMissingData.BREACHING,
         }
-        return self._alarm(scope, message, metric, (periods, periods), compared)
+        return self._alarm(scope, text, metric, (periods, periods), compared)
 
-    def any_of(
-        self, scope: Construct, message: Message, alarms: Sequence[cloudwatch.IAlarm]
+    def add_composite(
+        self, scope: Construct, text: AlarmText, alarms: Sequence[cloudwatch.IAlarm]
     ) -> cloudwatch.CompositeAlarm:
-        """An alarm that fires when one of others does. They must be of the same stack: none goes before it."""
+        """Add a composite alarm that fires when any of `alarms` does; they must be in the same stack."""
         composite = cloudwatch.CompositeAlarm(
             scope,
-            _construct_id(message),
-            composite_alarm_name=self._name(message),
-            alarm_description=self._says(message),
+            _construct_id(text),
+            composite_alarm_name=self._name(text),
+            alarm_description=self._description(text),
             alarm_rule=cloudwatch.AlarmRule.any_of(*alarms),
         )
         self._notify(composite)
@@ -90,16 +88,16 @@ class Alarms:
     def _alarm(
         self,
         scope: Construct,
-        message: Message,
+        text: AlarmText,
         metric: cloudwatch.IMetric,
         periods: tuple[int, int],
         compared: dict[str, Any],
     ) -> cloudwatch.Alarm:
         alarm = cloudwatch.Alarm(
             scope,
-            _construct_id(message),
-            alarm_name=self._name(message),
-            alarm_description=self._says(message),
+            _construct_id(text),
+            alarm_name=self._name(text),
+            alarm_description=self._description(text),
             metric=metric,
             datapoints_to_alarm=periods[0],
             evaluation_periods=periods[1],
@@ -109,16 +107,16 @@ class Alarms:
         return alarm
 
     def _notify(self, alarm: cloudwatch.AlarmBase) -> None:
-        alarm.add_alarm_action(self._tell)
-        alarm.add_ok_action(self._tell)
+        alarm.add_alarm_action(self._action)
+        alarm.add_ok_action(self._action)
 
-    def _name(self, message: Message) -> str:
-        return f"{self._stage.prefix.lower()}-{message.slug}"
+    def _name(self, text: AlarmText) -> str:
+        return f"{self._stage.prefix.lower()}-{text.slug}"
 
-    def _says(self, message: Message) -> str:
-        runbook = f"{self._stage.operations.runbooks}#{message.runbook or message.slug}"
-        return f"{message.severity.value}: {message.meaning}. {runbook}"
+    def _description(self, text: AlarmText) -> str:
+        runbook = f"{self._stage.operations.runbooks}#{text.runbook or text.slug}"
+        return f"{text.severity.value}: {text.meaning}. {runbook}"
 
 
-def _construct_id(message: Message) -> str:
-    return message.construct_id or "".join(word.capitalize() for word in message.slug.split("-"))
+def _construct_id(text: AlarmText) -> str:
+    return text.construct_id or "".join(word.capitalize() for word in text.slug.split("-"))

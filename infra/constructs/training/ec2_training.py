@@ -30,7 +30,7 @@ AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x
 
 
 class Ec2Training(Construct):
-    """The instance's role, log group, launch template and group. At rest it costs nothing: the group is empty."""
+    """The instance's role, log group, launch template and group. Idle, it cost nothing: the group is empty."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Ec2Training(Construct):
         )
         acknowledge(
             template,
-            {"CKV_AWS_88": "it needs the package index; nothing reaches it, and a NAT gateway costs at rest"},
+            {"CKV_AWS_88": "it needs the package index; nothing reaches it, and a NAT gateway has an idle cost"},
         )
         self.group = autoscaling.AutoScalingGroup(
             self,

@@ -119,7 +119,7 @@ class Notebook(Construct):
             role_arn=self.role.role_arn,
             kms_key_id=storage.key.key_id,
             root_access="Disabled",
-            # Package index and the SageMaker API; a private subnet would need interface endpoints, which cost at rest.
+            # Package index and the SageMaker API; a private subnet would need interface endpoints, which idle cost.
             direct_internet_access="Enabled",
             platform_identifier="notebook-al2023-v1",
             instance_metadata_service_configuration=sagemaker.CfnNotebookInstance.InstanceMetadataServiceConfigurationProperty(
@@ -130,7 +130,7 @@ class Notebook(Construct):
         acknowledge(
             self.instance,
             {
-                "AwsSolutions-SM1": "a private subnet needs interface endpoints or a NAT gateway: both cost at rest",
+                "AwsSolutions-SM1": "a private subnet needs interface endpoints or a NAT gateway: both idle cost",
                 "AwsSolutions-SM3": "it needs the package index; its role can reach this stage's data only",
             },
         )

@@ -165,12 +165,12 @@ class Endpoints:
                 route.green, route.share = None, 0.0
             green.close()
             if self._routes.get(name) is not route:
-                return  # it was deleted meanwhile
+                return  # it was deleted in the meantime
             endpoint.failure_reason = str(error)
             endpoint.endpoint_status = "InService" if route else "Failed"
             return
         if self._routes.get(name) is not route:
-            green.close()  # it was deleted meanwhile
+            green.close()  # it was deleted in the meantime
             return
         self._routes[name] = _Route(green)
         endpoint.endpoint_config_name = settings.config_name
@@ -190,7 +190,7 @@ class Endpoints:
         endpoint.failure_reason, endpoint.endpoint_status = None, "InService"
 
     def _shift(self, endpoint: FakeEndpoint, route: _Route, green: Fleet, rollout: Rollout) -> None:
-        """Gives the new fleet its shares, one after the other; raises Unavailable when an alarm fires meanwhile."""
+        """Gives the new fleet its shares, one after the other; raises Unavailable if an alarm fires before the end."""
         for share in rollout.shares(green.size):
             route.green, route.share = green, share
             ends = time.monotonic() + rollout.bake_s / speed()

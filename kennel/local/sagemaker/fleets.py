@@ -262,7 +262,7 @@ def _uses(leader: int, memory_bytes: int, folder: Path) -> dict[str, float]:
     """Of a process group: how much it takes of an instance's memory and volume, not of those of this machine."""
     memory = processor = 0.0
     for process in _group(leader):
-        # One may end meanwhile.
+        # One may end in the meantime.
         with suppress(psutil.Error):
             memory += process.memory_info().rss
             processor += process.cpu_percent()

@@ -48,7 +48,7 @@ def upload(
 ) -> None:
     """Copies every file of `folder` that is wanted under the prefix `uri`; each is asked about just before its turn.
 
-    One that is replaced or deleted meanwhile is passed over.
+    One that is replaced or deleted in the meantime is passed over.
     """
     client: Any = session.client("s3", endpoint_url=endpoint)
     bucket, prefix = split_uri(uri)

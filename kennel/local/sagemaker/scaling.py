@@ -45,7 +45,7 @@ class Scaling:
         return {"DescribeScalingActivities": self.activities, "PutScalingPolicy": self.put_policy}
 
     def put_policy(self, parameters: dict[str, Any], record: Callable[..., Any]) -> Any:
-        """Records a policy, if there is its metric here; one that is changed keeps its ARN, which moto gives anew."""
+        """Records a policy, if there is its metric here; one that is changed keeps its ARN, which moto gives again."""
         config = parameters.get("TargetTrackingScalingPolicyConfiguration", {})
         metric = config.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
         if parameters["ServiceNamespace"] == "sagemaker" and metric != INVOCATIONS:

@@ -10,6 +10,7 @@ from helpers import REPOSITORY
 from helpers.pages import PAGES, anchors, lines
 from kennel.commands.app import app
 
+GOVERNANCE = [REPOSITORY / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMANDS = typer.main.get_command(app)
 
@@ -40,7 +41,7 @@ def unknown(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *GOVERNANCE], ids=lambda page: page.name)
 def test_links_are_not_broken(page: Path) -> None:
     assert broken(page, page.read_text()) == []
 

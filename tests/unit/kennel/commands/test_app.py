@@ -62,7 +62,7 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
         (("tune", "x", "--set", "mode=finetune"), "leave mode out"),
         (("data", "fetch", "cats"), "'cats' is not known; known: dogs."),
         (("promote",), "configure credentials as for the AWS CLI, or start the embedded AWS"),
-        (("promote", "x", "--previous"), "Give a run, --previous or --check: one of them."),
+        (("promote", "x", "--previous"), "Pass only one of: a run, --previous, --check."),
         (("data", "sample", "cdk.json"), "choose a new folder"),
         (("data", "sample", "tests"), "choose a new folder"),
         (("local", "status"), "start it with `kennel local up`"),

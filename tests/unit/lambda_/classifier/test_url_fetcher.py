@@ -367,7 +367,7 @@ def test_dripping_server_hits_deadline(site: Site, web: Internet) -> None:
 
 
 def test_slow_handshake_counts_against_deadline(site: Site, web: Internet) -> None:
-    """One budget for all: it began anew once a connection was made (S16 of the attacker's review)."""
+    """One budget for all: it began again once a connection was made (S16 of the attacker's review)."""
     site.handshake_s = 0.8
     with pytest.raises(Problem) as caught:
         web.fetch(site.url("/drip"), MAX_BYTES, Budget(1.0))
