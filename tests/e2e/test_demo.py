@@ -71,7 +71,7 @@ def test_url_predictions_match_direct_ones(demo: Demo) -> None:
 
 
 def test_demo_output_lists_every_step(demo: Demo) -> None:
-    for stage in ("Embedded AWS up", "cdk bootstrap", "cdk deploy", "Training job", "promoted", "signed calls"):
+    for stage in ("Embedded AWS started", "cdk bootstrap", "cdk deploy", "Training job", "promoted", "signed calls"):
         assert stage in demo.output
     assert "Top-1" in demo.output
     assert "Traceback" not in demo.output

@@ -104,7 +104,7 @@ def demo_until(moment: str, project: Path) -> tuple["subprocess.Popen[str]", IO[
     raise AssertionError(f"the demo ended without saying {moment!r}")
 
 
-@pytest.mark.parametrize("moment", ["Images checked", "Embedded AWS up", "cdk bootstrap", "Images into"])
+@pytest.mark.parametrize("moment", ["Images checked", "Embedded AWS started", "cdk bootstrap", "Images uploaded"])
 def test_interrupted_demo_leaves_no_process(folder: Path, project: Path, moment: str) -> None:
     demo, output = demo_until(moment, project)
     time.sleep(1.5)  # into the step after it
