@@ -17,16 +17,16 @@ class Predicts(Protocol):
         """The best classes of one image."""
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """The queue has no room: an answer now is worth more than an answer late."""
 
 
-class Expired(Exception):
+class DeadlineExceeded(Exception):
     """The deadline came before the answer."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     """What a thread made of one image, and what of the time went where."""
 
     predictions: list[Prediction]
@@ -61,10 +61,10 @@ class Pool:
         """For how long the slowest thread has been at work on its image; 0 if all are free."""
         return max((time.monotonic() - begun for begun in list(self._begun.values())), default=0.0)
 
-    async def predict(self, data: bytes, top_k: int, deadline_s: float) -> Answer:
+    async def predict(self, data: bytes, top_k: int, deadline_s: float) -> Result:
         """Waits for a thread and for its answer. Raises Full, Expired, or what the predictor raises."""
         if self.full:
-            raise Full
+            raise QueueFull
         arrived = time.monotonic()
         with self._lock:
             self.unfinished += 1
@@ -74,9 +74,9 @@ class Pool:
             # An image that is still in the queue then leaves it; one that a thread is at work on cannot be stopped.
             return await asyncio.wait_for(asyncio.wrap_future(future), deadline_s)
         except TimeoutError:
-            raise Expired from None
+            raise DeadlineExceeded from None
 
-    def _work(self, data: bytes, top_k: int, arrived: float) -> Answer:
+    def _work(self, data: bytes, top_k: int, arrived: float) -> Result:
         begun = time.monotonic()
         thread = threading.get_ident()
         self._begun[thread] = begun
@@ -85,9 +85,9 @@ class Pool:
         finally:
             del self._begun[thread]
         self.last_answer = ended = time.monotonic()
-        return Answer(predictions, (begun - arrived) * 1000, (ended - begun) * 1000)
+        return Result(predictions, (begun - arrived) * 1000, (ended - begun) * 1000)
 
-    def _finished(self, _: "Future[Answer]") -> None:
+    def _finished(self, _: "Future[Result]") -> None:
         with self._lock:
             self.unfinished -= 1
 

@@ -35,7 +35,7 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 
 
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0}, health_check_period_s=10)
-class ServerKeeper:
+class ServerSupervisor:
     """Starts server.py, and starts it again when it ends or hangs."""
 
     def __init__(self) -> None:
@@ -102,4 +102,4 @@ def _healthy() -> bool:
         return False
 
 
-app = ServerKeeper.bind()  # type: ignore[attr-defined]  # what the decorator made of the class
+app = ServerSupervisor.bind()  # type: ignore[attr-defined]  # what the decorator made of the class

@@ -52,7 +52,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inference.http_limits import LimitedProtocol
 from inference.images import UnreadableImage, UnsupportedImage
 from inference.metrics import Metrics
-from inference.pool import Answer, Expired, Full, Pool
+from inference.pool import DeadlineExceeded, Pool, QueueFull, Result
 from inference.predictor import Predictor, example
 from inference.processors import usable
 
@@ -129,9 +129,9 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
     deadline_s = _deadline_s(request)
     try:
         answer = await serving.pool.predict(data, top_k, deadline_s)
-    except Full:
+    except QueueFull:
         return _refusal()
-    except Expired:
+    except DeadlineExceeded:
         return problem(504, "Too late", f"there was no answer within {deadline_s:g} s")
     except UnsupportedImage as error:
         return problem(415, "Not an image", str(error))
@@ -140,7 +140,7 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
     return _success(answer, said)
 
 
-def _success(answer: Answer, said: dict[str, object]) -> Response:
+def _success(answer: Result, said: dict[str, object]) -> Response:
     times = {"queue_ms": round(answer.queue_ms, 1), "model_ms": round(answer.model_ms, 1)}
     said |= times
     serving.metrics.time("QueueTime", answer.queue_ms)
@@ -213,7 +213,7 @@ async def health(request: Request) -> Response:
     if time.monotonic() - pool.last_answer > SILENCE_S:
         try:
             await pool.predict(example(), 1, HEALTH_TIMEOUT_S)
-        except Expired:
+        except DeadlineExceeded:
             return problem(503, "Silent", f"no answer for {SILENCE_S:.0f} s, and none to an image of our own")
         except Exception as error:
             return problem(503, "Failing", f"the model cannot answer: {error!r}")

@@ -12,7 +12,7 @@ from constructs import Construct, Node
 
 from infra.bootstrap.roles import bootstrap_role
 from infra.constructs.delivery.github_role import GitHubRole
-from infra.constructs.shared.grants import allow
+from infra.constructs.shared.grants import grant
 from infra.github_repository import parse
 from infra.names import DELIVERY_STACK, DEPLOY_ROLE, DIFF_ROLE, GITHUB_AUDIENCE, GITHUB_ISSUER
 
@@ -65,8 +65,8 @@ class DeliveryStack(Stack):
             subjects=["pull_request", f"ref:refs/heads/{BRANCH}"],
         )
         # Code of a pull request may get this role: templates of the stages, and nothing else.
-        allow(diff, ["cloudformation:GetTemplate"], *(_stacks(region) for region in dict.fromkeys(regions.values())))
-        allow(diff, ["cloudformation:ListStacks"], "*")  # the action has no resource level
+        grant(diff, ["cloudformation:GetTemplate"], *(_stacks(region) for region in dict.fromkeys(regions.values())))
+        grant(diff, ["cloudformation:ListStacks"], "*")  # the action has no resource level
         CfnOutput(self, "DiffRoleArn", value=diff.role_arn)
 
         for stage, region in regions.items():
@@ -82,11 +82,11 @@ class DeliveryStack(Stack):
                 branch=BRANCH,
             )
             kinds = ("deploy", "file-publishing", "lookup")
-            allow(deploy, ["sts:AssumeRole"], *(bootstrap_role(self, stage, region, kind) for kind in kinds))
+            grant(deploy, ["sts:AssumeRole"], *(bootstrap_role(self, stage, region, kind) for kind in kinds))
             function = _function(stage, region)
             auth = {"lambda:FunctionUrlAuthType": "AWS_IAM"}
-            allow(deploy, ["lambda:InvokeFunctionUrl"], function, StringEquals=auth)
-            allow(deploy, ["lambda:InvokeFunction"], function, Bool={"lambda:InvokedViaFunctionUrl": "true"})
+            grant(deploy, ["lambda:InvokeFunctionUrl"], function, StringEquals=auth)
+            grant(deploy, ["lambda:InvokeFunction"], function, Bool={"lambda:InvokedViaFunctionUrl": "true"})
 
 
 def add_delivery(scope: Construct, node: Node) -> DeliveryStack | None:

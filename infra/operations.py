@@ -14,7 +14,7 @@ from infra.constructs.operations.drift_watch import EVERY, DriftWatch
 from infra.constructs.operations.endpoint_alarms import EndpointAlarms
 from infra.constructs.operations.function_alarms import FunctionAlarms
 from infra.constructs.operations.incident_dashboard import IncidentDashboard, Watched
-from infra.constructs.operations.log_insights_queries import SavedQueries
+from infra.constructs.operations.log_insights_queries import LogInsightsQueries
 from infra.constructs.operations.stage_budget import StageBudget
 from infra.constructs.operations.training_alarms import TrainingAlarms
 from infra.constructs.serving.endpoint import Endpoint
@@ -51,7 +51,7 @@ class OperationsStack(Stack):
         )
         IncidentDashboard(self, "Dashboard", stage=stage, unserved=unserved, watched=watched, endpoint=name)
         StageBudget(self, "Budget", stage=stage, topic=topic)
-        SavedQueries(self, "Queries", stage=stage, endpoint=name)
+        LogInsightsQueries(self, "Queries", stage=stage, endpoint=name)
 
         CfnOutput(self, "AlarmTopicArn", value=topic.topic_arn)
         CfnOutput(self, "DashboardName", value=stage.prefix)

@@ -11,7 +11,7 @@ from infra.constructs.shared.grants import container_image
 from infra.constructs.training.ec2_training import Ec2Training
 from infra.constructs.training.network import Network
 from infra.constructs.training.notebook import Notebook
-from infra.constructs.training.scheduled_shutdown import NightStop
+from infra.constructs.training.scheduled_shutdown import ScheduledShutdown
 from infra.constructs.training.training_asset import TrainingCode
 from infra.constructs.training.training_job_role import TrainingJobRole
 
@@ -28,7 +28,7 @@ class TrainingStack(Stack):
         job_role = TrainingJobRole(self, "JobRole", stage=stage, storage=storage, code=code)
         notebook = Notebook(self, "Notebook", stage=stage, storage=storage, job_role=job_role)
         if stage.stop:
-            NightStop(self, "NightStop", stage=stage, notebook_name=notebook.name)
+            ScheduledShutdown(self, "NightStop", stage=stage, notebook_name=notebook.name)
         network = Network(self, "Network")
         ec2_training = Ec2Training(self, "Ec2", stage=stage, storage=storage, code=code, network=network)
 

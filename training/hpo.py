@@ -93,9 +93,9 @@ def _study(journal: Path, arguments: argparse.Namespace) -> optuna.Study:
 
 def _try(trial: optuna.Trial, cache: Cache, arguments: argparse.Namespace) -> float:
     settings = HeadSettings(**{name: _suggest(trial, name) for name in SPACE})
-    best: list[head.Epoch] = []
+    best: list[head.EpochMetrics] = []
 
-    def after_epoch(epoch: head.Epoch) -> None:
+    def after_epoch(epoch: head.EpochMetrics) -> None:
         if not best or epoch.loss < best[0].loss:
             best[:] = [epoch]
         trial.report(epoch.top1, epoch.number)
@@ -157,9 +157,9 @@ def _line(row: dict[str, Any]) -> str:
 def _one(arguments: argparse.Namespace) -> None:
     train.seed_everything(arguments.seed)
     cache = features.load(arguments.features)
-    kept: list[head.Epoch] = []
+    kept: list[head.EpochMetrics] = []
 
-    def after_epoch(epoch: head.Epoch) -> None:
+    def after_epoch(epoch: head.EpochMetrics) -> None:
         say(f"epoch={epoch.number} train_loss={epoch.train_loss:.4f} epoch_top1={epoch.top1:.4f}")
         if not kept or epoch.loss < kept[0].loss:
             kept[:] = [epoch]

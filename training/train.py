@@ -34,7 +34,7 @@ from training.model import distributed, features, finetune, head
 from training.model.backbones import BACKBONES, HUB, WeightsError
 from training.model.checkpoint import Checkpoint
 from training.model.distributed import Group
-from training.model.evaluation import Scored
+from training.model.evaluation import Predictions
 from training.model.features import Cache
 from training.progress import progress, say
 from training.settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
@@ -78,9 +78,9 @@ def train(
         data = data or load_data(arguments, group)
         settings = settings_of(HeadSettings, arguments)
         whole = nn.Sequential(network, head.build(backbone.features, len(data.labels), settings.hidden))
-        epochs: list[head.Epoch] = []
+        epochs: list[head.EpochMetrics] = []
 
-        def after_epoch(epoch: head.Epoch) -> None:
+        def after_epoch(epoch: head.EpochMetrics) -> None:
             epochs.append(epoch)
             if group.first:
                 say(str(epoch))
@@ -99,7 +99,9 @@ def train(
                 after_epoch=after_epoch,
             )
             ordered = {split: features.in_order(samples) for split, samples in data.splits.items()}
-            trained = artifacts.Trained(whole, _scored(whole[1], cache), ordered, epochs, doubts=_doubts(cache, data))
+            trained = artifacts.TrainResult(
+                whole, _scored(whole[1], cache), ordered, epochs, doubts=_doubts(cache, data)
+            )
         if group.first:
             artifacts.write(arguments, data, trained, search or _search(arguments, data))
             say(f"model package written, {time.perf_counter() - started:.1f} s in all")
@@ -107,7 +109,7 @@ def train(
 
 def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
-) -> artifacts.Trained:
+) -> artifacts.TrainResult:
     backbone = BACKBONES[arguments.backbone]
     settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
@@ -140,7 +142,7 @@ def _finetune(
     scored = {split: finetuning.logits(trained, split) for split in data.splits}
     if group.first:
         checkpoint.remove()
-    return artifacts.Trained(trained.cpu(), scored, data.splits, finetuning.history, finetuning.start, found)
+    return artifacts.TrainResult(trained.cpu(), scored, data.splits, finetuning.history, finetuning.start, found)
 
 
 def _doubts(cache: Cache, data: dataset.Dataset) -> list[label_issues.Doubt]:
@@ -159,9 +161,11 @@ def _doubts(cache: Cache, data: dataset.Dataset) -> list[label_issues.Doubt]:
     return found
 
 
-def _scored(trained: nn.Module, cache: Cache) -> dict[str, Scored]:
+def _scored(trained: nn.Module, cache: Cache) -> dict[str, Predictions]:
     return {
-        split: Scored(torch.cat([values for _, values in head.logits(trained, rows)]), torch.from_numpy(rows.labels))
+        split: Predictions(
+            torch.cat([values for _, values in head.logits(trained, rows)]), torch.from_numpy(rows.labels)
+        )
         for split, rows in cache.splits.items()
     }
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from infra.names import VARIANT
 from kennel.capacity.traffic import Profile, from_counts
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # CloudWatch keeps minutes for 15 days.
 PERIOD_S = 60
 
 
-def invocations(deployment: Deployment, hours: float) -> Profile:
+def invocations(deployment: DeployedStage, hours: float) -> Profile:
     """What the stage's endpoint was asked in the last `hours`, by the minute. Raises KennelError if it was nothing."""
     name = deployment.output("Serving", "EndpointName")
     until = datetime.now(UTC).replace(second=0, microsecond=0)

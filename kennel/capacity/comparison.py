@@ -24,7 +24,7 @@ from kennel.capacity.system import Endpoint, Floats, Instance, Outcome, histogra
 from kennel.capacity.traffic import Profile
 from kennel.errors import KennelError
 from kennel.pricing import prices
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # Callers that can wait at the same time, of both endpoints together.
 THREADS = 128
@@ -62,7 +62,7 @@ class Comparison:
     steps: list[Step]
 
 
-def endpoints(deployment: Deployment) -> tuple[str, str]:
+def endpoints(deployment: DeployedStage) -> tuple[str, str]:
     """The names of the fixed and of the autoscaled endpoint; raises KennelError where one of them is not deployed."""
     scaled = deployment.output("Serving", "EndpointName")
     if "AWS::ApplicationAutoScaling::ScalingPolicy" not in deployment.resources("Serving"):
@@ -84,7 +84,7 @@ def drawn() -> bytes:
     return image.getvalue()
 
 
-def warning(deployment: Deployment, profile: Profile) -> str:
+def warning(deployment: DeployedStage, profile: Profile) -> str:
     """What the load is, and what it may add to the bill, in words."""
     settings = EndpointSettings(**deployment.settings.get("endpoint", {}))
     hourly = prices.load().instance(settings.instance_type)
@@ -97,7 +97,7 @@ def warning(deployment: Deployment, profile: Profile) -> str:
 
 
 def compare(
-    deployment: Deployment,
+    deployment: DeployedStage,
     profile: Profile,
     image: bytes,
     *,

@@ -11,7 +11,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from kennel.errors import KennelError
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 TIMEOUT_S = 40
 # What an event of 6 MB has room for in base64, as lambda/classifier/web_page.py has it.
@@ -36,7 +36,7 @@ class Answer:
 class Url:
     """The stage's URL, called with the operator's credentials, or with those of another session."""
 
-    def __init__(self, deployment: Deployment, session: boto3.Session | None = None, url: str | None = None) -> None:
+    def __init__(self, deployment: DeployedStage, session: boto3.Session | None = None, url: str | None = None) -> None:
         """`url` spares reading the output of the Api stack, which not every caller may."""
         self.url = url or deployment.output("Api", "FunctionUrl")
         self._region = deployment.region

@@ -18,7 +18,7 @@ from kennel.console import console, errors, printable, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.stage.cdk import CDK, cdk
-from kennel.stage.deployed import REPOSITORY, Deployment
+from kennel.stage.deployed import REPOSITORY, DeployedStage
 
 if TYPE_CHECKING:
     from kennel.client import batch, function_url
@@ -81,7 +81,7 @@ def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
 
     It has its own stack and qualifier; bootstraps of other stages and other CDK apps are not changed.
     """
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     place = account_bootstrap.target(deployment)
     console.print(
         f"In account {place.account}, region {place.region}, separate from other CDK apps: the stack "
@@ -111,7 +111,7 @@ def deliver(
         parse(repository)
     except ConfigurationError as error:
         raise KennelError(str(error)) from None
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     command = ["cdk", "deploy", "-c", f"repository={repository}", DELIVERY_STACK]
     if provider := delivery.provider_of_others(deployment.client("iam"), deployment.client("cloudformation")):
         console.print(f"Using the account's provider for GitHub: {provider}", soft_wrap=True)
@@ -130,7 +130,7 @@ def promote(
     stage: Stage = "dev",
 ) -> None:
     """Choose the model package that the next deploy serves."""
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     if sum([bool(run), previous, check]) > 1:
         raise KennelError("Pass only one of: a run, --previous, --check.")
     if check:
@@ -164,7 +164,7 @@ def predict(
 ) -> None:
     """Classify images: call the function URL, signed with your credentials. Throttled calls are retried."""
     found = batch.sources(images, lambda line: typer.echo(printable(line), err=True))
-    url = function_url.Url(Deployment(stage), url=address)
+    url = function_url.Url(DeployedStage(stage), url=address)
     table = Table(Column("image", overflow="fold"), Column("predictions", overflow="fold"))
     failed = 0
     try:

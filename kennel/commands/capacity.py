@@ -13,7 +13,7 @@ from kennel.commands.options import Stage
 from kennel.console import console, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.stage.deployed import REPOSITORY, Deployment
+from kennel.stage.deployed import REPOSITORY, DeployedStage
 
 if TYPE_CHECKING:
     from kennel.capacity import cloudwatch_counts, comparison, planning, report, traffic
@@ -63,7 +63,7 @@ def plan(
     stage: Stage = "dev",
 ) -> None:
     """Simulate the stage under a traffic profile: latency, error rate and cost of each option, and a recommendation."""
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     settings = deployment.settings
     from infra.config import EndpointSettings, FunctionSettings
 
@@ -107,7 +107,7 @@ def compare(
     stage: Stage = "dev",
 ) -> None:
     """Send the same load to the fixed and the autoscaled endpoint; report client latencies and CloudWatch metrics."""
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
         raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")
     profile = _profile(shape, low, high, minutes / 60, deployment)
@@ -186,7 +186,7 @@ def _confirm(cost: str) -> None:
         raise KennelError("Nothing was sent.")
 
 
-def _profile(shape: str, low: float, high: float, hours: float | None, deployment: Deployment) -> "traffic.Profile":
+def _profile(shape: str, low: float, high: float, hours: float | None, deployment: DeployedStage) -> "traffic.Profile":
     if shape == CLOUDWATCH:
         return cloudwatch_counts.invocations(deployment, hours or 24)
     if shape not in traffic.SHAPES and (Path(shape).suffix or Path(shape).exists()):

@@ -24,7 +24,7 @@ from kennel.commands.options import Stage
 from kennel.console import console, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 if TYPE_CHECKING:
     from kennel.datasets import archives, clean_copy, download, erasure, sample, upload
@@ -117,7 +117,7 @@ def push(
     stage: Stage = "dev",
 ) -> None:
     """Upload a folder as a dataset. Images that the folder no longer has are deleted from the dataset."""
-    pushed = push_folder(Deployment(stage), folder, name, replace=replace)
+    pushed = push_folder(DeployedStage(stage), folder, name, replace=replace)
     console.print(f"Next: kennel train {pushed.name}")
 
 
@@ -132,7 +132,7 @@ def forget(
     Lists what holds the image, asks, erases it, and lists what remains. With the file at hand, only files of its size
     are read; by a SHA-256 alone, every image is. Copies that were scaled or compressed again are other images.
     """
-    deployment, wanted = Deployment(stage), erasure.image_of(image)
+    deployment, wanted = DeployedStage(stage), erasure.image_of(image)
     with _bar("Searching", MofNCompleteColumn()) as progress:
         result = erasure.search(deployment, wanted, progress)
     for found in result.found:
@@ -153,13 +153,17 @@ def forget(
         console.print(f"[yellow]Remains:[/yellow] {escape(what)}", soft_wrap=True)
 
 
-def push_folder(deployment: Deployment, folder: Path, name: str | None, *, replace: bool = False) -> "upload.Pushed":
+def push_folder(
+    deployment: DeployedStage, folder: Path, name: str | None, *, replace: bool = False
+) -> "upload.UploadResult":
     """Checks and uploads a folder or an archive, and says what happened."""
     with _unpacked(folder) as images:
         return _push(deployment, images, folder, name, replace)
 
 
-def _push(deployment: Deployment, folder: Path, given: Path, name: str | None, replace: bool) -> "upload.Pushed":
+def _push(
+    deployment: DeployedStage, folder: Path, given: Path, name: str | None, replace: bool
+) -> "upload.UploadResult":
     with _bar("Checking", MofNCompleteColumn()) as progress:
         loaded = upload.check(folder, SEED, progress)
     for reason in loaded.skipped:

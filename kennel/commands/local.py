@@ -10,7 +10,7 @@ from kennel.console import console, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.local.settings import ACCOUNT_KINDS, isolate, nowhere, state_dir
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 if TYPE_CHECKING:
     from kennel.client import function_url
@@ -40,7 +40,7 @@ def up(
     if account not in ACCOUNT_KINDS:
         raise KennelError(f"--account takes {' or '.join(ACCOUNT_KINDS)}, not {account}.")
     with step("Starting the embedded AWS"):
-        running = control.up(port, region=Deployment(stage).region, account=account)
+        running = control.up(port, region=DeployedStage(stage).region, account=account)
     console.print(f"Up at {running.endpoint}, region {running.region} (log: {os.path.relpath(control.log_file())})")
     console.print('Use it:  eval "$(kennel local env)"')
 
@@ -79,7 +79,7 @@ def page(
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
     isolate(*running.access)
-    url = function_url.Url(Deployment(stage))
+    url = function_url.Url(DeployedStage(stage))
     with cloudfront.listen(port) as listening:
         at = listening.getsockname()[1]
         console.print(f"The page of stage {stage}: http://localhost:{at}/  (Ctrl-C ends it)")

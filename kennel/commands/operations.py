@@ -16,7 +16,7 @@ from kennel.console import console, printable, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.stage import logs as log
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 if TYPE_CHECKING:
     from kennel.client import function_url, smoke_test
@@ -36,7 +36,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def status(stage: Stage = "dev") -> None:
     """Show endpoints, model, function, versions, alarms and cost of a stage; fail if callers are affected."""
-    found = health.check(Deployment(stage))
+    found = health.check(DeployedStage(stage))
     table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
     for finding in found:
         style = "bold red" if finding.fails else "yellow" if finding.remedy else ""
@@ -60,7 +60,7 @@ def logs(
 ) -> None:
     """Show the logs of a part of the stage, oldest first."""
     begin = _ago(since)
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     source, client = log.source(deployment, part, name), deployment.client("logs")
     if not follow:
         log.require(client, source)
@@ -88,7 +88,7 @@ def smoke(
     stage: Stage = "dev",
 ) -> None:
     """Call the function URL once with a generated image; fail unless it returns labels. Run after a deploy."""
-    url = function_url.Url(Deployment(stage), url=smoke_test.url_of(outputs, stage) if outputs else None)
+    url = function_url.Url(DeployedStage(stage), url=smoke_test.url_of(outputs, stage) if outputs else None)
     answer = smoke_test.smoke(url)
     console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
 
@@ -98,7 +98,7 @@ def destroy(
     stage: Stage = "dev",
 ) -> None:
     """Delete a stage: running jobs, stacks and leftovers. Lists what is deleted and what is kept, then asks."""
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     found = teardown.inventory(deployment)
     if not found:
         console.print(f"Stage {stage} has no resources in {deployment.region}.")
@@ -130,7 +130,7 @@ def explain(stage: Stage = "dev") -> None:
 
     For a denied call: the call, the resource, the role, and the statement that would allow it.
     """
-    found = failures.explain(Deployment(stage))
+    found = failures.explain(DeployedStage(stage))
     if not found.failures:
         console.print(f"No stack of {stage} has failed.")
         return
@@ -150,7 +150,7 @@ def check_first(
 
     Uses read-only calls. All obstacles are shown at once, each with its remedy.
     """
-    checks = preflight.Preflight(Deployment(stage), assembly)
+    checks = preflight.Preflight(DeployedStage(stage), assembly)
     actions = {
         "bootstrap": checks.bootstrap,
         "training": checks.training,

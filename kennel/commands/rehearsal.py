@@ -12,7 +12,7 @@ from kennel.commands.options import Force
 from kennel.console import console, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 if TYPE_CHECKING:
     from kennel.jobs import training_jobs
@@ -39,7 +39,7 @@ def rehearse(
     is reached. build/rehearsal/report.md lists every step, denied call and duration, without account ids: attach it to
     an issue.
     """
-    region = region or Deployment("dev").region
+    region = region or DeployedStage("dev").region
     most, local = rehearsal.most_usd(region), bool(os.environ.get("AWS_ENDPOINT_URL"))
     where = "on the embedded AWS, free of charge" if local else f"in {region}, for at most {most:.2f} USD"
     console.print(f"A stage from nothing to nothing {where}, within {rehearsal.HOURS:g} hours.")

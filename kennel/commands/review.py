@@ -9,7 +9,7 @@ from kennel.commands.options import Stage
 from kennel.console import console, errors, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 if TYPE_CHECKING:
     from kennel.pricing import prices
@@ -75,7 +75,7 @@ def review(
         progress(f"{len(one.templates)} templates")
         with assemblies.side(head, of) as other:
             title = "this app" if every_stack else stage
-            known = [*other.regions.values(), DEFAULT_REGION] if every_stack else [Deployment(stage).region]
+            known = [*other.regions.values(), DEFAULT_REGION] if every_stack else [DeployedStage(stage).region]
             found = change.review(one, other, title, known[0], prices.load())
             text = redaction.redacted(comment.comment(found), found.names, found.own)
     if output:

@@ -14,7 +14,7 @@ from kennel.commands.options import Force, Settings, Stage, pairs
 from kennel.console import console
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 from training.settings import SettingsError, check_pairs
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def train(
     if instances > 1 and given.get("mode") != "finetune":
         raise KennelError("Multiple instances are only supported with --mode finetune: a head trains in seconds.")
     _usable(instance_type)
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     checks, kind = preflight.Preflight(deployment), instance_type or training_jobs.Request.instance_type
     job = preflight.Job(kind, instances, spot)
     operations.require(checks.ec2() if on == "ec2" else checks.job(job), force=force)
@@ -125,7 +125,7 @@ def tune(
     if "mode" in given:
         raise KennelError("Tuning covers the head only: omit mode, then run kennel train --mode finetune.")
     _usable(instance_type)
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     kind = instance_type or training_jobs.Request.instance_type
     job = preflight.Job(kind, 1 if engine == "job" else parallel)
     operations.require(preflight.Preflight(deployment).job(job), force=force)
@@ -176,7 +176,7 @@ def report(
     stage: Stage = "dev",
 ) -> None:
     """Download a model's report, one HTML file: accuracy with intervals, confusion matrix, calibration, errors."""
-    deployment = Deployment(stage)
+    deployment = DeployedStage(stage)
     run = run or packages.newest(deployment)
     file = packages.save_report(deployment, run, out or Path("build/reports") / f"{run}.html")
     _show_metrics(packages.describe(deployment, run)["metrics"])
@@ -195,7 +195,7 @@ def _checked(settings: dict[str, str]) -> dict[str, str]:
     return settings
 
 
-def _pushed(deployment: Deployment, dataset: str | None) -> str:
+def _pushed(deployment: DeployedStage, dataset: str | None) -> str:
     """The name of the dataset, pushed now if it is a folder or an archive."""
     if dataset is not None and (Path(dataset).is_dir() or archives.is_archive(Path(dataset))):
         return push_folder(deployment, Path(dataset), None).name
@@ -212,7 +212,7 @@ def _pushed(deployment: Deployment, dataset: str | None) -> str:
     return dataset
 
 
-def _best(deployment: Deployment, dataset: str, given: dict[str, str]) -> dict[str, str]:
+def _best(deployment: DeployedStage, dataset: str, given: dict[str, str]) -> dict[str, str]:
     """The best settings of the search on the dataset, less those given; says so."""
     found = tuning_jobs.result(deployment, dataset, given.get("backbone", DEFAULT_BACKBONE))
     best = {name: f"{value:g}" for name, value in (found.best if found else {}).items() if name not in given}
@@ -226,7 +226,7 @@ def _dimmed(line: str) -> None:
     console.print(f"  [dim]{escape(line)}[/dim]", soft_wrap=True)
 
 
-def _finish(deployment: Deployment, finished: training_jobs.Finished, promote_it: bool) -> None:
+def _finish(deployment: DeployedStage, finished: training_jobs.JobResult, promote_it: bool) -> None:
     _show_metrics(finished.metrics)
     console.print(f"Model package: {finished.package_uri}", soft_wrap=True)
     if promote_it:
@@ -235,7 +235,7 @@ def _finish(deployment: Deployment, finished: training_jobs.Finished, promote_it
         console.print(f"Next: kennel report {finished.name} · kennel promote {finished.name}", soft_wrap=True)
 
 
-def promoted(deployment: Deployment, uri: str, description: dict[str, Any]) -> None:
+def promoted(deployment: DeployedStage, uri: str, description: dict[str, Any]) -> None:
     """Says what was promoted, and what comes next."""
     top1 = description["metrics"]["valid"]["top1"]
     console.print(f"Promoted [bold]{description['name']}[/bold] (validation top-1 {top1:.4f}): {uri}", soft_wrap=True)

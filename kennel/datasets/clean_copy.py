@@ -37,14 +37,14 @@ _naming = threading.Lock()
 
 
 @dataclass
-class Cleaned:
+class CleanResult:
     """What became of the images: those copied as they were, and the others by what was done."""
 
     copied: int = 0
     done: Counter[str] = field(default_factory=Counter)
 
 
-def clean(folder: Path, images: list[Any], copy: Path, *, near: bool = False) -> Cleaned:
+def clean(folder: Path, images: list[Any], copy: Path, *, near: bool = False) -> CleanResult:
     """Writes the clean copy of `folder`, whose `images` were read by the check, to the new folder `copy`.
 
     One of several identical files in a class is kept. Identical files in different classes are all removed, because
@@ -55,7 +55,7 @@ def clean(folder: Path, images: list[Any], copy: Path, *, near: bool = False) ->
     if copy.resolve().is_relative_to(folder.resolve()):
         raise KennelError(f"{copy} is inside {folder}: choose a folder outside it.")
     left_out = dict(_left_out(images, near))
-    cleaned = Cleaned()
+    cleaned = CleanResult()
     for image in images:
         if reason := left_out.get(image.name):
             if not image.fixable:

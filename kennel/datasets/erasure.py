@@ -16,7 +16,7 @@ from typing import Any
 from infra.names import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, DATASETS_PREFIX, INBOX_PREFIX, PACKAGES_PREFIX
 from kennel.errors import KennelError
 from kennel.models.packages import AT_ONCE, REPORT
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 MANIFEST = "/manifest.json"
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -66,7 +66,7 @@ def image_of(given: str) -> Image:
     raise KennelError(f"{given!r} is neither a file nor a SHA-256 of 64 hexadecimal digits: give the image's file.")
 
 
-def search(deployment: Deployment, image: Image, progress: Progress) -> Erasure:
+def search(deployment: DeployedStage, image: Image, progress: Progress) -> Erasure:
     """Looks for the image; `progress` gets (objects read, of how many). Reads only."""
     s3, erasure = deployment.client("s3"), Erasure()
     datasets, models = (deployment.output("Data", f"{name}Bucket") for name in ("Dataset", "Model"))
@@ -112,7 +112,7 @@ def search(deployment: Deployment, image: Image, progress: Progress) -> Erasure:
     return erasure
 
 
-def erase(deployment: Deployment, erasure: Erasure) -> None:
+def erase(deployment: DeployedStage, erasure: Erasure) -> None:
     """Erases what `search` found, and the delete markers of keys that nothing is left of: they keep the names."""
     s3 = deployment.client("s3")
     for found in erasure.found:
@@ -177,5 +177,5 @@ def _versions(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
     return [version for page in pages for version in page.get("Versions", [])]
 
 
-def _days(deployment: Deployment) -> str:
+def _days(deployment: DeployedStage) -> str:
     return f"{int(deployment.settings.get('log_retention_days', 30)) + 2} days"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.names import DATASETS_PREFIX
 from kennel.errors import KennelError
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 from training.data import layout
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ DELETE_BATCH = 1000
 
 
 @dataclass(frozen=True)
-class Pushed:
+class UploadResult:
     """What a push did: the dataset's name and prefix, the number of images uploaded and of objects removed."""
 
     name: str
@@ -56,8 +56,8 @@ def name_of(folder: Path) -> str:
 
 
 def push(
-    deployment: Deployment, folder: Path, name: str, progress: Callable[[int, int], None], *, replace: bool = False
-) -> Pushed:
+    deployment: DeployedStage, folder: Path, name: str, progress: Callable[[int, int], None], *, replace: bool = False
+) -> UploadResult:
     """Makes the dataset `name` in the bucket the same as `folder`; `progress` gets (uploaded, total).
 
     Raises KennelError, before anything is changed, if most of the dataset would be removed and `replace` is not set.
@@ -88,10 +88,10 @@ def push(
     for start in range(0, len(stale), DELETE_BATCH):
         batch = [{"Key": key} for key in stale[start : start + DELETE_BATCH]]
         s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-    return Pushed(name, f"s3://{bucket}/{prefix}", len(keys), len(stale))
+    return UploadResult(name, f"s3://{bucket}/{prefix}", len(keys), len(stale))
 
 
-def objects(deployment: Deployment, name: str) -> Iterator[dict[str, Any]]:
+def objects(deployment: DeployedStage, name: str) -> Iterator[dict[str, Any]]:
     """The objects of a dataset, as ListObjectsV2 returns them."""
     pages = deployment.client("s3").get_paginator("list_objects_v2")
     bucket = deployment.output("Data", "DatasetBucket")
@@ -99,7 +99,7 @@ def objects(deployment: Deployment, name: str) -> Iterator[dict[str, Any]]:
         yield from page.get("Contents", [])
 
 
-def names(deployment: Deployment) -> list[str]:
+def names(deployment: DeployedStage) -> list[str]:
     """The datasets in the bucket."""
     bucket = deployment.output("Data", "DatasetBucket")
     pages = deployment.client("s3").get_paginator("list_objects_v2")

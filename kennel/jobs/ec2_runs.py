@@ -10,16 +10,16 @@ from botocore.exceptions import ClientError
 from infra import names
 from infra.names import PACKAGES_PREFIX
 from kennel.errors import KennelError
-from kennel.jobs.training_jobs import Finished, Request, checkpoints, new_name
+from kennel.jobs.training_jobs import JobResult, Request, checkpoints, new_name
 from kennel.models import packages
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 from kennel.stage.logs import LogTail
 
 POLL_S = 2.0
 STATUS = "status.json"
 
 
-def start(deployment: Deployment, request: Request) -> str:
+def start(deployment: DeployedStage, request: Request) -> str:
     """Starts a run and returns its name; raises KennelError if one is running."""
     group = deployment.output("Training", "Ec2GroupName")
     state = _group(deployment, group)
@@ -49,7 +49,7 @@ def start(deployment: Deployment, request: Request) -> str:
     return name
 
 
-def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Finished:
+def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> JobResult:
     """Says each line of the run's log as it comes, until the group is empty. Raises KennelError unless it completed."""
     group = deployment.output("Training", "Ec2GroupName")
     log = LogTail(deployment.client("logs"), deployment.output("Training", "Ec2LogGroup"), f"{name}/")
@@ -71,10 +71,10 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
     status = _status(deployment, name)
     if status["state"] != "Completed":
         raise KennelError(f"EC2 run {name} failed: {status['reason']}")
-    return Finished(name, packages.uri(deployment, name), packages.describe(deployment, name)["metrics"])
+    return JobResult(name, packages.uri(deployment, name), packages.describe(deployment, name)["metrics"])
 
 
-def _group(deployment: Deployment, group: str) -> dict[str, Any]:
+def _group(deployment: DeployedStage, group: str) -> dict[str, Any]:
     groups = deployment.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
     if not groups["AutoScalingGroups"]:
         raise KennelError(f"The group {group} does not exist: run `make training STAGE={deployment.stage}`.")
@@ -82,7 +82,7 @@ def _group(deployment: Deployment, group: str) -> dict[str, Any]:
     return state
 
 
-def _activity(deployment: Deployment, group: str) -> str:
+def _activity(deployment: DeployedStage, group: str) -> str:
     """What the group does while it has no instance: it may find no capacity, for example."""
     answer = deployment.client("autoscaling").describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=1)
     for activity in answer["Activities"]:
@@ -90,7 +90,7 @@ def _activity(deployment: Deployment, group: str) -> str:
     return ""
 
 
-def _status(deployment: Deployment, name: str) -> dict[str, str]:
+def _status(deployment: DeployedStage, name: str) -> dict[str, str]:
     """What the instance reported at its end."""
     bucket = deployment.output("Data", "ModelBucket")
     try:

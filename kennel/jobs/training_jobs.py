@@ -13,7 +13,7 @@ from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 from kennel.datasets import upload
 from kennel.errors import KennelError
 from kennel.models import packages
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 from kennel.stage.logs import LogTail
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Finished:
+class JobResult:
     """A completed run: its name, where its model package is, and its metrics by split."""
 
     name: str
@@ -63,7 +63,7 @@ class Finished:
     metrics: dict[str, dict[str, Any]]
 
 
-def new_name(deployment: Deployment) -> str:
+def new_name(deployment: DeployedStage) -> str:
     """A name for a run that starts now."""
     return f"kennel-{deployment.stage}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
@@ -76,7 +76,7 @@ def checkpoints(request: Request, run: str) -> str:
     return f"runs/{run}/" if request.finetunes else f"datasets/{request.dataset}/"
 
 
-def start(deployment: Deployment, request: Request) -> str:
+def start(deployment: DeployedStage, request: Request) -> str:
     """Starts a training job and returns its name."""
     # The SDK takes seconds to import; only this command pays for it.
     from sagemaker.core.resources import TrainingJob
@@ -131,7 +131,7 @@ def start(deployment: Deployment, request: Request) -> str:
     return name
 
 
-def volume_gib(deployment: Deployment, dataset: str) -> int:
+def volume_gib(deployment: DeployedStage, dataset: str) -> int:
     """The size of a job's volume, in GiB: in File mode the whole dataset is copied onto it."""
     size = sum(item["Size"] for item in upload.objects(deployment, dataset))
     return VOLUME_GIB + math.ceil(DATASET_SHARE * size / 2**30)
@@ -145,7 +145,7 @@ def volume_key(instance_type: str, key: str) -> dict[str, str]:
     return {} if local_storage(instance_type) else {"volume_kms_key_id": key}
 
 
-def tags(deployment: Deployment, dataset: str) -> Any:
+def tags(deployment: DeployedStage, dataset: str) -> Any:
     """The tags of a job: the budget counts by the stage's."""
     # Not as Tag: the SDK has two classes of that name, and takes the one that it does not export.
     return [{"key": names.STAGE_TAG, "value": deployment.stage}, {"key": names.DATASET_TAG, "value": dataset}]
@@ -159,12 +159,12 @@ def channel(name: str, uri: str) -> Any:
     return Channel(channel_name=name, data_source=DataSource(s3_data_source=source))
 
 
-def dataset_uri(deployment: Deployment, dataset: str) -> str:
+def dataset_uri(deployment: DeployedStage, dataset: str) -> str:
     """The prefix of a dataset."""
     return f"s3://{deployment.output('Data', 'DatasetBucket')}/{DATASETS_PREFIX}{dataset}/"
 
 
-def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Finished:
+def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> JobResult:
     """Says each line of the job's log as it comes, until the job ends. Raises KennelError unless it completed."""
     sagemaker = deployment.client("sagemaker")
     log = LogTail(deployment.client("logs"), LOG_GROUP, f"{name}/")
@@ -186,4 +186,4 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Fin
     if job["TrainingJobStatus"] != "Completed":
         reason = job.get("FailureReason", "it was stopped")
         raise KennelError(f"Training job {name} {job['TrainingJobStatus'].lower()}: {reason}")
-    return Finished(name, job["ModelArtifacts"]["S3ModelArtifacts"], packages.describe(deployment, name)["metrics"])
+    return JobResult(name, job["ModelArtifacts"]["S3ModelArtifacts"], packages.describe(deployment, name)["metrics"])

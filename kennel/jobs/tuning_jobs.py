@@ -13,7 +13,7 @@ from typing import Any
 from infra.names import CHECKPOINTS_PREFIX, PACKAGES_PREFIX
 from kennel.errors import KennelError
 from kennel.jobs import training_jobs
-from kennel.stage.deployed import Deployment, split_uri
+from kennel.stage.deployed import DeployedStage, split_uri
 from training.settings import SPACE, Choice
 
 POLL_S = 2.0
@@ -43,7 +43,7 @@ class Cache:
     fingerprint: str
 
 
-def result(deployment: Deployment, dataset: str, backbone: str) -> Search | None:
+def result(deployment: DeployedStage, dataset: str, backbone: str) -> Search | None:
     """The newest search over a dataset, or none."""
     found = _newest(deployment, f"{CHECKPOINTS_PREFIX}datasets/{dataset}/tuning/{backbone}-", ".json")
     if found is None:
@@ -52,7 +52,7 @@ def result(deployment: Deployment, dataset: str, backbone: str) -> Search | None
     return Search(document["trials"], document["best"])
 
 
-def cache(deployment: Deployment, dataset: str, backbone: str) -> Cache | None:
+def cache(deployment: DeployedStage, dataset: str, backbone: str) -> Cache | None:
     """The newest complete feature cache of a dataset, or none."""
     found = _newest(deployment, f"{CHECKPOINTS_PREFIX}datasets/{dataset}/features/{backbone}-", "/manifest.json")
     if found is None:
@@ -61,7 +61,7 @@ def cache(deployment: Deployment, dataset: str, backbone: str) -> Cache | None:
     return Cache(dataset, found.removesuffix("manifest.json"), manifest["backbone"], manifest["fingerprint"])
 
 
-def new_name(deployment: Deployment) -> str:
+def new_name(deployment: DeployedStage) -> str:
     """A name for a tuner that starts now, of at most SageMaker's 32 characters.
 
     Roles, alarms, logs and `kennel destroy` know a stage's jobs by the beginning of the name.
@@ -70,7 +70,7 @@ def new_name(deployment: Deployment) -> str:
 
 
 def start(
-    deployment: Deployment,
+    deployment: DeployedStage,
     features: Cache,
     *,
     hyperparameters: dict[str, str],
@@ -138,7 +138,7 @@ def start(
     return name
 
 
-def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Search:
+def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> Search:
     """Says each trial as it ends, until the tuner ends. Raises KennelError unless a trial completed."""
     sagemaker = deployment.client("sagemaker")
     seen: dict[str, dict[str, Any]] = {}
@@ -166,7 +166,7 @@ def follow(deployment: Deployment, name: str, say: Callable[[str], None]) -> Sea
     return Search(trials, trials[0]["settings"])
 
 
-def keep(deployment: Deployment, dataset: str, features: Cache, found: Search) -> Search:
+def keep(deployment: DeployedStage, dataset: str, features: Cache, found: Search) -> Search:
     """Leaves the result of SageMaker's tuner where trainings look for it, unless there is a better one; returns it."""
     earlier = result(deployment, dataset, features.backbone)
     if earlier and float(earlier.trials[0]["value"]) > float(found.trials[0]["value"]):
@@ -198,7 +198,7 @@ def _ranges(shapes: Any) -> Any:
     )
 
 
-def _upload_source(deployment: Deployment, bucket: str, name: str) -> str:
+def _upload_source(deployment: DeployedStage, bucket: str, name: str) -> str:
     """The code asset as the archive that SageMaker's toolkit takes; returns its prefix."""
     source, key = split_uri(deployment.output("Training", "CodeUri"))
     asset = deployment.client("s3").get_object(Bucket=source, Key=key)["Body"].read()
@@ -217,7 +217,7 @@ def _upload_source(deployment: Deployment, bucket: str, name: str) -> str:
     return f"s3://{bucket}/{prefix}"
 
 
-def _newest(deployment: Deployment, prefix: str, ending: str) -> str | None:
+def _newest(deployment: DeployedStage, prefix: str, ending: str) -> str | None:
     pages = (
         deployment.client("s3")
         .get_paginator("list_objects_v2")
@@ -232,7 +232,7 @@ def _newest(deployment: Deployment, prefix: str, ending: str) -> str | None:
     return str(max(found)[1]) if found else None
 
 
-def _get(deployment: Deployment, key: str) -> bytes:
+def _get(deployment: DeployedStage, key: str) -> bytes:
     answer = deployment.client("s3").get_object(Bucket=deployment.output("Data", "ModelBucket"), Key=key)
     return bytes(answer["Body"].read())
 

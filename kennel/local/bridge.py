@@ -15,7 +15,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import Client
 
 from kennel.local.cloudformation import operations_types, resource_types
-from kennel.local.errors import Fault
+from kennel.local.errors import ServiceError
 from kennel.local.sagemaker.api import SageMaker
 from kennel.local.sagemaker.scaling import Scaling
 from kennel.local.service_quotas import CostTags, account
@@ -79,7 +79,7 @@ def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
             """moto's answer to this call; raises Fault if it refuses."""
             status, _, answer = _ask_moto(method, path, headers, body)
             if status >= 300:
-                raise Fault.of(status, answer)
+                raise ServiceError.of(status, answer)
             return cast(dict[str, Any], json.loads(answer or b"{}"))
 
         def answer() -> Answer:
@@ -92,7 +92,7 @@ def _service(service: str, overlays: dict[str, Callable[..., Any]]) -> Handler:
                 if operation.startswith("Describe") and status == 200:
                     return _json(200, absent_members_are_described_as_empty(json.loads(answer)))
                 return status, answer_headers, answer
-            except Fault as fault:
+            except ServiceError as fault:
                 return _json(fault.status, fault.document, {"x-amzn-errortype": fault.code})
 
         return cast(Answer, await run_reentrant(answer))

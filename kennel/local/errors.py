@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 
-class Fault(Exception):
+class ServiceError(Exception):
     """An error of the service: HTTP status, code and message, as AWS's JSON protocols carry them."""
 
     def __init__(self, status: int, code: str, message: str, **fields: Any) -> None:
@@ -13,7 +13,7 @@ class Fault(Exception):
         self.document = {"__type": code, "message": message, "Message": message, **fields}
 
     @classmethod
-    def of(cls, status: int, answer: bytes) -> "Fault":
+    def of(cls, status: int, answer: bytes) -> "ServiceError":
         """The fault in an answer of moto's."""
         document = json.loads(answer)
         message = document.get("message") or document.get("Message") or answer.decode(errors="replace")

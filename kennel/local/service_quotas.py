@@ -16,7 +16,7 @@ from ministack.services import lambda_svc
 from ministack.services.cloudformation import provisioners
 from moto.sagemaker.models import sagemaker_backends
 
-from kennel.local.errors import Fault
+from kennel.local.errors import ServiceError
 from kennel.local.iam.service_roles import GROUPS_ROLE, SCALING_ROLES, make_service_role, service_role
 from kennel.local.settings import ACCOUNT, ACCOUNT_KINDS, ACCOUNT_VARIABLE, REGION
 
@@ -94,7 +94,7 @@ class Account:
     def _increase(self, parameters: Parameters, record: Any) -> Parameters:
         quota = self._quota(parameters)
         if parameters["DesiredValue"] <= quota.value:
-            raise Fault(400, "IllegalArgumentException", "The desired value is not over the quota's value")
+            raise ServiceError(400, "IllegalArgumentException", "The desired value is not over the quota's value")
         quota.value = parameters["DesiredValue"]
         apply_concurrency(self)
         return {"RequestedQuota": {**_described(quota), "DesiredValue": quota.value, "Status": "APPROVED"}}
@@ -103,7 +103,9 @@ class Account:
         for quota in self._quotas:
             if (quota.service, quota.code) == (parameters["ServiceCode"], parameters["QuotaCode"]):
                 return quota
-        raise Fault(404, "NoSuchResourceException", "The request failed because the specified quota does not exist")
+        raise ServiceError(
+            404, "NoSuchResourceException", "The request failed because the specified quota does not exist"
+        )
 
 
 def _described(quota: Quota) -> Parameters:
@@ -223,7 +225,7 @@ def require_instances(use: str, instance_type: str, count: int) -> None:
     name = f"{instance_type} for {use}"
     quota, used = account.value("sagemaker", name), sum(_used(use, instance_type))
     if used + count > quota:
-        raise Fault(
+        raise ServiceError(
             400,
             "ResourceLimitExceeded",
             f"The account-level service limit '{name}' is {quota:.0f} Instances, with current utilization of {used} "

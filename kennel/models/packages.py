@@ -14,14 +14,14 @@ from botocore.exceptions import ClientError
 
 from infra.names import PACKAGES_PREFIX, PROMOTED_PREFIX
 from kennel.errors import KennelError
-from kennel.stage.deployed import Deployment, split_uri
+from kennel.stage.deployed import DeployedStage, split_uri
 
 DESCRIPTION, REPORT = "model.json", "report.html"
 AT_ONCE = 16
 CHUNK_BYTES = 1 << 20
 
 
-def uri(deployment: Deployment, run: str) -> str:
+def uri(deployment: DeployedStage, run: str) -> str:
     """The prefix of the package that the training job or EC2 run `run` leaves."""
     return f"s3://{deployment.output('Data', 'ModelBucket')}/{key(run)}"
 
@@ -31,7 +31,7 @@ def key(run: str) -> str:
     return f"{PACKAGES_PREFIX}{run}/output/model/"
 
 
-def promote(deployment: Deployment, run: str, *, archived: bool) -> str:
+def promote(deployment: DeployedStage, run: str, *, archived: bool) -> str:
     """Copies the package of `run`, compared with its hashes, to where no job can write; returns the copy's address.
 
     The report stays where it is. The address is s3://BUCKET/promoted/SHA256/RUN/, with the SHA-256 of the package's
@@ -107,7 +107,7 @@ def _archive(client: Any, bucket: str, prefix: str, names: Iterable[str]) -> Non
         client.upload_fileobj(file, bucket, f"{prefix.rstrip('/')}.tar.gz")
 
 
-def newest(deployment: Deployment) -> str:
+def newest(deployment: DeployedStage) -> str:
     """The run whose package is the newest; raises KennelError if there is no package."""
     pages = (
         deployment.client("s3")
@@ -125,22 +125,22 @@ def newest(deployment: Deployment) -> str:
     return str(max(packages)[1]).removeprefix(PACKAGES_PREFIX).partition("/")[0]
 
 
-def read(deployment: Deployment, run: str, file: str) -> bytes:
+def read(deployment: DeployedStage, run: str, file: str) -> bytes:
     """A file of the package of `run`; raises KennelError if it is not there."""
     return _read(deployment, deployment.output("Data", "ModelBucket"), f"{key(run)}{file}", repr(run))
 
 
-def describe(deployment: Deployment, run: str) -> dict[str, Any]:
+def describe(deployment: DeployedStage, run: str) -> dict[str, Any]:
     """The package's model.json."""
     return _document(read(deployment, run, DESCRIPTION), repr(run))
 
 
-def digest(deployment: Deployment, run: str) -> str:
+def digest(deployment: DeployedStage, run: str) -> str:
     """The SHA-256 of the package's model.json, which has those of its other files."""
     return hashlib.sha256(read(deployment, run, DESCRIPTION)).hexdigest()
 
 
-def description(deployment: Deployment, uri: str) -> dict[str, Any]:
+def description(deployment: DeployedStage, uri: str) -> dict[str, Any]:
     """The model.json of the promoted package at `uri`, its prefix or archive."""
     bucket, place = split_uri(uri)
     prefix = f"{place.removesuffix('.tar.gz').rstrip('/')}/"
@@ -157,7 +157,7 @@ def _document(data: bytes, whose: str) -> dict[str, Any]:
     return found
 
 
-def _read(deployment: Deployment, bucket: str, file: str, whose: str) -> bytes:
+def _read(deployment: DeployedStage, bucket: str, file: str, whose: str) -> bytes:
     try:
         answer = deployment.client("s3").get_object(Bucket=bucket, Key=file)
     except ClientError as error:
@@ -167,7 +167,7 @@ def _read(deployment: Deployment, bucket: str, file: str, whose: str) -> bytes:
     return bytes(answer["Body"].read())
 
 
-def save_report(deployment: Deployment, run: str, file: Path) -> Path:
+def save_report(deployment: DeployedStage, run: str, file: Path) -> Path:
     """Writes the package's report to `file`."""
     content = read(deployment, run, REPORT)
     file.parent.mkdir(parents=True, exist_ok=True)

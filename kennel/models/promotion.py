@@ -7,10 +7,10 @@ from botocore.exceptions import ClientError
 from infra.names import PACKAGES_PREFIX, PROMOTED_PREFIX
 from kennel.errors import KennelError
 from kennel.models import packages
-from kennel.stage.deployed import Deployment, split_uri
+from kennel.stage.deployed import DeployedStage, split_uri
 
 
-def promoted(deployment: Deployment) -> str | None:
+def promoted(deployment: DeployedStage) -> str | None:
     """The prefix or archive of the promoted package, or none."""
     try:
         answer = deployment.client("ssm").get_parameter(Name=deployment.model_parameter)
@@ -21,7 +21,7 @@ def promoted(deployment: Deployment) -> str | None:
     return str(answer["Parameter"]["Value"])
 
 
-def problem(deployment: Deployment) -> tuple[str, str] | None:
+def problem(deployment: DeployedStage) -> tuple[str, str] | None:
     """Why the promoted package cannot be deployed, and the remedy; None if it can."""
     stage, uri = deployment.stage, promoted(deployment)
     again = f"kennel train FOLDER --promote --stage {stage}"
@@ -46,7 +46,7 @@ def problem(deployment: Deployment) -> tuple[str, str] | None:
     return None
 
 
-def promote(deployment: Deployment, job: str | None) -> tuple[str, dict[str, Any]]:
+def promote(deployment: DeployedStage, job: str | None) -> tuple[str, dict[str, Any]]:
     """Promotes the package of a training job or EC2 run, or the newest; returns the copy's address and its model.json.
 
     That is the prefix of its files, or for a stage with a serverless endpoint an archive of them. Raises KennelError
@@ -57,7 +57,7 @@ def promote(deployment: Deployment, job: str | None) -> tuple[str, dict[str, Any
     return _put(deployment, packages.promote(deployment, run, archived=bool(serverless)))
 
 
-def promote_previous(deployment: Deployment) -> tuple[str, dict[str, Any]]:
+def promote_previous(deployment: DeployedStage) -> tuple[str, dict[str, Any]]:
     """Promotes the package that was promoted before the present one."""
     present = promoted(deployment)
     if present is None:
@@ -73,7 +73,7 @@ def promote_previous(deployment: Deployment) -> tuple[str, dict[str, Any]]:
     return _put(deployment, earlier[-1])
 
 
-def _put(deployment: Deployment, uri: str) -> tuple[str, dict[str, Any]]:
+def _put(deployment: DeployedStage, uri: str) -> tuple[str, dict[str, Any]]:
     description = packages.description(deployment, uri)
     deployment.client("ssm").put_parameter(
         Name=deployment.model_parameter,

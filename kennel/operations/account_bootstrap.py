@@ -14,7 +14,7 @@ from typing import Any
 from infra.bootstrap.execution_policy import QUALIFIER, Place, boundary_name, boundary_policy, execution_policies
 from infra.bootstrap.execution_policy import qualifier as qualifier_of
 from kennel.errors import KennelError
-from kennel.stage.deployed import REPOSITORY, Deployment, cdk_json
+from kennel.stage.deployed import REPOSITORY, DeployedStage, cdk_json
 
 # Of a managed policy; the oldest goes for a sixth.
 MAX_VERSIONS = 5
@@ -67,7 +67,7 @@ def execution(stage: str) -> str:
     return f"kennel-{stage}-execution"
 
 
-def target(deployment: Deployment) -> Target:
+def target(deployment: DeployedStage) -> Target:
     """Where the stage is, by its region and the caller's account."""
     identity = deployment.client("sts").get_caller_identity()
     account, partition, region = str(identity["Account"]), identity["Arn"].split(":")[1], deployment.region
@@ -86,7 +86,7 @@ def target(deployment: Deployment) -> Target:
     )
 
 
-def prepare(deployment: Deployment) -> tuple[str, list[str]]:
+def prepare(deployment: DeployedStage) -> tuple[str, list[str]]:
     """Makes or changes the policies; returns what `cdk bootstrap` takes: environment, and its arguments.
 
     Without an administrator: CloudFormation deploys with the policies of infra/bootstrap/execution_policy.py.

@@ -23,7 +23,7 @@ from kennel.local.settings import isolate
 from kennel.models import promotion
 from kennel.operations import account_bootstrap
 from kennel.stage.cdk import cdk
-from kennel.stage.deployed import REPOSITORY, Deployment
+from kennel.stage.deployed import REPOSITORY, DeployedStage
 
 BUILD = REPOSITORY / "build"
 REPORT = BUILD / "demo.json"
@@ -54,7 +54,7 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
                 folder = stack.enter_context(archives.unpacked(folder, _every(50, progress)))
         folder, held, labels = _images(folder, seconds)
         with step("Embedded AWS started", seconds):
-            server = stack.enter_context(control.running(region=Deployment(stage).region, keep=keep))
+            server = stack.enter_context(control.running(region=DeployedStage(stage).region, keep=keep))
         isolate(*server.access)
         report = _on(folder, held, stage, seconds)
         if not keep:
@@ -84,7 +84,7 @@ def _images(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[
 
 
 def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -> dict[str, Any]:
-    deployment, env = Deployment(stage), dict(os.environ)
+    deployment, env = DeployedStage(stage), dict(os.environ)
     stacks = f"Kennel-{stage}"
     deploy = ["deploy", "--require-approval", "never", "--progress", "events"]
     with step("cdk bootstrap", seconds) as progress:
@@ -135,7 +135,7 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     }
 
 
-def _caller(deployment: Deployment) -> boto3.Session:
+def _caller(deployment: DeployedStage) -> boto3.Session:
     """A user who may call the URL and nothing else: the policy that the Api stack makes for callers, proven in use."""
     iam = deployment.client("iam")
     iam.create_user(UserName=CALLER)
@@ -157,7 +157,7 @@ def _call(url: function_url.Url, held: list[Held], progress: Any) -> list[functi
     return answers
 
 
-def _direct(deployment: Deployment, package_uri: str, held: list[Held], progress: Any) -> list[str]:
+def _direct(deployment: DeployedStage, package_uri: str, held: list[Held], progress: Any) -> list[str]:
     """The labels that the package's own predictor gives, without any server."""
     package = BUILD / "demo-package"
     download(deployment.session, os.environ["AWS_ENDPOINT_URL"], package_uri, package)

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from infra import names
 from kennel.operations.teardown import ORDER
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # What CloudFormation says of resources that failed only because another one had.
 CANCELLED = ("Resource creation cancelled", "Resource update cancelled", "Resource deletion cancelled")
@@ -43,7 +43,7 @@ class Explained:
     left: list[str]
 
 
-def explain(deployment: Deployment) -> Explained:
+def explain(deployment: DeployedStage) -> Explained:
     """Reads the events of the stage's stacks; deleted ones are not there any more."""
     client = deployment.client("cloudformation")
     failures, left = [], []

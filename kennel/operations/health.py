@@ -13,7 +13,7 @@ from kennel.models import promotion
 from kennel.pricing import prices
 from kennel.pricing.stack_costs import cost
 from kennel.stage import assemblies
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # What the logical ids of alarms begin with that callers feel nothing of. A drift is over a day after the release that
 # fixes it at the soonest.
@@ -38,7 +38,7 @@ class Finding:
         return bool(self.remedy) and self.urgent
 
 
-def check(deployment: Deployment) -> list[Finding]:
+def check(deployment: DeployedStage) -> list[Finding]:
     """Everything about the stage's endpoints, their model, versions, function, alarms and cost.
 
     Raises KennelError where the stage is not deployed.
@@ -98,7 +98,7 @@ def _endpoint(client: Any, name: str, config: str) -> Iterator[Finding]:
         )
 
 
-def _container(deployment: Deployment, resources: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _container(deployment: DeployedStage, resources: dict[str, dict[str, str]]) -> dict[str, Any]:
     """The container of the model that the stack made, as SageMaker has it."""
     (name,) = resources["AWS::SageMaker::Model"].values()
     model = deployment.client("sagemaker").describe_model(ModelName=name.rpartition("/")[2])
@@ -106,7 +106,7 @@ def _container(deployment: Deployment, resources: dict[str, dict[str, str]]) -> 
     return container
 
 
-def _model(deployment: Deployment, container: dict[str, Any]) -> Iterator[Finding]:
+def _model(deployment: DeployedStage, container: dict[str, Any]) -> Iterator[Finding]:
     served = container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"]
     promoted = promotion.promoted(deployment)
     if served == promoted:
@@ -117,7 +117,7 @@ def _model(deployment: Deployment, container: dict[str, Any]) -> Iterator[Findin
         )
 
 
-def _alarms(deployment: Deployment, *stacks: dict[str, dict[str, str]]) -> Iterator[Finding]:
+def _alarms(deployment: DeployedStage, *stacks: dict[str, dict[str, str]]) -> Iterator[Finding]:
     named = {
         name: logical
         for resources in stacks
@@ -139,7 +139,7 @@ def _alarms(deployment: Deployment, *stacks: dict[str, dict[str, str]]) -> Itera
         yield Finding("alarms", f"{len(alarms)}, none fires")
 
 
-def _function(deployment: Deployment) -> Iterator[Finding]:
+def _function(deployment: DeployedStage) -> Iterator[Finding]:
     name = deployment.output("Api", "FunctionName")
     function = deployment.client("lambda").get_function_configuration(FunctionName=name, Qualifier="live")
     if function.get("State", "Active") == "Active":
@@ -150,13 +150,13 @@ def _function(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def _versions(deployment: Deployment, container: dict[str, Any]) -> Finding:
+def _versions(deployment: DeployedStage, container: dict[str, Any]) -> Finding:
     images = (container["Image"], deployment.output("Training", "TrainingImage"))
     serving, training = (image.partition("/")[2] for image in images)
     return Finding("versions", f"serving {serving}, training {training}")
 
 
-def _cost_at_rest(deployment: Deployment) -> Finding:
+def _cost_at_rest(deployment: DeployedStage) -> Finding:
     """What the stage costs when nobody uses it, by what is deployed and the table of prices."""
     table = prices.load()
     with assemblies.side(assemblies.DEPLOYED, deployment.stage) as deployed:
@@ -164,7 +164,7 @@ def _cost_at_rest(deployment: Deployment) -> Finding:
     return Finding("idle cost", f"{month:,.2f} USD a month, by the prices of {table.date}, storage left out")
 
 
-def _cost_so_far(deployment: Deployment) -> Finding:
+def _cost_so_far(deployment: DeployedStage) -> Finding:
     """What the month has cost, and will, by the stage's budget; AWS brings it up to date a few times a day."""
     account = deployment.client("sts").get_caller_identity()["Account"]
     name = f"Kennel-{deployment.stage}"

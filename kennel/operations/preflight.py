@@ -17,7 +17,7 @@ from infra.config import Ec2TrainingSettings, EndpointSettings, FunctionSettings
 from kennel.errors import KennelError
 from kennel.models import promotion
 from kennel.operations import account_bootstrap
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # Of Lambda's concurrency so much stays unreserved (developer guide, "Configuring reserved concurrency for a function"),
 # and of a smaller quota all of it.
@@ -52,7 +52,7 @@ class Job:
 class Preflight:
     """The checks of one stage; `assembly` is the folder of its synthesized templates."""
 
-    def __init__(self, deployment: Deployment, assembly: Path | None = None) -> None:
+    def __init__(self, deployment: DeployedStage, assembly: Path | None = None) -> None:
         self._deployment = deployment
         self._assembly = assembly
         # Quotas by service and name; there are thousands of SageMaker's.

@@ -27,7 +27,7 @@ from kennel.operations.preflight import has_log_group
 from kennel.operations.teardown import empty
 from kennel.pricing import prices
 from kennel.stage.cdk import CDK, child
-from kennel.stage.deployed import REPOSITORY, Deployment, cdk_json
+from kennel.stage.deployed import REPOSITORY, DeployedStage, cdk_json
 from kennel.stage.redaction import redacted
 
 STAGE = "rehearsal"
@@ -154,7 +154,7 @@ def remove(project: Path, say: Callable[[str], None]) -> Outcome:
     return _one(project, step, time.monotonic() + 3600, say)
 
 
-def remove_bootstrap(deployment: Deployment) -> Outcome:
+def remove_bootstrap(deployment: DeployedStage) -> Outcome:
     """Deletes the bootstrap and its policies, and the logs of the jobs: what the rehearsal made beside the stage."""
     started, place = time.monotonic(), account_bootstrap.target(deployment)
     cloudformation, iam, logs = (deployment.client(name) for name in ("cloudformation", "iam", "logs"))
@@ -209,7 +209,7 @@ def save(outcomes: list[Outcome], region: str, *, local: bool) -> Path:
     return file
 
 
-def require_empty(deployment: Deployment) -> None:
+def require_empty(deployment: DeployedStage) -> None:
     """Raises KennelError where the account has a stage of the name already."""
     stacks = deployment.client("cloudformation").get_paginator("describe_stacks").paginate()
     there = [item["StackName"] for page in stacks for item in page["Stacks"]]
@@ -250,9 +250,9 @@ def _causes(step: Step) -> list[str]:
     return [*map(failures.text, found.failures), *(f"Left behind: {left}" for left in found.left)]
 
 
-def rehearsed() -> Deployment:
+def rehearsed() -> DeployedStage:
     """The stage of the rehearsal, by the settings of its copy."""
-    deployment = Deployment(STAGE)
+    deployment = DeployedStage(STAGE)
     # Of the copy's cdk.json; the checkout has no such stage.
     stages = json.loads((FOLDER / "project" / "cdk.json").read_text())["context"]["stages"]
     deployment.__dict__["settings"] = stages[STAGE]

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from infra import names
 from kennel.errors import KennelError
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # Each needs the ones after it.
 ORDER = ("Operations", "Api", "Serving", "Training", "Data")
@@ -72,7 +72,7 @@ class Inventory:
         return [item.name for found in self.stacks.values() for item in found if item.kind == KEY and not item.kept]
 
 
-def inventory(deployment: Deployment) -> Inventory:
+def inventory(deployment: DeployedStage) -> Inventory:
     """Looks at what there is of a stage, whatever became of its deploys."""
     client = deployment.client("cloudformation")
     stacks = {}
@@ -106,7 +106,7 @@ def inventory(deployment: Deployment) -> Inventory:
     )
 
 
-def destroy(deployment: Deployment, found: Inventory, say: Say) -> None:
+def destroy(deployment: DeployedStage, found: Inventory, say: Say) -> None:
     """Takes all of `found` away but what it keeps. Raises KennelError with the reasons where a stack cannot go."""
     _stop_jobs(deployment, say)
     _remove_of_notebooks(deployment, say)
@@ -153,7 +153,7 @@ def _resources(client: Any, name: str) -> Iterator[Resource]:
             yield Resource(item["ResourceType"], item["PhysicalResourceId"], policy in KEPT_BY)
 
 
-def _stop_jobs(deployment: Deployment, say: Say) -> None:
+def _stop_jobs(deployment: DeployedStage, say: Say) -> None:
     """A job would go on, be paid for, and write into buckets that are on their way."""
     client = deployment.client("sagemaker")
     prefix = f"kennel-{deployment.stage}-"
@@ -168,7 +168,7 @@ def _stop_jobs(deployment: Deployment, say: Say) -> None:
             client.stop_training_job(TrainingJobName=name)
 
 
-def _remove_of_notebooks(deployment: Deployment, say: Say) -> None:
+def _remove_of_notebooks(deployment: DeployedStage, say: Say) -> None:
     """Endpoints that somebody made in the notebook cost by the hour, and no stack has them."""
     client = deployment.client("sagemaker")
     prefix = f"kennel-{deployment.stage}-notebook-"

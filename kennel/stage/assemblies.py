@@ -14,7 +14,7 @@ from typing import Any
 
 from kennel.errors import KennelError
 from kennel.stage.cdk import cdk
-from kennel.stage.deployed import REPOSITORY, Deployment
+from kennel.stage.deployed import REPOSITORY, DeployedStage
 from kennel.stage.redaction import redacted
 
 Template = dict[str, Any]
@@ -79,7 +79,7 @@ def side(given: str, stage: str | None) -> Generator[Side]:
             raise KennelError(f"{given!r} is not a folder: give the assemblies of both sides.")
         yield read(Path(given), given)
     elif given == DEPLOYED:
-        yield _deployed(Deployment(stage))
+        yield _deployed(DeployedStage(stage))
     elif Path(given).is_dir():
         found = read(Path(given), given)
         # CDK leaves in its folder what was synthesized before, of other stages as well.
@@ -175,7 +175,7 @@ def _assets_in(template: str) -> list[Asset]:
     return [Asset("", hash_) for hash_ in dict.fromkeys(ASSET_HASH.findall(template))]
 
 
-def _deployed(deployment: Deployment) -> Side:
+def _deployed(deployment: DeployedStage) -> Side:
     client = deployment.client("cloudformation")
     templates = {}
     assets: dict[str, list[Asset]] = {}

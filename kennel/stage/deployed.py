@@ -30,7 +30,7 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Deployment:
+class DeployedStage:
     """The deployed stage `stage`, on AWS or wherever AWS_ENDPOINT_URL points."""
 
     stage: str

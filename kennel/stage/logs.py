@@ -9,7 +9,7 @@ from typing import Any
 
 from infra import names
 from kennel.errors import KennelError
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 PARTS = ("function", "endpoint", "job", "ec2", "notebook", "failed-jobs", "drift")
 # Of which there are several.
@@ -75,7 +75,7 @@ class Line:
     message: str
 
 
-def source(deployment: Deployment, part: str, name: str | None) -> Source:
+def source(deployment: DeployedStage, part: str, name: str | None) -> Source:
     """The log of a part of the stage; `name` is that of a job or a run. Raises KennelError for what is not there."""
     if name and part not in NAMED:
         raise KennelError(f"{part} has a single log: a name such as {name!r} is only valid for {', '.join(NAMED)}.")

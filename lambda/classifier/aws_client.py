@@ -40,7 +40,7 @@ class Answer:
     body: bytes
 
 
-class Service:
+class SignedClient:
     """One API of AWS in this region. Not for several threads; Lambda gives a process one request at a time."""
 
     def __init__(self, name: str, host: str, override: str) -> None:

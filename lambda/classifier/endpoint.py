@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any
 
-from classifier.aws_client import Answer, CallError, CallTimeout, Service
+from classifier.aws_client import Answer, CallError, CallTimeout, SignedClient
 from classifier.budget import Budget
 from classifier.problem import Problem
 
@@ -21,7 +21,7 @@ class Endpoint:
         self._path = f"/endpoints/{name}/invocations"
         self._timeout_s = timeout_s
         host = f"runtime.sagemaker.{os.environ['AWS_REGION']}.{os.environ['DNS_SUFFIX']}"
-        self._service = Service("sagemaker", host, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
+        self._service = SignedClient("sagemaker", host, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
 
     def invoke(self, image: bytes, content_type: str, top_k: int, budget: Budget) -> dict[str, Any]:
         """The model server's answer: predictions and the model's name. Raises Problem."""

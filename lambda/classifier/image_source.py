@@ -9,8 +9,8 @@ from classifier.budget import Budget
 from classifier.problem import Problem
 
 if TYPE_CHECKING:
-    from classifier.s3_inbox import Inbox
-    from classifier.url_fetcher import Internet
+    from classifier.s3_inbox import S3Inbox
+    from classifier.url_fetcher import UrlFetcher
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 FORMS = ("image", "s3", "url")
@@ -24,8 +24,8 @@ class ImageSource:
         """`inbox` is an s3:// prefix. URLs may have one of the `schemes` and name one of the `hosts`, any if empty."""
         self._max_bytes, self._place, self._hosts, self._schemes = max_bytes, inbox, hosts, schemes
         # Most requests need neither of them.
-        self._inbox: Inbox | None = None
-        self._internet: Internet | None = None
+        self._inbox: S3Inbox | None = None
+        self._internet: UrlFetcher | None = None
 
     def image(self, content_type: str, body: bytes, budget: Budget) -> tuple[bytes, str]:
         """The image and its content type; raises Problem 400, 413, 415 or 424."""
@@ -46,16 +46,16 @@ class ImageSource:
         allowed = Budget(budget.left_s(FETCH_S))
         if form == "s3":
             if self._inbox is None:
-                from classifier.s3_inbox import Inbox
+                from classifier.s3_inbox import S3Inbox
 
-                self._inbox = Inbox(self._place)
+                self._inbox = S3Inbox(self._place)
             return self._inbox.fetch(value, self._max_bytes, allowed)
         if not self._schemes:
             raise Problem(400, "This service does not fetch URLs: send the image itself")
         if self._internet is None:
-            from classifier.url_fetcher import Internet
+            from classifier.url_fetcher import UrlFetcher
 
-            self._internet = Internet(self._hosts, self._schemes)
+            self._internet = UrlFetcher(self._hosts, self._schemes)
         return self._internet.fetch(value, self._max_bytes, allowed)
 
     def _bounded(self, data: bytes) -> bytes:

@@ -3,21 +3,21 @@
 import os
 import urllib.parse
 
-from classifier.aws_client import CallError, Service
+from classifier.aws_client import CallError, SignedClient
 from classifier.budget import Budget
 from classifier.problem import Problem
 
 MAX_KEY_BYTES = 1024
 
 
-class Inbox:
+class S3Inbox:
     """Objects below `place`, for example s3://kennel-dev-datasets/inbox/."""
 
     def __init__(self, place: str) -> None:
         self._place = place
         bucket = place.split("/")[2]
         host = f"{bucket}.s3.{os.environ['AWS_REGION']}.{os.environ['DNS_SUFFIX']}"
-        self._service = Service("s3", host, "AWS_ENDPOINT_URL_S3")
+        self._service = SignedClient("s3", host, "AWS_ENDPOINT_URL_S3")
 
     def fetch(self, uri: str, max_bytes: int, budget: Budget) -> bytes:
         """The object; raises Problem 400 for one elsewhere, 413, and 424 for one that cannot be read."""

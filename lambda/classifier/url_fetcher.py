@@ -41,7 +41,7 @@ GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 Resolve = Callable[[str, int], list[str]]
 
 
-class Internet:
+class UrlFetcher:
     """Fetches images over HTTPS, and over HTTP if `schemes` has it, from `hosts`, or from any host if it is empty."""
 
     def __init__(self, hosts: Iterable[str] = (), schemes: Iterable[str] = ("https",)) -> None:

@@ -34,7 +34,7 @@ from infra.bootstrap.execution_policy import Place, boundary_policy
 from kennel.datasets import download
 from kennel.local.ports import LOOPBACK
 from kennel.models import packages, promotion
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 from kennel.stage.template_roles import ACCOUNT, Stacks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -158,7 +158,7 @@ def promoter(deployed: Environment) -> Any:
                 s3.delete_object(Bucket=bucket, Key=key)
             else:
                 s3.put_object(Bucket=bucket, Key=key, Body=content)
-        promotion.promote(Deployment("dev"), run)
+        promotion.promote(DeployedStage("dev"), run)
 
     return promote
 

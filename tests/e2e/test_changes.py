@@ -97,12 +97,12 @@ def test_foreign_package_is_not_promoted(deployed: Environment) -> None:
     deployed.copy_package("foreign")
     prefix = packages.key("foreign")
     s3 = deployed.client("s3")
-    s3.put_object(Bucket=bucket, Key=f"{prefix}images.py", Body=b"import os")
+    s3.put_object(Bucket=bucket, Key=f"{prefix}inference/images.py", Body=b"import os")
     s3.put_object(Bucket=bucket, Key=f"{prefix}code/uvloop.py", Body=b"import os")
     s3.delete_object(Bucket=bucket, Key=f"{prefix}labels.json")
     refused = deployed.run("kennel", "promote", "foreign", check=False)
     assert refused.returncode == 1
-    for fault in ("labels.json is missing", "images.py was changed", "code/uvloop.py was added"):
+    for fault in ("labels.json is missing", "inference/images.py was changed", "code/uvloop.py was added"):
         assert fault in " ".join(refused.stdout.split())
     assert deployed.package == promoted
 
@@ -116,7 +116,7 @@ def test_role_with_every_right_cannot_write_what_is_promoted(deployed: Environme
     iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(everything))
     try:
         written = {"Bucket": bucket, "Body": "x"}
-        assert deployed.as_role(role, "s3", "put_object", Key=f"{key}images.py", **written) == "AccessDenied"
+        assert deployed.as_role(role, "s3", "put_object", Key=f"{key}inference/images.py", **written) == "AccessDenied"
         assert deployed.as_role(role, "s3", "put_object", Key="packages/x/output/model/a", **written) == "Allowed"
     finally:
         iam.delete_role_policy(RoleName=name, PolicyName="all")

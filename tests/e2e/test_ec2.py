@@ -12,7 +12,7 @@ from helpers.stage import TINY, Environment, interrupted_once
 from kennel.errors import KennelError
 from kennel.jobs import ec2_runs, training_jobs
 from kennel.local.settings import state_dir
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 
 def group(deployed: Environment) -> dict[str, Any]:
@@ -67,19 +67,19 @@ def test_bad_dataset_is_reported_and_group_emptied(
     deployed: Environment,
 ) -> None:
     request = training_jobs.Request("nowhere")
-    run = ec2_runs.start(Deployment("dev"), request)
+    run = ec2_runs.start(DeployedStage("dev"), request)
     said: list[str] = []
     with pytest.raises(KennelError, match=r"failed: Training failed: no images below .*give a folder"):
-        ec2_runs.follow(Deployment("dev"), run, said.append)
+        ec2_runs.follow(DeployedStage("dev"), run, said.append)
     assert is_empty(deployed)
     assert any("failed: Training failed: no images" in line for line in said)
     assert deployed.objects(f"packages/{run}/") == {"status.json"}
 
 
 def test_failed_script_is_reported_and_group_emptied(deployed: Environment, dataset: str) -> None:
-    run = ec2_runs.start(Deployment("dev"), training_jobs.Request(dataset, program="nonsense"))
+    run = ec2_runs.start(DeployedStage("dev"), training_jobs.Request(dataset, program="nonsense"))
     with pytest.raises(KennelError, match=r"failed: exit status 1 at: train: .*No module named training.nonsense"):
-        ec2_runs.follow(Deployment("dev"), run, lambda line: None)
+        ec2_runs.follow(DeployedStage("dev"), run, lambda line: None)
     assert is_empty(deployed)
 
 
@@ -111,10 +111,10 @@ def test_finetuning_resumes_after_spot_interruption(deployed: Environment, datas
 
 
 def test_second_concurrent_run_is_rejected(deployed: Environment, dataset: str) -> None:
-    run = ec2_runs.start(Deployment("dev"), training_jobs.Request(dataset))
+    run = ec2_runs.start(DeployedStage("dev"), training_jobs.Request(dataset))
     with pytest.raises(KennelError, match="An EC2 training is running"):
-        ec2_runs.start(Deployment("dev"), training_jobs.Request(dataset))
+        ec2_runs.start(DeployedStage("dev"), training_jobs.Request(dataset))
     name = deployed.output("Training", "Ec2GroupName")
     deployed.client("autoscaling").set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=0)
     with pytest.raises(KennelError, match="the group was emptied before the run reported its end"):
-        ec2_runs.follow(Deployment("dev"), run, lambda line: None)
+        ec2_runs.follow(DeployedStage("dev"), run, lambda line: None)

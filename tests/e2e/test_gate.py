@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from helpers.stage import embedded_aws
 from kennel.local.control import Running
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 PAGE = """<!doctype html><title>elsewhere</title>
 <form id="form" method="post" action="{url}" target="frame"><input name="Action" value="CreateTopic">
@@ -61,7 +61,7 @@ def elsewhere(server: Running) -> Iterator[str]:
 
 def topics() -> set[str]:
     """Names of all that there are."""
-    found = Deployment("dev").client("sns").list_topics()["Topics"]
+    found = DeployedStage("dev").client("sns").list_topics()["Topics"]
     return {topic["TopicArn"].rpartition(":")[2] for topic in found}
 
 

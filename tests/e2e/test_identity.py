@@ -8,7 +8,7 @@ import pytest
 
 from helpers.stage import Environment
 from kennel.client.function_url import Url
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "Forbidden"}
 
@@ -39,7 +39,7 @@ def test_unsigned_call_returns_403(deployed: Environment) -> None:
 
 def test_user_is_denied_until_policy_is_attached(deployed: Environment, stranger: tuple[boto3.Session, str]) -> None:
     session, user = stranger
-    url = Url(Deployment("dev"), session)
+    url = Url(DeployedStage("dev"), session)
     assert url.call(deployed.image(), "image/jpeg").status == 403
     policy = deployed.output("Api", "CallersPolicyArn")
     deployed.client("iam").attach_user_policy(UserName=user, PolicyArn=policy)
@@ -52,7 +52,7 @@ def test_wrong_signature_returns_403(deployed: Environment, stranger: tuple[boto
     forged = boto3.Session(
         aws_access_key_id=session.get_credentials().access_key, aws_secret_access_key="wrong", region_name="us-east-1"
     )
-    assert Url(Deployment("dev"), forged).call(deployed.image(), "image/jpeg").status == 403
+    assert Url(DeployedStage("dev"), forged).call(deployed.image(), "image/jpeg").status == 403
 
 
 def test_function_role_may_invoke_its_endpoint(deployed: Environment) -> None:

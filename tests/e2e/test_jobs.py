@@ -64,14 +64,14 @@ def test_invalid_dataset_name_is_rejected(deployed: Environment, tmp_path: Path,
     folder = images(tmp_path / "Bü cher", *(f"{label}/{index}.jpg" for label in "ab" for index in range(2)))
     result = deployed.run("kennel", "data", "push", str(folder), "--name", name, check=False)
     assert result.returncode == 1
-    assert "is no name for a dataset" in result.stdout
+    assert "is not a valid dataset name" in result.stdout
 
 
 def test_running_job_can_be_stopped(deployed: Environment, dataset: str) -> None:
     from kennel.jobs import training_jobs
-    from kennel.stage.deployed import Deployment
+    from kennel.stage.deployed import DeployedStage
 
-    name = training_jobs.start(Deployment("dev"), training_jobs.Request(dataset))
+    name = training_jobs.start(DeployedStage("dev"), training_jobs.Request(dataset))
     sagemaker = deployed.client("sagemaker")
     while sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"] != "Training":
         time.sleep(0.2)

@@ -80,11 +80,11 @@ def careful(deployed: Environment) -> Path:
 
 def failing_package(deployed: Environment) -> None:
     """The stage's package with a predictor that raises."""
-    code = deployed.package_file("predictor.py").decode()
+    code = deployed.package_file("inference/predictor.py").decode()
     signature = "    def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:"
     assert signature in code
     code = code.replace(signature, FAILING.lstrip("\n"), 1)
-    deployed.copy_package("failing", name="failing-model", changed={"predictor.py": code.encode()})
+    deployed.copy_package("failing", name="failing-model", changed={"inference/predictor.py": code.encode()})
 
 
 def test_canary_shifts_traffic_without_errors(deployed: Environment, careful: Path) -> None:

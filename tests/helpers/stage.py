@@ -32,7 +32,7 @@ from kennel.local.ports import free_port
 from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_environment, state_dir
 from kennel.models import packages, promotion
 from kennel.operations import account_bootstrap
-from kennel.stage.deployed import Deployment
+from kennel.stage.deployed import DeployedStage
 
 # For make in the checkout, where it is not its own environment that runs the tests. (make takes no path with a space.)
 OTHER_VENV = {} if Path(sys.prefix) == REPOSITORY / ".venv" else {"VENV": sys.prefix}
@@ -84,13 +84,13 @@ class Environment:
             "endpoint": [endpoint["EndpointConfigName"], endpoint["EndpointStatus"]],
             "instances": endpoint["ProductionVariants"][0]["DesiredInstanceCount"],
             "function": function["CodeSha256"],
-            "promoted": promotion.promoted(Deployment("dev")),
+            "promoted": promotion.promoted(DeployedStage("dev")),
         }
 
     @property
     def package(self) -> str:
         """The prefix of the promoted package."""
-        uri = promotion.promoted(Deployment("dev"))
+        uri = promotion.promoted(DeployedStage("dev"))
         assert uri
         return uri
 
@@ -121,7 +121,7 @@ class Environment:
 
     def bootstrap(self, stage: str = "dev", **changes: dict[str, Any]) -> None:
         """`kennel bootstrap`, with settings of the stage's parts changed."""
-        deployment = Deployment(stage)
+        deployment = DeployedStage(stage)
         settings = copy.deepcopy(deployment.settings)
         change(settings, changes)
         deployment.__dict__["settings"] = settings
@@ -145,10 +145,10 @@ class Environment:
         )
 
     def output(self, stack: str, key: str) -> str:
-        return Deployment("dev").output(stack, key)
+        return DeployedStage("dev").output(stack, key)
 
     def url(self) -> Url:
-        return Url(Deployment("dev"))
+        return Url(DeployedStage("dev"))
 
     def image(self, index: int = 0) -> bytes:
         """A test image that the model predicts rightly, as all of them."""
@@ -232,7 +232,7 @@ class Environment:
 
     def package_file(self, file: str) -> bytes:
         """A file of the stage's first package."""
-        return packages.read(Deployment("dev"), RUN, file)
+        return packages.read(DeployedStage("dev"), RUN, file)
 
     def endpoint(self) -> dict[str, Any]:
         described: dict[str, Any] = self.client("sagemaker").describe_endpoint(EndpointName="kennel-dev-scaled")
@@ -293,7 +293,7 @@ def deployed_stage(folder: Path) -> Iterator[Environment]:
         stage.bootstrap()
         stage.deploy("Data", "Training")
         stage.put_package(RUN, made / "model")
-        promotion.promote(Deployment("dev"), RUN)
+        promotion.promote(DeployedStage("dev"), RUN)
         stage.deploy("Serving", "Api", "Operations")
         yield stage
 

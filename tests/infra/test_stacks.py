@@ -178,12 +178,12 @@ def test_cloudfront_signs_requests_over_https(
     assert origin["OriginAccessControlId"] == {"Fn::GetAtt": [access, "Id"]}
     assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
     assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
-    let_in = {
+    grant_invoke_url = {
         permission["Action"]
         for _, permission in resources(matrix["page"], "AWS::Lambda::Permission")
         if permission["Principal"] == "cloudfront.amazonaws.com"
     }
-    assert let_in == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    assert grant_invoke_url == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
     assert list(resources(matrix["dev"], "AWS::CloudFront::Distribution")) == []
 
 

@@ -127,7 +127,7 @@ def _temperature(answers: Iterator[tuple[npt.NDArray[np.int64], Array]], train: 
         if count >= CALIBRATED_ROWS:
             break
     logits, targets = torch.from_numpy(np.concatenate(scores)), torch.from_numpy(np.concatenate(labels))
-    return evaluation.fit_temperature(evaluation.Scored(logits, targets))
+    return evaluation.fit_temperature(evaluation.Predictions(logits, targets))
 
 
 def _outliers(cache: Cache) -> list[tuple[float, str, int]]:

@@ -16,7 +16,7 @@ from training.data.label_issues import Doubt
 from training.export import candidates, gates, model_package, report
 from training.model import evaluation, head
 from training.model.backbones import BACKBONES, Backbone
-from training.model.evaluation import Scored
+from training.model.evaluation import Predictions
 from training.progress import progress, say
 from training.settings import FinetuneSettings, HeadSettings, settings_of
 
@@ -24,21 +24,23 @@ NETWORK = "network.pt"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """A backbone with its head, its logits by split, the samples in the order of the logits, and its epochs.
 
     `start` is what it was before its backbone was trained, if that was; `doubts` are about the images.
     """
 
     network: nn.Sequential
-    scored: dict[str, Scored]
+    scored: dict[str, Predictions]
     ordered: dict[str, list[dataset.Sample]]
-    epochs: list[head.Epoch]
+    epochs: list[head.EpochMetrics]
     start: gates.Start | None = None
     doubts: list[Doubt] = field(default_factory=list)
 
 
-def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained, search: report.Search | None) -> None:
+def write(
+    arguments: argparse.Namespace, data: dataset.Dataset, trained: TrainResult, search: report.Search | None
+) -> None:
     """The package of `trained` in the model folder, with its metrics and its report. Raises gates.NoModel."""
     gates.require_numbers(trained.epochs, trained.scored, arguments.mode)
     gates.require_gain(trained.start, trained.scored["valid"])
@@ -64,7 +66,7 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     gates.require_skill(scored[looked_at], looked_at)
     temperature = evaluation.fit_temperature(scored["valid"])
     say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms an image, {measured[0].ms:.1f} as trained")
-    story = report.Story(
+    story = report.ReportContext(
         name=f"{backbone.name}-{data.fingerprint[:8]}",
         facts={
             "backbone": backbone.name,
@@ -112,10 +114,10 @@ def write(arguments: argparse.Namespace, data: dataset.Dataset, trained: Trained
     )
 
 
-def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[candidates.Variant]:
+def _candidates(backbone: Backbone, trained: TrainResult, folder: Path) -> list[candidates.Candidate]:
     """All variants of the network, in `folder`, calibrated on training images and measured on validation images."""
     say("exporting and quantising the model")
-    served = candidates.Served(trained.network.float(), backbone.mean, backbone.std)
+    served = candidates.ServingModule(trained.network.float(), backbone.mean, backbone.std)
     size = backbone.size_px
     calibration = _spread(trained.ordered["train"], candidates.CALIBRATION_IMAGES)
     candidates.export(served, size, [decode(one.path.read_bytes(), size) for one in calibration], folder)
@@ -126,7 +128,9 @@ def _candidates(backbone: Backbone, trained: Trained, folder: Path) -> list[cand
     )
 
 
-def _as_served(kept: candidates.Variant, trained: Trained, backbone: Backbone, folder: Path) -> dict[str, Scored]:
+def _as_served(
+    kept: candidates.Candidate, trained: TrainResult, backbone: Backbone, folder: Path
+) -> dict[str, Predictions]:
     """The logits by split, those of validation and test images as the variant that is served gives them."""
     scored = dict(trained.scored)
     for split in ("valid", "test"):
@@ -141,7 +145,7 @@ def _as_served(kept: candidates.Variant, trained: Trained, backbone: Backbone, f
                 kept, folder, [one.path for one in samples], backbone.size_px,
                 lambda done, of, shown=shown, split=split: shown(f"{split} images classified as served", done, of),
             )  # fmt: skip
-        scored[split] = Scored(torch.from_numpy(np.stack(logits)), scored[split].targets)
+        scored[split] = Predictions(torch.from_numpy(np.stack(logits)), scored[split].targets)
     return scored
 
 

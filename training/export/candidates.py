@@ -58,7 +58,7 @@ BATCH = 1
 
 
 @dataclass
-class Variant:
+class Candidate:
     """A candidate and what was measured of it: top-1 share, share of the reference's answers, ms an image (median)."""
 
     runtime: str
@@ -78,7 +78,7 @@ class Variant:
         return {name: value for name, value in vars(self).items() if name != "logits"}
 
 
-class Served(nn.Module):
+class ServingModule(nn.Module):
     """The network as it is served: RGB pixels (1, size, size, 3) of 0..255 in, logits out; normalisation is in it."""
 
     mean: torch.Tensor
@@ -97,7 +97,7 @@ class Served(nn.Module):
         return logits
 
 
-def export(served: Served, size_px: int, calibration: Sequence[Pixels], folder: Path) -> None:
+def export(served: ServingModule, size_px: int, calibration: Sequence[Pixels], folder: Path) -> None:
     """Writes the files of all variants into `folder`; `calibration` are images of shape (size_px, size_px, 3)."""
     for values in served.parameters():
         # Training may have left the weights in channels-last order, which torch.export warns of.
@@ -153,14 +153,18 @@ def quantise(source: Path, calibration: Sequence[Pixels], target: Path) -> None:
 
 
 def candidates(
-    served: Served, folder: Path, size_px: int, images: Sequence[tuple[Path, int]], say: Callable[[int, int], None]
-) -> list[Variant]:
+    served: ServingModule,
+    folder: Path,
+    size_px: int,
+    images: Sequence[tuple[Path, int]],
+    say: Callable[[int, int], None],
+) -> list[Candidate]:
     """The reference and all servable variants, timed and compared: the fastest that holds its accuracy is "served".
 
     `images` are (file, label), as they are validated on. Speed is measured on a few dozen of them; accuracy on all, and
     only of the variants that could be served (see `choose`). Raises NoModel if none of them holds.
     """
-    found = [Variant(REFERENCE, "fp32"), *(Variant(*kind) for kind in SERVABLE)]
+    found = [Candidate(REFERENCE, "fp32"), *(Candidate(*kind) for kind in SERVABLE)]
     workers = min(MAX_WORKERS, usable())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -178,7 +182,7 @@ def candidates(
     return found
 
 
-def time_candidates(found: list[Variant], runs: list[runtimes.Run], images: Sequence[Pixels]) -> None:
+def time_candidates(found: list[Candidate], runs: list[runtimes.Run], images: Sequence[Pixels]) -> None:
     """Times each variant on each of `images`, (1, size, size, 3) each, in turn and on one thread.
 
     So whatever else the machine does falls on all of them. One that is clearly slower than the reference, which is the
@@ -215,7 +219,7 @@ class Scoring:
     say: Callable[[int, int], None] = lambda done, of: None
 
 
-def score(one: Variant, run: runtimes.Run, scoring: Scoring, reference: Variant | None = None) -> None:
+def score(one: Candidate, run: runtimes.Run, scoring: Scoring, reference: Candidate | None = None) -> None:
     """Measures top-1 and the agreement with `reference`, on all images and all cores; rejects what loses accuracy."""
     files = [file for file, _ in scoring.images]
     one.logits = _logits(run, files, scoring.size_px, scoring.workers, scoring.say)
@@ -223,7 +227,7 @@ def score(one: Variant, run: runtimes.Run, scoring: Scoring, reference: Variant 
 
 
 def logits(
-    one: Variant, folder: Path, images: Sequence[Path], size_px: int, say: Callable[[int, int], None]
+    one: Candidate, folder: Path, images: Sequence[Path], size_px: int, say: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
     """What a variant, whose file is in `folder`, answers to each image: (classes,) each."""
     workers = min(MAX_WORKERS, usable())
@@ -246,7 +250,7 @@ def _logits(
     return found
 
 
-def judge(one: Variant, labels: npt.NDArray[np.int64], reference: Variant) -> None:
+def judge(one: Candidate, labels: npt.NDArray[np.int64], reference: Candidate) -> None:
     """Compares the logits of a variant with the labels and with those of the reference."""
     logits, trusted = np.stack(one.logits), np.stack(reference.logits)
     one.top1 = round(float((logits.argmax(1) == labels).mean()), 4)
@@ -258,13 +262,13 @@ def judge(one: Variant, labels: npt.NDArray[np.int64], reference: Variant) -> No
         one.verdict = f"rejected: it loses {100 * loss:.1f} percentage points"
 
 
-def choose(variants: list[Variant], score: Callable[[Variant], None]) -> Variant:
+def choose(variants: list[Candidate], score: Callable[[Candidate], None]) -> Candidate:
     """The fastest variant that holds its accuracy, if its runtime is worth its size; states the verdict on each.
 
     `score` measures the accuracy of one, and rejects it by a verdict; only of those that would be served is it asked.
     Raises NoModel if no variant holds.
     """
-    kept: Variant | None = None
+    kept: Candidate | None = None
     for runtime in BY_SIZE:
         for one in sorted(
             (one for one in variants if one.runtime == runtime and not one.verdict), key=lambda one: one.ms
@@ -288,7 +292,7 @@ def choose(variants: list[Variant], score: Callable[[Variant], None]) -> Variant
     return kept
 
 
-def _eager(served: Served) -> runtimes.Run:
+def _eager(served: ServingModule) -> runtimes.Run:
     def run(pixels: Pixels) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             logits: npt.NDArray[np.float32] = served(torch.from_numpy(pixels)).numpy()

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.model import evaluation
-from training.model.evaluation import Scored
-from training.model.head import Epoch
+from training.model.evaluation import Predictions
+from training.model.head import EpochMetrics
 
 # On fewer images a good model may look bad by chance: with three classes and three images, every fourth time.
 JUDGED_IMAGES = 8
@@ -24,7 +24,7 @@ class Start:
     loss: float
 
 
-def require_numbers(epochs: Sequence[Epoch], scored: dict[str, Scored], mode: str) -> None:
+def require_numbers(epochs: Sequence[EpochMetrics], scored: dict[str, Predictions], mode: str) -> None:
     """Raises NoModel if a loss or a logit is not a number."""
     bad = [epoch.number for epoch in epochs if not math.isfinite(epoch.train_loss + epoch.loss)]
     if bad or not all(bool(one.logits.isfinite().all()) for one in scored.values()):
@@ -32,7 +32,7 @@ def require_numbers(epochs: Sequence[Epoch], scored: dict[str, Scored], mode: st
         raise NoModel(f"the loss is not a number{since}: lower {_learning_rate(mode)}")
 
 
-def require_gain(start: Start | None, valid: Scored) -> None:
+def require_gain(start: Start | None, valid: Predictions) -> None:
     """Raises NoModel if fine-tuning made both the accuracy and the loss on the validation images worse.
 
     Nothing is said of a few images.
@@ -47,7 +47,7 @@ def require_gain(start: Start | None, valid: Scored) -> None:
         )
 
 
-def require_skill(scored: Scored, split: str) -> None:
+def require_skill(scored: Predictions, split: str) -> None:
     """Raises NoModel if the model tells the classes of `split` no better than one answer for every image would.
 
     Judged by the mean recall of the classes, which is 1 / classes whatever that one answer is: so the commonest class
@@ -70,7 +70,7 @@ def require_skill(scored: Scored, split: str) -> None:
         )
 
 
-def too_few(scored: Scored) -> bool:
+def too_few(scored: Predictions) -> bool:
     """True if there are so few images that nothing can be said of a model by them."""
     return len(scored.targets) < JUDGED_IMAGES
 

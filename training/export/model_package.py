@@ -11,7 +11,7 @@ from typing import Any
 
 from inference import integrity
 from training.export import candidates, wheels
-from training.export.candidates import Variant
+from training.export.candidates import Candidate
 
 SERVING = Path(__file__).resolve().parents[2] / "inference"
 VENDORED = f"code/{wheels.TAG}"
@@ -24,7 +24,7 @@ CONFIG = "config.yaml"
 NOT_SERVED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
-def write(folder: Path, labels: list[str], kept: Variant, description: dict[str, Any]) -> dict[str, Any]:
+def write(folder: Path, labels: list[str], kept: Candidate, description: dict[str, Any]) -> dict[str, Any]:
     """Completes the package in `folder`, where the variants' files are; returns model.json.
 
     `description` has at least "name" and "input". Raises wheels.WheelError.

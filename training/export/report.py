@@ -16,7 +16,7 @@ from training.data.dataset import Sample
 from training.data.findings import Finding
 from training.data.label_issues import LABEL, OUTLIER, Doubt
 from training.model import evaluation
-from training.model.evaluation import Scored
+from training.model.evaluation import Predictions
 
 MISTAKES = 24
 DOUBTFUL = 24
@@ -36,13 +36,13 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Story:
+class ReportContext:
     """All that the report tells: the model, its data, its training."""
 
     name: str
     facts: dict[str, Any]
     labels: list[str]
-    scored: dict[str, Scored]
+    scored: dict[str, Predictions]
     # The images of the split that is looked at closely, in the order of its logits.
     looked_at: str
     samples: list[Sample]
@@ -55,7 +55,7 @@ class Story:
     variants: list[dict[str, Any]] = field(default_factory=list)
 
 
-def metrics(story: Story) -> dict[str, Any]:
+def metrics(story: ReportContext) -> dict[str, Any]:
     """The same as numbers, for programs: metrics.json."""
     matrix = evaluation.confusion(story.scored[story.looked_at])
     return {
@@ -70,7 +70,7 @@ def metrics(story: Story) -> dict[str, Any]:
     }
 
 
-def write(file: Path, story: Story) -> None:
+def write(file: Path, story: ReportContext) -> None:
     """Renders report.html.jinja beside this module into `file`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -102,7 +102,7 @@ def write(file: Path, story: Story) -> None:
     file.write_text(page)
 
 
-def _mistakes(story: Story) -> list[dict[str, Any]]:
+def _mistakes(story: ReportContext) -> list[dict[str, Any]]:
     return [
         {**_shown(story.samples[row], story.labels), "predicted": story.labels[predicted], "confidence": confidence}
         for row, predicted, confidence in evaluation.mistakes(
@@ -122,7 +122,7 @@ def _shown(sample: Sample, labels: list[str]) -> dict[str, str]:
     }
 
 
-def _doubtful(story: Story, kind: str) -> dict[str, Any]:
+def _doubtful(story: ReportContext, kind: str) -> dict[str, Any]:
     """The number of such images, and a sheet of the first ones."""
     found = [doubt for doubt in story.doubts if doubt.kind == kind]
     sheet = [

@@ -14,7 +14,7 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 
 
 @dataclass(frozen=True)
-class Scored:
+class Predictions:
     """The logits (n, classes) of one split in float32, and the true classes (n,)."""
 
     logits: torch.Tensor
@@ -35,7 +35,7 @@ def interval(right: int, of: int) -> tuple[float, float]:
     return round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)
 
 
-def fit_temperature(scored: Scored) -> float:
+def fit_temperature(scored: Predictions) -> float:
     """The temperature with the lowest cross entropy (Guo et al. 2017), within TEMPERATURE_RANGE.
 
     Where every image is right the entropy falls without end as the model grows surer; such a fit is no evidence,
@@ -58,7 +58,7 @@ def fit_temperature(scored: Scored) -> float:
     return round(min(max(float(log_temperature.detach().exp()), low), high), 4)
 
 
-def summary(scored: Scored, temperature: float) -> dict[str, Any]:
+def summary(scored: Predictions, temperature: float) -> dict[str, Any]:
     """Accuracy and calibration of one split, before and after scaling by `temperature`."""
     count, classes = scored.logits.shape
     best = scored.logits.topk(min(5, classes), dim=1).indices == scored.targets[:, None]
@@ -76,7 +76,7 @@ def summary(scored: Scored, temperature: float) -> dict[str, Any]:
     }
 
 
-def reliability(scored: Scored, temperature: float) -> list[dict[str, float]]:
+def reliability(scored: Predictions, temperature: float) -> list[dict[str, float]]:
     """By bin of confidence: images, mean confidence, accuracy. Empty bins are left out."""
     confidence, predicted = scored.probabilities(temperature).max(dim=1)
     right = (predicted == scored.targets).double()
@@ -92,13 +92,13 @@ def reliability(scored: Scored, temperature: float) -> list[dict[str, float]]:
     ]
 
 
-def calibration_error(scored: Scored, temperature: float) -> float:
+def calibration_error(scored: Predictions, temperature: float) -> float:
     """Expected calibration error: |confidence - accuracy| over the bins, weighted by their images."""
     parts = reliability(scored, temperature)
     return sum(part["pictures"] * abs(part["confidence"] - part["accuracy"]) for part in parts) / len(scored.targets)
 
 
-def confusion(scored: Scored) -> npt.NDArray[np.int64]:
+def confusion(scored: Predictions) -> npt.NDArray[np.int64]:
     """(classes, classes): rows are the true classes, columns the predicted ones."""
     classes = scored.logits.shape[1]
     pairs = scored.targets * classes + scored.logits.argmax(1)
@@ -122,7 +122,7 @@ def by_class(matrix: npt.NDArray[np.int64], labels: list[str]) -> list[dict[str,
     return rows
 
 
-def mistakes(scored: Scored, temperature: float, count: int) -> list[tuple[int, int, float]]:
+def mistakes(scored: Predictions, temperature: float, count: int) -> list[tuple[int, int, float]]:
     """(row, predicted class, confidence) of the wrong predictions that were surest, surest first."""
     confidence, predicted = scored.probabilities(temperature).max(dim=1)
     wrong = torch.nonzero(predicted != scored.targets).flatten()

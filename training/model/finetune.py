@@ -26,8 +26,8 @@ from training.export.gates import Start
 from training.model.backbones import Backbone, on_device
 from training.model.checkpoint import Checkpoint
 from training.model.distributed import Group
-from training.model.evaluation import Scored
-from training.model.head import Epoch
+from training.model.evaluation import Predictions
+from training.model.head import EpochMetrics
 from training.settings import FinetuneSettings
 
 # A prime, so that neighbouring seeds, epochs and images do not share random numbers.
@@ -109,12 +109,12 @@ class Finetuning:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._learning_rate_at)
         self._average = AveragedModel(self._network, multi_avg_fn=_moving_average(settings.ema_decay))
         self._position = _Position()
-        self.history: list[Epoch] = []
+        self.history: list[EpochMetrics] = []
         # What the network was before; of a training that is resumed, as its checkpoint has it.
         self.start = start
         self._stop = threading.Event()
 
-    def run(self, after_epoch: Callable[[Epoch], Any]) -> nn.Sequential:
+    def run(self, after_epoch: Callable[[EpochMetrics], Any]) -> nn.Sequential:
         """Trains to the end, from the checkpoint if there is one, and returns the averaged network, frozen.
 
         Saves a checkpoint after each epoch, and on SIGTERM after the step that is running; then raises Interrupted.
@@ -135,7 +135,7 @@ class Finetuning:
         averaged = cast(nn.Sequential, self._average.module)
         return averaged.eval().requires_grad_(False)
 
-    def logits(self, network: nn.Module, split: str) -> Scored:
+    def logits(self, network: nn.Module, split: str) -> Predictions:
         """The logits of a split, computed by all processes, in the order of its samples."""
         samples = self._data.splits[split]
         mine = self._group.part(list(range(len(samples))))
@@ -152,7 +152,7 @@ class Finetuning:
         for numbers, values in parts:
             if numbers:
                 logits[numbers] = values
-        return Scored(logits, torch.tensor([sample.label for sample in samples]))
+        return Predictions(logits, torch.tensor([sample.label for sample in samples]))
 
     def _train_epoch(self, parallel: nn.Module) -> None:
         position, settings = self._position, self._settings
@@ -180,12 +180,12 @@ class Finetuning:
                 self._save()
                 raise Interrupted(f"stopped in epoch {position.epoch} after step {position.step}")
 
-    def _finish_epoch(self) -> Epoch:
+    def _finish_epoch(self) -> EpochMetrics:
         position = self._position
         scored = self.logits(self._average.module, "valid")
         top1 = float((scored.logits.argmax(1) == scored.targets).float().mean())
         loss = float(F.cross_entropy(scored.logits, scored.targets))
-        epoch = Epoch(position.epoch, position.loss / position.images, top1, loss)
+        epoch = EpochMetrics(position.epoch, position.loss / position.images, top1, loss)
         self.history.append(epoch)
         self._position = _Position(epoch=position.epoch + 1)
         self._save()
@@ -244,7 +244,7 @@ class Finetuning:
         self._schedule.load_state_dict(state["schedule"])
         self._position = _Position(**state["position"])
         self.start = Start(**saved) if (saved := state.get("start")) else None
-        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.history = [EpochMetrics(**epoch) for epoch in state["history"]]
         torch.set_rng_state(state["random"]["torch"])
         np.random.set_state(state["random"]["numpy"])
         if self._group.first:

@@ -18,7 +18,7 @@ DROPOUT = 0.3
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochMetrics:
     """The scores after one epoch; `top1` and `loss` are of the validation split, without label smoothing."""
 
     number: int
@@ -49,7 +49,7 @@ def train(
     *,
     epochs: int,
     seed: int,
-    after_epoch: Callable[[Epoch], Any] = lambda epoch: None,
+    after_epoch: Callable[[EpochMetrics], Any] = lambda epoch: None,
 ) -> nn.Module:
     """Trains a head with AdamW on a cosine schedule; returns it frozen, as after the epoch of least validation loss.
 
@@ -80,7 +80,7 @@ def train(
         top1, valid_loss = score(head, valid)
         if valid_loss < best:
             best, kept = valid_loss, copy.deepcopy(head.state_dict())
-        after_epoch(Epoch(number, total / len(training), top1, valid_loss))
+        after_epoch(EpochMetrics(number, total / len(training), top1, valid_loss))
     head.load_state_dict(kept)
     return head.eval().requires_grad_(False)
 

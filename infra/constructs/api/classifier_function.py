@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.serving.endpoint import Endpoint
-from infra.constructs.shared.grants import allow, allow_objects
+from infra.constructs.shared.grants import grant, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from infra.names import INBOX_PREFIX
@@ -32,15 +32,15 @@ class ClassifierFunction(Construct):
 
         group = log_group(self, "Log", stage=stage, part="classifier")
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
-        allow(
+        grant(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
+        grant(
             self.role,
             ["sagemaker:InvokeEndpoint"],
             Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=endpoint.name),
         )
-        allow_objects(self.role, storage.datasets, INBOX_PREFIX)
+        grant_objects(self.role, storage.datasets, INBOX_PREFIX)
         # The actions have no resource level.
-        allow(self.role, ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")
+        grant(self.role, ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")
 
         self.function = lambda_.Function(
             self,

@@ -9,7 +9,7 @@ from infra.config import FunctionSettings
 from infra.constructs.shared.nag import acknowledge
 
 
-def let_in(
+def grant_invoke_url(
     scope: Construct,
     alias: lambda_.Alias,
     *,
@@ -59,7 +59,7 @@ class FunctionUrl(Construct):
 
         # With AWS_IAM the account may hand out the right, and each caller still needs it in a policy of its own.
         principal = "*" if settings.url_auth == "NONE" else Aws.ACCOUNT_ID
-        let_in(self, alias, principal=principal, auth_type=settings.url_auth)
+        grant_invoke_url(self, alias, principal=principal, auth_type=settings.url_auth)
 
         self.callers = iam.ManagedPolicy(
             self,

@@ -6,7 +6,7 @@ from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.constructs.api.function_url import FunctionUrl, let_in
+from infra.constructs.api.function_url import FunctionUrl, grant_invoke_url
 from infra.constructs.shared.nag import acknowledge
 
 
@@ -59,4 +59,6 @@ class PageDistribution(Construct):
                 "CKV_AWS_174": "CloudFront's own domain name leaves no choice; with one of yours, set TLS 1.2",
             },
         )
-        let_in(self, alias, principal="cloudfront.amazonaws.com", source_arn=self.distribution.distribution_arn)
+        grant_invoke_url(
+            self, alias, principal="cloudfront.amazonaws.com", source_arn=self.distribution.distribution_arn
+        )

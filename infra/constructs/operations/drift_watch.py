@@ -11,7 +11,7 @@ from constructs import Construct
 
 from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
-from infra.constructs.shared.grants import allow, allow_listing, allow_objects
+from infra.constructs.shared.grants import grant, grant_list, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from infra.names import CAPTURES_PREFIX, PROMOTED_PREFIX, VARIANT
@@ -30,12 +30,12 @@ class DriftWatch(Construct):
         captures = f"{CAPTURES_PREFIX}{endpoint}/{VARIANT}/"
         group = log_group(self, "Log", stage=stage, part="drift")
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
-        allow_listing(self.role, storage.models, captures)
-        allow_objects(self.role, storage.models, captures, PROMOTED_PREFIX)
+        grant(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], group.log_group_arn)
+        grant_list(self.role, storage.models, captures)
+        grant_objects(self.role, storage.models, captures, PROMOTED_PREFIX)
         parameter = Stack.of(self).format_arn(service="ssm", resource=f"parameter{stage.model_parameter}")
-        allow(self.role, ["ssm:GetParameter"], parameter)
-        allow(
+        grant(self.role, ["ssm:GetParameter"], parameter)
+        grant(
             self.role,
             ["cloudwatch:PutMetricData"],
             "*",  # the action has no resource level

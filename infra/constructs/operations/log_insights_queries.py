@@ -7,7 +7,7 @@ from infra import names
 from infra.config import StageSettings
 
 
-class SavedQueries(Construct):
+class LogInsightsQueries(Construct):
     """Five questions, under the stage's name."""
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, endpoint: str) -> None:

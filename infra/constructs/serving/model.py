@@ -9,12 +9,12 @@ from constructs import Construct
 from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
-    allow,
-    allow_container_logs,
-    allow_image,
-    allow_reading,
-    allow_writing,
     container_image,
+    grant,
+    grant_container_logs,
+    grant_pull_image,
+    grant_read,
+    grant_write,
     role_policies_of,
     sagemaker_principal,
 )
@@ -36,19 +36,19 @@ class Model(Construct):
         name = stage.prefix.lower()
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
         # The stage's endpoints run what was promoted, those of the notebook any package.
-        allow_reading(self.role, storage.models, PACKAGES_PREFIX, PROMOTED_PREFIX)
+        grant_read(self.role, storage.models, PACKAGES_PREFIX, PROMOTED_PREFIX)
         if stage.endpoint.capture_percent:
-            allow_writing(self.role, storage.models, CAPTURES_PREFIX)
-        allow_image(self.role, stage.region, "ray")
-        allow_container_logs(self.role, f"/aws/sagemaker/Endpoints/{name}-*", "*")
-        allow(
+            grant_write(self.role, storage.models, CAPTURES_PREFIX)
+        grant_pull_image(self.role, stage.region, "ray")
+        grant_container_logs(self.role, f"/aws/sagemaker/Endpoints/{name}-*", "*")
+        grant(
             self.role,
             ["cloudwatch:PutMetricData"],
             "*",  # the action has no resource level
             StringEquals={"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]},
         )
         # Automatic rollback reads the alarms.
-        allow(
+        grant(
             self.role,
             ["cloudwatch:DescribeAlarms"],
             stack.format_arn(service="cloudwatch", resource=f"alarm:{name}-*", arn_format=ArnFormat.NO_RESOURCE_NAME),

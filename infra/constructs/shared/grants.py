@@ -20,7 +20,7 @@ def sagemaker_principal(stack: Stack) -> iam.PrincipalBase:
     )
 
 
-def allow(role: iam.Role, actions: list[str], *resources: str, **conditions: dict[str, object]) -> None:
+def grant(role: iam.Role, actions: list[str], *resources: str, **conditions: dict[str, object]) -> None:
     """Adds one statement to `role`; conditions by operator, as StringEquals={key: value}."""
     role.add_to_policy(iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions or None))
 
@@ -29,40 +29,40 @@ def allow(role: iam.Role, actions: list[str], *resources: str, **conditions: dic
 ISOLATED = {"Bool": {"sagemaker:NetworkIsolation": "true"}}
 
 
-def allow_listing(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+def grant_list(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
     """Lets `role` list what is below `prefixes` of `bucket`."""
-    allow(role, ["s3:ListBucket"], bucket.bucket_arn, StringLike={"s3:prefix": [f"{prefix}*" for prefix in prefixes]})
+    grant(role, ["s3:ListBucket"], bucket.bucket_arn, StringLike={"s3:prefix": [f"{prefix}*" for prefix in prefixes]})
 
 
-def allow_objects(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+def grant_objects(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
     """Lets `role` read objects below `prefixes` of `bucket`, and decrypt them, by a name that it knows."""
-    allow(role, ["s3:GetObject"], *(bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes))
-    _allow_key(role, bucket, ["kms:Decrypt"])
+    grant(role, ["s3:GetObject"], *(bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes))
+    _grant_key(role, bucket, ["kms:Decrypt"])
 
 
-def allow_reading(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+def grant_read(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
     """Lets `role` list and read what is below `prefixes` of `bucket`, and decrypt it."""
-    allow_listing(role, bucket, *prefixes)
-    allow_objects(role, bucket, *prefixes)
+    grant_list(role, bucket, *prefixes)
+    grant_objects(role, bucket, *prefixes)
 
 
-def allow_asset(role: iam.Role, asset: assets.Asset, *, listing: bool) -> None:
+def grant_asset_read(role: iam.Role, asset: assets.Asset, *, listing: bool) -> None:
     """Lets `role` read one asset, not the others in CDK's bucket; SageMaker also lists what it is told to read."""
     if listing:
-        allow(role, ["s3:ListBucket"], asset.bucket.bucket_arn, StringLike={"s3:prefix": asset.s3_object_key})
-    allow(role, ["s3:GetObject"], asset.bucket.arn_for_objects(asset.s3_object_key))
+        grant(role, ["s3:ListBucket"], asset.bucket.bucket_arn, StringLike={"s3:prefix": asset.s3_object_key})
+    grant(role, ["s3:GetObject"], asset.bucket.arn_for_objects(asset.s3_object_key))
 
 
-def allow_writing(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
+def grant_write(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
     """Lets `role` write below `prefixes` of `bucket`; a part of a large object is decrypted to be joined."""
-    allow(role, ["s3:PutObject"], *(bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes))
-    _allow_key(role, bucket, ["kms:Decrypt", "kms:GenerateDataKey"])
+    grant(role, ["s3:PutObject"], *(bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes))
+    _grant_key(role, bucket, ["kms:Decrypt", "kms:GenerateDataKey"])
 
 
-def _allow_key(role: iam.Role, bucket: s3.IBucket, actions: list[str]) -> None:
+def _grant_key(role: iam.Role, bucket: s3.IBucket, actions: list[str]) -> None:
     if bucket.encryption_key is None:
         return
-    allow(
+    grant(
         role,
         actions,
         bucket.encryption_key.key_arn,
@@ -72,16 +72,16 @@ def _allow_key(role: iam.Role, bucket: s3.IBucket, actions: list[str]) -> None:
     )
 
 
-def allow_volumes(role: iam.Role, key_arn: str) -> None:
+def grant_volume_encryption(role: iam.Role, key_arn: str) -> None:
     """Lets SageMaker encrypt the volumes of what is started in the name of `role`."""
-    allow(role, ["kms:CreateGrant"], key_arn, Bool={"kms:GrantIsForAWSResource": "true"})
+    grant(role, ["kms:CreateGrant"], key_arn, Bool={"kms:GrantIsForAWSResource": "true"})
 
 
-def allow_container_logs(role: iam.Role, group: str, streams: str) -> None:
+def grant_container_logs(role: iam.Role, group: str, streams: str) -> None:
     """Lets SageMaker write the log of a container: group `group`, streams by the pattern `streams`."""
     arn = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{group}"
-    allow(role, ["logs:CreateLogGroup", "logs:DescribeLogStreams"], arn, f"{arn}:*")
-    allow(role, ["logs:CreateLogStream", "logs:PutLogEvents"], f"{arn}:log-stream:{streams}")
+    grant(role, ["logs:CreateLogGroup", "logs:DescribeLogStreams"], arn, f"{arn}:*")
+    grant(role, ["logs:CreateLogStream", "logs:PutLogEvents"], f"{arn}:log-stream:{streams}")
 
 
 def container_image(region: str, repository: str, tag: str) -> str:
@@ -90,16 +90,16 @@ def container_image(region: str, repository: str, tag: str) -> str:
     return f"{account}.dkr.ecr.{region}.{Aws.URL_SUFFIX}/{repository}:{tag}"
 
 
-def allow_image(role: iam.Role, region: str, repository: str) -> None:
+def grant_pull_image(role: iam.Role, region: str, repository: str) -> None:
     """Lets `role` pull one of AWS's deep learning containers."""
     account = RegionInfo.get(region).dlc_repository_account
-    allow(
+    grant(
         role,
         ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
         f"arn:{Aws.PARTITION}:ecr:{region}:{account}:repository/{repository}",
     )
     # The action has no resource level.
-    allow(role, ["ecr:GetAuthorizationToken"], "*")
+    grant(role, ["ecr:GetAuthorizationToken"], "*")
 
 
 def role_policies_of(role: iam.Role) -> list[iam.Policy]:

@@ -12,11 +12,11 @@ from infra import names
 from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
-    allow,
-    allow_asset,
-    allow_listing,
-    allow_reading,
-    allow_writing,
+    grant,
+    grant_asset_read,
+    grant_list,
+    grant_read,
+    grant_write,
     role_policies_of,
 )
 from infra.constructs.shared.log_groups import log_group
@@ -55,28 +55,28 @@ class Ec2Training(Construct):
         )
         # Session Manager instead of SSH: no key pair, no inbound rule. AWS's own policy for it would let the instance
         # read every parameter of the account.
-        allow(
+        grant(
             self.role,
             ["ssm:UpdateInstanceInformation"],
             stack.format_arn(service="ec2", resource="instance", resource_name="*"),
         )
         channels = [f"{verb}{kind}Channel" for verb in ("Create", "Open") for kind in ("Control", "Data")]
         # The actions have no resource level.
-        allow(self.role, [f"ssmmessages:{channel}" for channel in channels], "*")
-        allow_reading(self.role, storage.datasets, DATASETS_PREFIX)
-        allow_asset(self.role, code, listing=False)
+        grant(self.role, [f"ssmmessages:{channel}" for channel in channels], "*")
+        grant_read(self.role, storage.datasets, DATASETS_PREFIX)
+        grant_asset_read(self.role, code, listing=False)
         # The packages are listed, not read: a run that has ended is not started twice.
-        allow_listing(self.role, storage.models, PACKAGES_PREFIX)
-        allow_reading(self.role, storage.models, CHECKPOINTS_PREFIX)
-        allow_writing(self.role, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)
-        allow(self.role, ["s3:PutObjectTagging"], storage.models.arn_for_objects(f"{PACKAGES_PREFIX}*"))
-        allow(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], self.log_group.log_group_arn)
-        allow(
+        grant_list(self.role, storage.models, PACKAGES_PREFIX)
+        grant_read(self.role, storage.models, CHECKPOINTS_PREFIX)
+        grant_write(self.role, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)
+        grant(self.role, ["s3:PutObjectTagging"], storage.models.arn_for_objects(f"{PACKAGES_PREFIX}*"))
+        grant(self.role, ["logs:CreateLogStream", "logs:PutLogEvents"], self.log_group.log_group_arn)
+        grant(
             self.role,
             ["ssm:GetParameter"],
             stack.format_arn(service="ssm", resource=f"parameter{run_parameter}"),
         )
-        allow(
+        grant(
             self.role,
             ["autoscaling:SetDesiredCapacity"],
             f"arn:{Aws.PARTITION}:autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}"

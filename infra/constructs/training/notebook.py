@@ -11,11 +11,11 @@ from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     ISOLATED,
-    allow,
-    allow_listing,
-    allow_reading,
-    allow_volumes,
-    allow_writing,
+    grant,
+    grant_list,
+    grant_read,
+    grant_volume_encryption,
+    grant_write,
     role_policies_of,
     sagemaker_principal,
 )
@@ -36,19 +36,19 @@ class Notebook(Construct):
         stack = Stack.of(self)
 
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
-        allow_listing(self.role, storage.datasets, DATASETS_PREFIX)
-        allow_writing(self.role, storage.datasets, DATASETS_PREFIX)
-        allow_reading(self.role, storage.models, PACKAGES_PREFIX, CHECKPOINTS_PREFIX)
+        grant_list(self.role, storage.datasets, DATASETS_PREFIX)
+        grant_write(self.role, storage.datasets, DATASETS_PREFIX)
+        grant_read(self.role, storage.models, PACKAGES_PREFIX, CHECKPOINTS_PREFIX)
 
         def sagemaker_arn(resource: str, name: str) -> str:
             return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)
 
-        allow(
+        grant(
             self.role,
             ["sagemaker:DescribeNotebookInstance", "sagemaker:StopNotebookInstance"],
             sagemaker_arn("notebook-instance", name),
         )
-        allow(
+        grant(
             self.role,
             [
                 "sagemaker:AddTags",
@@ -57,16 +57,16 @@ class Notebook(Construct):
             ],
             sagemaker_arn("training-job", f"{stage.prefix.lower()}-*"),
         )
-        allow(
+        grant(
             self.role,
             ["sagemaker:CreateTrainingJob"],
             sagemaker_arn("training-job", f"{stage.prefix.lower()}-*"),
             **ISOLATED,
         )
         logs = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:/aws/sagemaker/TrainingJobs"
-        allow(self.role, ["logs:DescribeLogStreams"], logs, f"{logs}:*")
-        allow(self.role, ["logs:GetLogEvents"], f"{logs}:log-stream:{stage.prefix.lower()}-*")
-        allow(
+        grant(self.role, ["logs:DescribeLogStreams"], logs, f"{logs}:*")
+        grant(self.role, ["logs:GetLogEvents"], f"{logs}:log-stream:{stage.prefix.lower()}-*")
+        grant(
             self.role,
             ["cloudformation:DescribeStacks"],
             stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{stage.prefix}-*/*"),
@@ -75,19 +75,19 @@ class Notebook(Construct):
         own = f"{stage.prefix.lower()}-notebook-*"
         for resource, noun in (("model", "Model"), ("endpoint-config", "EndpointConfig"), ("endpoint", "Endpoint")):
             isolated = ISOLATED if noun == "Model" else {}
-            allow(self.role, [f"sagemaker:Create{noun}"], sagemaker_arn(resource, own), **isolated)
+            grant(self.role, [f"sagemaker:Create{noun}"], sagemaker_arn(resource, own), **isolated)
             actions = [f"sagemaker:{verb}{noun}" for verb in ("Describe", "Delete")]
-            allow(self.role, actions, sagemaker_arn(resource, own))
+            grant(self.role, actions, sagemaker_arn(resource, own))
             # CloudFormation names the stage's models and configs: they are known by their tag.
-            allow(
+            grant(
                 self.role,
                 [f"sagemaker:Describe{noun}"],
                 sagemaker_arn(resource, "*"),
                 StringEquals={"aws:ResourceTag/kennel:stage": stage.name},
             )
-        allow(self.role, ["sagemaker:CreateEndpoint"], sagemaker_arn("endpoint-config", own))
-        allow(self.role, ["sagemaker:InvokeEndpoint"], sagemaker_arn("endpoint", own))
-        allow(
+        grant(self.role, ["sagemaker:CreateEndpoint"], sagemaker_arn("endpoint-config", own))
+        grant(self.role, ["sagemaker:InvokeEndpoint"], sagemaker_arn("endpoint", own))
+        grant(
             self.role,
             ["iam:PassRole"],
             job_role.role_arn,
@@ -95,7 +95,7 @@ class Notebook(Construct):
             f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{stage.prefix}-Serving-ModelRole*",
             StringEquals={"iam:PassedToService": "sagemaker.amazonaws.com"},
         )
-        allow_volumes(self.role, storage.key.key_arn)
+        grant_volume_encryption(self.role, storage.key.key_arn)
 
         lifecycle = sagemaker.CfnNotebookInstanceLifecycleConfig(
             self,

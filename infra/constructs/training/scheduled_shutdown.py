@@ -9,12 +9,12 @@ from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from infra.config import StageSettings
-from infra.constructs.shared.grants import allow, role_policies_of
+from infra.constructs.shared.grants import grant, role_policies_of
 
 UNIVERSAL = "arn:{}:scheduler:::aws-sdk:{}"
 
 
-class NightStop(Construct):
+class ScheduledShutdown(Construct):
     """Two schedules in a role that can do just what they do.
 
     An endpoint cannot be stopped, and one that is deleted by itself takes its scaling with it, behind CloudFormation's
@@ -35,13 +35,13 @@ class NightStop(Construct):
             ),
         )
         serving = f"{stage.prefix}-Serving"
-        allow(
+        grant(
             self.role,
             ["sagemaker:StopNotebookInstance"],
             stack.format_arn(service="sagemaker", resource="notebook-instance", resource_name=notebook_name),
         )
         # CloudFormation deletes in the role that it deployed in.
-        allow(
+        grant(
             self.role,
             ["cloudformation:DeleteStack"],
             stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{serving}/*"),

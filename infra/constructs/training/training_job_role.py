@@ -7,13 +7,13 @@ from constructs import Construct
 from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
-    allow,
-    allow_asset,
-    allow_container_logs,
-    allow_image,
-    allow_reading,
-    allow_volumes,
-    allow_writing,
+    grant,
+    grant_asset_read,
+    grant_container_logs,
+    grant_pull_image,
+    grant_read,
+    grant_volume_encryption,
+    grant_write,
     sagemaker_principal,
 )
 from infra.constructs.training.training_asset import TrainingCode
@@ -28,14 +28,14 @@ class TrainingJobRole(iam.Role):
     ) -> None:
         super().__init__(scope, construct_id, assumed_by=sagemaker_principal(Stack.of(scope)))
 
-        allow_reading(self, storage.datasets, DATASETS_PREFIX)
-        allow_asset(self, code, listing=True)
-        allow_reading(self, storage.models, CHECKPOINTS_PREFIX)
-        allow_writing(self, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)
-        allow_volumes(self, storage.key.key_arn)
-        allow_image(self, stage.region, "pytorch-training")
-        allow_container_logs(self, "/aws/sagemaker/TrainingJobs", f"{stage.prefix.lower()}-*")
-        allow(
+        grant_read(self, storage.datasets, DATASETS_PREFIX)
+        grant_asset_read(self, code, listing=True)
+        grant_read(self, storage.models, CHECKPOINTS_PREFIX)
+        grant_write(self, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)
+        grant_volume_encryption(self, storage.key.key_arn)
+        grant_pull_image(self, stage.region, "pytorch-training")
+        grant_container_logs(self, "/aws/sagemaker/TrainingJobs", f"{stage.prefix.lower()}-*")
+        grant(
             self,
             ["cloudwatch:PutMetricData"],
             "*",  # the action has no resource level

@@ -10,7 +10,7 @@ from typing import Any
 from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterTuningJob, sagemaker_backends
 
 from infra.instance_types import local_storage
-from kennel.local.errors import Fault
+from kennel.local.errors import ServiceError
 from kennel.local.iam.service_roles import allowed, key_arn
 from kennel.local.sagemaker.endpoints import Endpoints, Rollout
 from kennel.local.sagemaker.fleets import FleetSettings, Throttled, Unavailable
@@ -53,7 +53,7 @@ class SageMaker:
         """Starts the job on a thread."""
         name = parameters["TrainingJobName"]
         if name in _backend().training_jobs:
-            raise Fault(400, "ResourceInUse", f"Training job names must be unique: {name} exists")
+            raise ServiceError(400, "ResourceInUse", f"Training job names must be unique: {name} exists")
         config = parameters["ResourceConfig"]
         check_resources(config)
         use = "spot training job usage" if parameters.get("EnableManagedSpotTraining") else "training job usage"
@@ -96,7 +96,7 @@ class SageMaker:
         """Starts the first fleet; the endpoint is Creating until it answers."""
         name = parameters["EndpointName"]
         if name in _backend().endpoints:
-            raise Fault(400, "ValidationException", f'Cannot create already existing endpoint "{name}".')
+            raise ServiceError(400, "ValidationException", f'Cannot create already existing endpoint "{name}".')
         settings = self._settings(parameters["EndpointConfigName"])
         _require(settings, settings.instances)
         answer = record()
@@ -112,7 +112,9 @@ class SageMaker:
         # moto has no UpdateEndpoint.
         endpoint = self._endpoint(parameters["EndpointName"])
         if endpoint.endpoint_status != "InService":
-            raise Fault(400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}")
+            raise ServiceError(
+                400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}"
+            )
         settings = self._settings(parameters["EndpointConfigName"])
         _refuse_another_type(endpoint, self._settings(endpoint.endpoint_config_name), settings)
         if parameters.get("RetainAllVariantProperties") and endpoint.production_variants:
@@ -127,7 +129,9 @@ class SageMaker:
         """Changes the number of instances."""
         endpoint = self._endpoint(parameters["EndpointName"])
         if endpoint.endpoint_status != "InService":
-            raise Fault(400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}")
+            raise ServiceError(
+                400, "ValidationException", f"Endpoint {endpoint.endpoint_name} is {endpoint.endpoint_status}"
+            )
         wanted = parameters["DesiredWeightsAndCapacities"][0]["DesiredInstanceCount"]
         present = endpoint.production_variants[0]["DesiredInstanceCount"]
         _require(self._settings(endpoint.endpoint_config_name), wanted - present)
@@ -163,12 +167,12 @@ class SageMaker:
         try:
             status, answer_headers, answer = self._endpoints.invoke(name, headers, body)
         except Unavailable as error:
-            raise Fault(503, "ServiceUnavailable", str(error)) from None
+            raise ServiceError(503, "ServiceUnavailable", str(error)) from None
         except Throttled as error:
-            raise Fault(400, "ThrottlingException", str(error)) from None
+            raise ServiceError(400, "ThrottlingException", str(error)) from None
         if status >= 400:
             kind, text = "client" if status < 500 else "server", answer.decode(errors="replace")
-            raise Fault(
+            raise ServiceError(
                 424,
                 "ModelError",
                 f"Received {kind} error ({status}) from primary with message {text!r}",
@@ -180,7 +184,7 @@ class SageMaker:
     def _settings(self, config_name: str) -> FleetSettings:
         backend = _backend()
         if config_name not in backend.endpoint_configs:
-            raise Fault(400, "ValidationException", f'Could not find endpoint configuration "{config_name}".')
+            raise ServiceError(400, "ValidationException", f'Could not find endpoint configuration "{config_name}".')
         variant = backend.endpoint_configs[config_name].production_variants[0]
         model = backend._models[variant["ModelName"]]
         serverless, container = variant.get("ServerlessConfig"), model.primary_container
@@ -199,19 +203,19 @@ class SageMaker:
     def _endpoint(self, name: str, message: str | None = None) -> FakeEndpoint:
         endpoint = _backend().endpoints.get(name)
         if endpoint is None:
-            raise Fault(400, "ValidationError", message or f'Could not find endpoint "{name}".')
+            raise ServiceError(400, "ValidationError", message or f'Could not find endpoint "{name}".')
         return endpoint
 
     def _tuning(self, name: str) -> HyperParameterTuningJob:
         tuning = _backend().hyper_parameter_tuning_jobs.get(name)
         if tuning is None:
-            raise Fault(400, "ResourceNotFound", f"Could not find hyper parameter tuning job '{name}'.")
+            raise ServiceError(400, "ResourceNotFound", f"Could not find hyper parameter tuning job '{name}'.")
         return tuning
 
     def _job(self, name: str) -> FakeTrainingJob:
         job = _backend().training_jobs.get(name)
         if job is None:
-            raise Fault(400, "ValidationException", f"Requested resource not found: training job {name}")
+            raise ServiceError(400, "ValidationException", f"Requested resource not found: training job {name}")
         return job
 
 
@@ -222,7 +226,7 @@ def require_grant(role: str, key: str | None) -> None:
     CreateNotebookInstance.
     """
     if key and not allowed(role, "kms:CreateGrant", key_arn(key), {"kms:grantisforawsresource": "true"}):
-        raise Fault(
+        raise ServiceError(
             400, "ValidationException", f"{role} is not authorized to perform kms:CreateGrant on resource: {key}"
         )
 
@@ -236,7 +240,7 @@ def check_resources(config: Parameters) -> None:
     """Raises Fault for resources of a job that SageMaker refuses (API reference, ResourceConfig)."""
     instance_type = config["InstanceType"]
     if config.get("VolumeKmsKeyId") and local_storage(instance_type):
-        raise Fault(
+        raise ServiceError(
             400,
             "ValidationException",
             f"VolumeKmsKeyId is not supported for the instance type {instance_type}, which has local storage",
@@ -245,7 +249,7 @@ def check_resources(config: Parameters) -> None:
 
 def _refuse_another_type(endpoint: FakeEndpoint, before: FleetSettings, after: FleetSettings) -> None:
     if before.instance_type != after.instance_type and scaled(endpoint.endpoint_name):
-        raise Fault(
+        raise ServiceError(
             400,
             "ValidationException",
             f"Cannot change the instance type of variant {after.variant} of {endpoint.endpoint_name} from "

@@ -16,7 +16,7 @@ from moto.sagemaker.models import FakeEndpoint, sagemaker_backends
 from kennel.capacity.target_tracking import Policy, Tracker
 from kennel.local.cloudwatch import alarms
 from kennel.local.cloudwatch.metrics import NAMESPACE, EndpointMetrics
-from kennel.local.errors import Fault
+from kennel.local.errors import ServiceError
 from kennel.local.service_quotas import instance_type_of, require_instances
 from kennel.local.settings import ACCOUNT, REGION, speed
 
@@ -49,7 +49,9 @@ class Scaling:
         config = parameters.get("TargetTrackingScalingPolicyConfiguration", {})
         metric = config.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
         if parameters["ServiceNamespace"] == "sagemaker" and metric != INVOCATIONS:
-            raise Fault(400, "ValidationException", f"The embedded AWS publishes no {metric}: leave the policy out")
+            raise ServiceError(
+                400, "ValidationException", f"The embedded AWS publishes no {metric}: leave the policy out"
+            )
         policies = applicationautoscaling_backends[ACCOUNT][REGION].policies
         names = ("ServiceNamespace", "ResourceId", "ScalableDimension", "PolicyName")
         key = FakeApplicationAutoscalingPolicy.formulate_key(*(parameters[name] for name in names))
@@ -97,7 +99,7 @@ class Scaling:
             if after > before:
                 try:
                     require_instances("endpoint usage", str(instance_type_of(endpoint)), after - before)
-                except Fault as fault:
+                except ServiceError as fault:
                     self._note(resource, policy_name, before, after, failure=str(fault))
                     continue
             if after != before:

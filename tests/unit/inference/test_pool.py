@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from inference.pool import Answer, Expired, Full, Pool
+from inference.pool import DeadlineExceeded, Pool, QueueFull, Result
 
 
 class Held:
@@ -32,12 +32,12 @@ def held() -> Held:
 
 
 def test_full_queue_rejects_only_the_excess(held: Held) -> None:
-    async def scenario() -> list[Answer]:
+    async def scenario() -> list[Result]:
         pool = Pool(held, threads=2, capacity=3)
         accepted = [asyncio.create_task(pool.predict(str(number).encode(), 1, DEADLINE_S)) for number in range(5)]
         await asyncio.sleep(0.05)
         assert pool.waiting == 3
-        with pytest.raises(Full):
+        with pytest.raises(QueueFull):
             await pool.predict(b"one more", 1, DEADLINE_S)
         held.go.set()
         answers = await asyncio.gather(*accepted)
@@ -57,7 +57,7 @@ def test_waiting_request_is_dropped_at_deadline(held: Held) -> None:
         both = await asyncio.gather(
             pool.predict(b"running", 1, 0.2), pool.predict(b"waiting", 1, 0.2), return_exceptions=True
         )
-        assert [type(outcome) for outcome in both] == [Expired, Expired]
+        assert [type(outcome) for outcome in both] == [DeadlineExceeded, DeadlineExceeded]
         # The thread is still at work on the first, and counts until it ends.
         assert pool.unfinished == 1
         assert pool.longest_s() >= 0.2

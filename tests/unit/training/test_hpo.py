@@ -30,8 +30,8 @@ def arguments(trials: int) -> argparse.Namespace:
     return argparse.Namespace(trials=trials, epochs=4, seed=1)
 
 
-def train(cache: Cache, settings: HeadSettings, seed: int = 1) -> tuple[torch.nn.Module, list[head.Epoch]]:
-    epochs: list[head.Epoch] = []
+def train(cache: Cache, settings: HeadSettings, seed: int = 1) -> tuple[torch.nn.Module, list[head.EpochMetrics]]:
+    epochs: list[head.EpochMetrics] = []
     trained = head.train(
         cache.splits["train"], cache.splits["valid"], 3, settings, epochs=10, seed=seed, after_epoch=epochs.append
     )

@@ -25,7 +25,7 @@ def test_valid_settings_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("pairs", "messages"),
     [
-        ({"lr": "0.1"}, ["there is no setting lr; there are:", "learning_rate"]),
+        ({"lr": "0.1"}, ["unknown setting lr; known:", "learning_rate"]),
         ({"epochs": "many"}, ["epochs: invalid int value: 'many'"]),
         ({"mode": "fast"}, ["mode: invalid choice: 'fast'"]),
         ({"epochs": "0", "batch_size": "-1"}, ["epochs must be from 1", "batch_size must be from 1"]),

@@ -144,7 +144,7 @@ def test_plan_command_prints_table_and_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere.csv"], "There is no file"),
+        (["nowhere.csv"], "nowhere.csv does not exist"),
         (["wave"], "give one of constant"),
         (["step", "--low", "30"], "low one comes first"),
         (["step", "--stage", "moon"], "known: dev, prod"),

@@ -78,7 +78,7 @@ def test_bad_csv_is_rejected_with_reason(tmp_path: Path, text: str, said: str) -
 
 
 def test_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KennelError, match="There is no file"):
+    with pytest.raises(KennelError, match="does not exist"):
         from_csv(tmp_path / "nowhere.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(KennelError, match="no CSV file in UTF-8"):

@@ -52,7 +52,7 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
     [
         (("promote", "--stage", "test"), "No stage 'test' in cdk.json (known: dev, prod): choose with --stage."),
         (("train", "x", "--set", "epochs"), "--set takes NAME=VALUE, not epochs."),
-        (("train", "x", "--set", "lr=1"), "there is no setting lr; there are: backbone, batch_size"),
+        (("train", "x", "--set", "lr=1"), "unknown setting lr; known: backbone, batch_size"),
         (("train", "x", "--set", "hidden=-1"), "hidden must be from 0 to 65536, not -1"),
         (("train", "x", "--on", "moon"), "--on takes sagemaker or ec2, not moon."),
         (("train", "x", "--on", "ec2", "--spot"), "change instance_type, spot or max_run_h of ec2 there"),

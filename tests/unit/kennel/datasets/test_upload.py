@@ -49,7 +49,7 @@ def folder(root: Path, *names: str) -> Path:
     return root
 
 
-def push(stage: Stage, root: Path, **options: bool) -> upload.Pushed:
+def push(stage: Stage, root: Path, **options: bool) -> upload.UploadResult:
     return upload.push(stage, root, "pets", lambda done, of: None, **options)  # ty: ignore[invalid-argument-type]
 
 

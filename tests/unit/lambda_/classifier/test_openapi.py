@@ -67,7 +67,7 @@ def handle() -> Iterator[Handle]:
         handler = importlib.import_module("classifier.handler")
         patch.setattr(handler._endpoint, "invoke", answered)
         # The inbox of these tests is empty.
-        patch.setattr("classifier.s3_inbox.Service.call", lambda *_: SimpleNamespace(status=404))
+        patch.setattr("classifier.s3_inbox.SignedClient.call", lambda *_: SimpleNamespace(status=404))
         HANDLE[:] = [lambda event: handler.handle(event, context())]
         yield HANDLE[0]
         sys.modules.pop("classifier.handler", None)

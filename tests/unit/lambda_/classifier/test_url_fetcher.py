@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from classifier import url_fetcher
 from classifier.budget import Budget
 from classifier.problem import Problem
-from classifier.url_fetcher import Internet
+from classifier.url_fetcher import UrlFetcher
 
 # Stands for the public internet; all else on loopback is forbidden, as it is on AWS.
 PUBLIC, FORBIDDEN = "127.0.0.3", ("127.0.0.1", "127.0.0.2")
@@ -276,8 +276,8 @@ def site(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def web(certificate: Path) -> Internet:
-    made = Internet(schemes=("https",))
+def web(certificate: Path) -> UrlFetcher:
+    made = UrlFetcher(schemes=("https",))
     made._tls.load_verify_locations(certificate)
     return made
 
@@ -290,13 +290,13 @@ def hostile(port: int) -> list[str]:
     ]
 
 
-def refusal(web: Internet, url: str) -> Problem:
+def refusal(web: UrlFetcher, url: str) -> Problem:
     with pytest.raises(Problem) as caught:
         web.fetch(url, MAX_BYTES, Budget(BUDGET_S))
     return caught.value
 
 
-def test_hostile_urls_are_rejected_before_connect(site: Site, web: Internet) -> None:
+def test_hostile_urls_are_rejected_before_connect(site: Site, web: UrlFetcher) -> None:
     urls = hostile(site.ports["https"])
     assert len(urls) >= 60
     for url in urls:
@@ -304,7 +304,7 @@ def test_hostile_urls_are_rejected_before_connect(site: Site, web: Internet) -> 
     assert set(site.connections.values()) == {0}
 
 
-def test_redirects_to_hostile_urls_are_rejected(site: Site, web: Internet) -> None:
+def test_redirects_to_hostile_urls_are_rejected(site: Site, web: UrlFetcher) -> None:
     for url in hostile(site.ports["https"]):
         if any(character < " " for character in url) or not url.isascii() or not url:
             continue  # no server can say it in a header
@@ -315,7 +315,7 @@ def test_redirects_to_hostile_urls_are_rejected(site: Site, web: Internet) -> No
     assert site.connections[PUBLIC] > 60
 
 
-def test_disabled_check_reaches_forbidden_hosts(site: Site, web: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_check_reaches_forbidden_hosts(site: Site, web: UrlFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(url_fetcher, "is_public", lambda address: address.startswith("127."))
     for url in hostile(site.ports["https"]):
         try:
@@ -325,20 +325,20 @@ def test_disabled_check_reaches_forbidden_hosts(site: Site, web: Internet, monke
     assert sum(site.connections[address] for address in FORBIDDEN) > 0
 
 
-def test_dns_rebinding_uses_checked_address(site: Site, web: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dns_rebinding_uses_checked_address(site: Site, web: UrlFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([[PUBLIC], [FORBIDDEN[0]]])
     monkeypatch.setattr(url_fetcher, "resolve", lambda host, port: next(answers))
     assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert site.connections == {PUBLIC: 1, **dict.fromkeys(FORBIDDEN, 0)}
 
 
-def test_host_and_sni_match_the_url(site: Site, web: Internet) -> None:
+def test_host_and_sni_match_the_url(site: Site, web: UrlFetcher) -> None:
     assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert site.hosts == [f"{HOST}:{site.ports['https']}"]
     assert site.names == [HOST]
 
 
-def test_third_redirect_is_rejected(site: Site, web: Internet) -> None:
+def test_third_redirect_is_rejected(site: Site, web: UrlFetcher) -> None:
     once, twice, thrice = (site.redirecting(*[site.url()] * count) for count in (1, 2, 3))
     assert web.fetch(once, MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert web.fetch(twice, MAX_BYTES, Budget(BUDGET_S)) == IMAGE
@@ -346,18 +346,18 @@ def test_third_redirect_is_rejected(site: Site, web: Internet) -> None:
     assert site.resolved == [HOST] * 8
 
 
-def test_relative_redirect_is_followed(site: Site, web: Internet) -> None:
+def test_relative_redirect_is_followed(site: Site, web: UrlFetcher) -> None:
     assert web.fetch(site.redirecting("/a.jpg"), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
 
 
 @pytest.mark.parametrize(
     ("path", "status"), [("/text", 415), ("/empty", 415), ("/large", 413), ("/short", 424), ("/missing", 424)]
 )
-def test_bad_response_returns_matching_status(site: Site, web: Internet, path: str, status: int) -> None:
+def test_bad_response_returns_matching_status(site: Site, web: UrlFetcher, path: str, status: int) -> None:
     assert refusal(web, site.url(path)).status == status
 
 
-def test_dripping_server_hits_deadline(site: Site, web: Internet) -> None:
+def test_dripping_server_hits_deadline(site: Site, web: UrlFetcher) -> None:
     started = time.monotonic()
     with pytest.raises(Problem) as caught:
         web.fetch(site.url("/drip"), MAX_BYTES, Budget(0.5))
@@ -366,7 +366,7 @@ def test_dripping_server_hits_deadline(site: Site, web: Internet) -> None:
     assert time.monotonic() - started < BUDGET_S
 
 
-def test_slow_handshake_counts_against_deadline(site: Site, web: Internet) -> None:
+def test_slow_handshake_counts_against_deadline(site: Site, web: UrlFetcher) -> None:
     """One budget for all: it began again once a connection was made (S16 of the attacker's review)."""
     site.handshake_s = 0.8
     with pytest.raises(Problem) as caught:
@@ -376,7 +376,7 @@ def test_slow_handshake_counts_against_deadline(site: Site, web: Internet) -> No
     assert site.dripped <= 8  # a second's are twenty
 
 
-def test_hanging_resolver_hits_deadline(site: Site, web: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_resolver_hits_deadline(site: Site, web: UrlFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = threading.Event()
     monkeypatch.setattr(url_fetcher, "resolve", lambda host, port: [str(ends.wait(BUDGET_S))])
     with pytest.raises(Problem) as caught:
@@ -385,19 +385,19 @@ def test_hanging_resolver_hits_deadline(site: Site, web: Internet, monkeypatch: 
     assert caught.value.status == 424
 
 
-def test_certificate_for_other_host_is_rejected(site: Site, web: Internet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificate_for_other_host_is_rejected(site: Site, web: UrlFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(url_fetcher, "resolve", lambda host, port: [PUBLIC])
     assert refusal(web, site.url(host="other.example")).status == 424
     assert site.hosts == []
 
 
 def test_unknown_ca_is_rejected(site: Site) -> None:
-    assert refusal(Internet(), site.url()).status == 424
+    assert refusal(UrlFetcher(), site.url()).status == 424
     assert site.hosts == []
 
 
 def test_unlisted_host_is_not_resolved(site: Site, certificate: Path) -> None:
-    web = Internet(hosts=[HOST])
+    web = UrlFetcher(hosts=[HOST])
     web._tls.load_verify_locations(certificate)
     assert web.fetch(site.url(), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
     assert refusal(web, site.url(host="other.example")).status == 400
@@ -405,10 +405,10 @@ def test_unlisted_host_is_not_resolved(site: Site, certificate: Path) -> None:
     assert set(site.resolved) == {HOST}
 
 
-def test_http_is_rejected_unless_allowed(site: Site, web: Internet) -> None:
+def test_http_is_rejected_unless_allowed(site: Site, web: UrlFetcher) -> None:
     assert refusal(web, site.url(scheme="http")).status == 400
     assert refusal(web, site.redirecting(site.url(scheme="http"))).status == 424
-    both = Internet(schemes=("https", "http"))
+    both = UrlFetcher(schemes=("https", "http"))
     assert both.fetch(site.url(scheme="http"), MAX_BYTES, Budget(BUDGET_S)) == IMAGE
 
 

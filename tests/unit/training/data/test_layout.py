@@ -184,7 +184,7 @@ def test_table_about_something_else_is_left_out(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("file,label\na/1.jpg,b\nb/2.jpg,a\n", "the table and the folders disagree"),
-        ("file,one,two\n1.jpg,x,y\n2.jpg,x,y\n", "which column has the classes"),
+        ("file,one,two\n1.jpg,x,y\n2.jpg,x,y\n", "no column of classes"),
         ("file,label\n1.jpg,x\n1.jpg,y\n2.jpg,x\n", "'1.jpg' has two classes in it"),
     ],
 )

@@ -10,22 +10,22 @@ from torch import nn
 from training.data.dataset import Sample
 from training.export import artifacts, candidates
 from training.model.backbones import BACKBONES
-from training.model.evaluation import Scored
+from training.model.evaluation import Predictions
 
 
 def test_served_variant_is_what_is_scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kept = candidates.Variant("torch", "fp32", logits=[np.array([0.0, 1.0], np.float32)])
+    kept = candidates.Candidate("torch", "fp32", logits=[np.array([0.0, 1.0], np.float32)])
     asked: list[Path] = []
 
-    def logits(one: candidates.Variant, folder: Path, images: list[Path], *rest: object) -> list[object]:
+    def logits(one: candidates.Candidate, folder: Path, images: list[Path], *rest: object) -> list[object]:
         assert one is kept
         asked.extend(images)
         return [np.array([3.0, 0.0], np.float32)]
 
     monkeypatch.setattr(candidates, "logits", logits)
-    trained = artifacts.Trained(
+    trained = artifacts.TrainResult(
         nn.Sequential(),
-        {split: Scored(torch.tensor([[9.0, 9.0]]), torch.tensor([1])) for split in ("train", "valid", "test")},
+        {split: Predictions(torch.tensor([[9.0, 9.0]]), torch.tensor([1])) for split in ("train", "valid", "test")},
         {split: [Sample(tmp_path / split, 1, "")] for split in ("train", "valid", "test")},
         [],
     )

@@ -17,7 +17,7 @@ from helpers.images import encode
 from inference import runtimes
 from inference.images import Pixels
 from training.export import candidates, gates
-from training.export.candidates import Served, Variant
+from training.export.candidates import Candidate, ServingModule
 
 SIZE_PX, CLASSES = 32, 8
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -35,7 +35,7 @@ def images(seed: int) -> list[tuple[Pixels, int]]:
     ]
 
 
-def trained() -> Served:
+def trained() -> ServingModule:
     """A small network of the layers that backbones are made of; its last one is fitted to the colours."""
     torch.manual_seed(1)
     body = nn.Sequential(
@@ -44,7 +44,7 @@ def trained() -> Served:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     ).eval()  # fmt: skip
     last = nn.Linear(64, CLASSES)
-    served = Served(nn.Sequential(body, last), MEAN, STD).eval().requires_grad_(False)
+    served = ServingModule(nn.Sequential(body, last), MEAN, STD).eval().requires_grad_(False)
     inputs = torch.stack([torch.from_numpy(pixels.astype(np.float32)) for pixels, _ in images(1)]).permute(0, 3, 1, 2)
     features = body((inputs - served.mean) * served.scale)
     wanted = nn.functional.one_hot(torch.tensor([label for _, label in images(1)])).float()
@@ -55,7 +55,7 @@ def trained() -> Served:
     return served
 
 
-Measured = dict[tuple[str, str], Variant]
+Measured = dict[tuple[str, str], Candidate]
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def exported(tmp_path: Path) -> Callable[[list[Pixels]], list[tuple[Path, int]]]
 def scored(folder: Path, samples: list[tuple[Path, int]]) -> Measured:
     """Every candidate with its accuracy, whether or not it could be served."""
     scoring = candidates.Scoring(samples, SIZE_PX, 2)
-    reference = Variant(candidates.REFERENCE, "fp32")
+    reference = Candidate(candidates.REFERENCE, "fp32")
     candidates.score(reference, candidates._eager(trained()), scoring)
     found = {(reference.runtime, reference.precision): reference}
     for runtime, precision, file in candidates.SERVABLE:
-        one = found[runtime, precision] = Variant(runtime, precision, file)
+        one = found[runtime, precision] = Candidate(runtime, precision, file)
         candidates.score(one, runtimes.load(runtime, folder / file, precision, 2), scoring, reference)
     return found
 
@@ -121,7 +121,7 @@ def test_slow_candidate_is_dropped_after_a_few_images() -> None:
 
         return answer
 
-    reference, slow = Variant(candidates.REFERENCE, "fp32"), Variant("torch", "bf16")
+    reference, slow = Candidate(candidates.REFERENCE, "fp32"), Candidate("torch", "bf16")
     image = np.zeros((1, 1, 1, 3), np.uint8)
     candidates.time_candidates([reference, slow], [run("fast", 0.001), run("slow", 0.05)], [image])
     assert "dropped after 3 images" in slow.verdict
@@ -172,7 +172,7 @@ def test_larger_runtime_must_be_worth_its_size() -> None:
 def test_accuracy_is_measured_fastest_first_until_one_holds() -> None:
     asked: list[float] = []
 
-    def fastest_fails(one: Variant) -> None:
+    def fastest_fails(one: Candidate) -> None:
         asked.append(one.ms)
         one.verdict = "rejected: it loses 3.0 percentage points" if one.ms == 4 else ""
 
@@ -182,7 +182,7 @@ def test_accuracy_is_measured_fastest_first_until_one_holds() -> None:
 
 
 def test_logits_that_are_not_finite_are_rejected() -> None:
-    reference, broken = Variant(candidates.REFERENCE, "fp32"), candidate("onnxruntime", 1)
+    reference, broken = Candidate(candidates.REFERENCE, "fp32"), candidate("onnxruntime", 1)
     reference.logits, broken.logits = [np.array([1.0, 0.0], np.float32)] * 2, [np.array([np.nan, 0.0], np.float32)] * 2
     for one in (reference, broken):
         candidates.judge(one, np.array([0, 0]), reference)
@@ -195,9 +195,9 @@ def test_no_variant_that_holds_is_an_error() -> None:
         candidates.choose([candidate("torch", 20, verdict="rejected: it loses 3.0 percentage points")], holds)
 
 
-def holds(one: Variant) -> None:
+def holds(one: Candidate) -> None:
     """Any candidate is as accurate as the reference."""
 
 
-def candidate(runtime: str, ms: float, verdict: str = "") -> Variant:
-    return Variant(runtime, "fp32", "file", ms=ms, verdict=verdict)
+def candidate(runtime: str, ms: float, verdict: str = "") -> Candidate:
+    return Candidate(runtime, "fp32", "file", ms=ms, verdict=verdict)

@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from training.export import gates
-from training.model.evaluation import Scored
-from training.model.head import Epoch
+from training.model.evaluation import Predictions
+from training.model.head import EpochMetrics
 
 NAN = float("nan")
 
 
-def scored(answers: list[int], targets: list[int], sure: float = 2.0) -> Scored:
+def scored(answers: list[int], targets: list[int], sure: float = 2.0) -> Predictions:
     logits = torch.zeros(len(answers), max(*answers, *targets) + 1)
     logits[range(len(answers)), answers] = sure
-    return Scored(logits, torch.tensor(targets))
+    return Predictions(logits, torch.tensor(targets))
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def scored(answers: list[int], targets: list[int], sure: float = 2.0) -> Scored:
     ],
 )
 def test_loss_that_is_no_number_is_the_reason(logit: float, losses: tuple[float, ...], mode: str, message: str) -> None:
-    epochs = [Epoch(number, loss, 0.5, loss) for number, loss in enumerate(losses, start=1)]
+    epochs = [EpochMetrics(number, loss, 0.5, loss) for number, loss in enumerate(losses, start=1)]
     with pytest.raises(gates.NoModel, match=message):
-        gates.require_numbers(epochs, {"valid": Scored(torch.tensor([[logit, 0.0]]), torch.tensor([0]))}, mode)
+        gates.require_numbers(epochs, {"valid": Predictions(torch.tensor([[logit, 0.0]]), torch.tensor([0]))}, mode)
 
 
 def test_numbers_pass() -> None:
-    gates.require_numbers([Epoch(1, 0.5, 0.5, 0.4)], {"valid": scored([0, 1], [0, 1])}, "head")
+    gates.require_numbers([EpochMetrics(1, 0.5, 0.5, 0.4)], {"valid": scored([0, 1], [0, 1])}, "head")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,9 @@ def test_numbers_pass() -> None:
     ],
 )
 def test_model_no_better_than_one_answer_is_refused(answers: list[int], targets: list[int]) -> None:
-    with pytest.raises(gates.NoModel, match="images of test the model is no better than the same answer for each"):
+    with pytest.raises(
+        gates.NoModel, match="images of test the model is not better than predicting one class for each"
+    ):
         gates.require_skill(scored(answers, targets), "test")
 
 
@@ -66,7 +68,9 @@ def test_model_that_tells_classes_passes(answers: list[int], targets: list[int])
 
 def test_finetuning_that_harms_is_refused() -> None:
     worse = scored([0, 1, 1, 1] * 2, [0, 1, 0, 0] * 2)
-    with pytest.raises(gates.NoModel, match=r"worse: top-1 0.5000 .* 0.7500 before it: lower finetune_learning_rate"):
+    with pytest.raises(
+        gates.NoModel, match=r"worse: validation top-1 0.5000, 0.7500 before: lower finetune_learning_rate"
+    ):
         gates.require_gain(gates.Start(top1=0.75, loss=0.1), worse)
 
 

@@ -12,10 +12,10 @@ from training.data.dataset import Sample
 from training.data.findings import Finding
 from training.export import report
 from training.model import evaluation
-from training.model.evaluation import Scored
+from training.model.evaluation import Predictions
 
 
-def story(folder: Path, classes: int, wrong: int) -> report.Story:
+def story(folder: Path, classes: int, wrong: int) -> report.ReportContext:
     count = 60
     targets = torch.arange(count) % classes
     logits = torch.nn.functional.one_hot(targets, classes).float() * 4
@@ -26,7 +26,7 @@ def story(folder: Path, classes: int, wrong: int) -> report.Story:
         file = folder / f"<image> {number}.jpg"
         file.write_bytes(encode(gradient(50 + number, 40), "JPEG"))
         samples.append(Sample(file, int(targets[number]), str(number)))
-    scored = Scored(logits, targets)
+    scored = Predictions(logits, targets)
     trials = [
         {
             "number": n,
@@ -37,7 +37,7 @@ def story(folder: Path, classes: int, wrong: int) -> report.Story:
         }
         for n, state in enumerate(["complete", "complete", "pruned"])
     ]
-    return report.Story(
+    return report.ReportContext(
         name="model",
         facts={"backbone": "tiny"},
         labels=[f"class <{number}>" for number in range(classes)],

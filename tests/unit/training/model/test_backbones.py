@@ -73,7 +73,7 @@ def _body(network: nn.Module) -> dict[str, torch.Tensor]:
     ("made", "message"),
     [
         (lambda: nn.Linear(2, 2), "save model.state_dict() instead"),
-        (lambda: {"epoch": 3}, "holds no weights"),
+        (lambda: {"epoch": 3}, "has no weights"),
         (lambda: nn.Linear(2, 2).state_dict(), "bn1.bias is missing; bn1.running_mean is missing; "),
         (
             lambda: _body(resnet50()) | {"conv1.weight": torch.zeros(64, 1, 7, 7)},

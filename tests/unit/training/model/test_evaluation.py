@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.model import evaluation
-from training.model.evaluation import Scored
+from training.model.evaluation import Predictions
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,12 @@ def test_interval_matches_wilson(right: int, of: int, low: float, high: float) -
     assert evaluation.interval(right, of) == pytest.approx((low, high), abs=2e-4)
 
 
-def calibrated(temperature: float, count: int = 20000) -> Scored:
+def calibrated(temperature: float, count: int = 20000) -> Predictions:
     """Images whose logits divided by `temperature` are exactly as sure as they are right."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(count, 5, generator=generator) * 2
     targets = torch.multinomial(logits.softmax(1), 1, generator=generator).flatten()
-    return Scored(logits * temperature, targets)
+    return Predictions(logits * temperature, targets)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
@@ -36,12 +36,12 @@ def test_fit_recovers_known_temperature(temperature: float) -> None:
 
 
 def test_temperature_is_one_without_mistakes() -> None:
-    assert evaluation.fit_temperature(Scored(torch.eye(4) * 5, torch.arange(4))) == 1.0
+    assert evaluation.fit_temperature(Predictions(torch.eye(4) * 5, torch.arange(4))) == 1.0
 
 
 def test_scores_match_hand_calculation() -> None:
     logits = torch.tensor([[3.0, 1, 0], [0, 2, 1], [2, 1, 0], [0, 0, 4]])
-    scored = Scored(logits, torch.tensor([0, 1, 1, 2]))
+    scored = Predictions(logits, torch.tensor([0, 1, 1, 2]))
     summary = evaluation.summary(scored, 1.0)
     assert summary["top1"] == 0.75
     assert summary["top5"] == 1.0
