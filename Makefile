@@ -85,7 +85,7 @@ hooks: setup ## Install the pre-commit hooks: ruff, types, the length of commit 
 .PHONY: bench-training
 bench-training: setup ## The course's training loop against ours, an hour   DATA=folder with train/ and val/
 	@test -n "$$DATA" || { echo "Give the images: make bench-training DATA=folder" >&2; exit 1; }
-	@PYTHONPATH=tests exec python bench/training.py "$$DATA"
+	@PYTHONPATH=tests exec python bench/training_loop.py "$$DATA"
 
 .PHONY: bench-tuning
 bench-tuning: setup ## A search over 10,000 cached features: time and memory, ten minutes

@@ -251,4 +251,5 @@ def test_measurement_program_is_available(deployed: Environment, command: str) -
         if program == "tests/fuzz/fuzz_images.py":
             assert (REPOSITORY / program).is_file()  # its library is installed by the target alone
         else:
-            assert "usage: " in deployed.run(sys.executable, program, "--help").stdout
+            path = "PYTHONPATH=tests:lambda"
+            assert "usage: " in deployed.run("env", path, sys.executable, program, "--help").stdout
