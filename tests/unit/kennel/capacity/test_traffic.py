@@ -59,8 +59,8 @@ def test_csv_counts_become_rates(tmp_path: Path, lines: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "needs a first line"),
-        ("when,count\n1,2\n", "needs a first line"),
+        ("", "needs a header"),
+        ("when,count\n1,2\n", "needs a header"),
         ("time,requests\n0,60\n", "at least two"),
         ("time,requests\n0,60\n60,60\n180,60\n", "line 4: the times must rise by the same step"),
         ("time,requests\n60,60\n0,60\n", "must rise"),
@@ -81,7 +81,7 @@ def test_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KennelError, match="does not exist"):
         from_csv(tmp_path / "nowhere.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(KennelError, match="no CSV file in UTF-8"):
+    with pytest.raises(KennelError, match="not a CSV file in UTF-8"):
         from_csv(tmp_path / "binary.csv")
 
 

@@ -136,8 +136,8 @@ def test_all_invalid_sources_are_named(tmp_path: Path) -> None:
         batch.sources([str(tmp_path), "missing.jpg", "ftp://x"], print)
     message = str(caught.value)
     assert "has no images" in message
-    assert "missing.jpg is no file" in message
-    assert "ftp://x is no file" in message
+    assert "missing.jpg is not a file" in message
+    assert "ftp://x is not a file" in message
 
 
 def test_large_image_is_sent_smaller_and_upright(tmp_path: Path) -> None:

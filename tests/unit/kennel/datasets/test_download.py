@@ -86,7 +86,7 @@ def test_broken_connection_resumes_download(tmp_path: Path) -> None:
 
 def test_failed_download_keeps_partial_file(tmp_path: Path) -> None:
     broken = Server(breaks=[1_500_000] + [0] * download.ATTEMPTS)
-    with serving(broken), pytest.raises(KennelError, match="Try again: it goes on where it stopped"):
+    with serving(broken), pytest.raises(KennelError, match="Try again: the download resumes"):
         fetch(broken, tmp_path)
     assert (tmp_path / "images.zip.part").stat().st_size == 1_500_000
     with serving(Server()) as server:
@@ -118,7 +118,7 @@ def test_client_error_is_not_retried(tmp_path: Path, status: int) -> None:
 
 
 def test_plain_http_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(KennelError, match="is not https"):
+    with pytest.raises(KennelError, match="is not an https URL"):
         download.download("http://example.com/x.zip", tmp_path / "x.zip", lambda *_: None)
 
 

@@ -40,12 +40,12 @@ def test_run_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("part", sorted(set(PARTS) - set(NAMED)))
 def test_name_of_single_log_is_rejected(part: str) -> None:
-    with pytest.raises(KennelError, match=f"{part} has one log"):
+    with pytest.raises(KennelError, match=f"{part} has a single log"):
         source(STAGE, part, "other")
 
 
 def test_unknown_part_lists_parts() -> None:
-    with pytest.raises(KennelError, match="give function, endpoint"):
+    with pytest.raises(KennelError, match="choose function, endpoint"):
         source(STAGE, "nonsense", None)
 
 
