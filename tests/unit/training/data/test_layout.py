@@ -91,7 +91,7 @@ def test_folders_of_folders_are_one_class_with_a_warning(tmp_path: Path) -> None
         ("", "no images below"),
         ("a/1.jpg", "only the class 'a'"),
         ("train/a/1.jpg train/b/1.jpg val/a/1.jpg valid/b/1.jpg", "val/, valid/ are all folders for valid"),
-        ("test/a/1.jpg valid/a/1.jpg", "there is no folder for training"),
+        ("test/a/1.jpg valid/a/1.jpg", "no folder for training"),
         ("train/a/1.jpg train/b/1.jpg extra/1.jpg", "train/ look like splits, and extra/ do not"),
         ("train/1.jpg test/1.jpg bus/1.jpg", "look like splits"),
         ("Train_Data/a/1.jpg Train_Data/b/1.jpg Outputs/1.jpg", "Train_Data/ look like splits, and Outputs/ do not"),
@@ -185,7 +185,7 @@ def test_table_about_something_else_is_left_out(tmp_path: Path) -> None:
     [
         ("file,label\na/1.jpg,b\nb/2.jpg,a\n", "the table and the folders disagree"),
         ("file,one,two\n1.jpg,x,y\n2.jpg,x,y\n", "no column of classes"),
-        ("file,label\n1.jpg,x\n1.jpg,y\n2.jpg,x\n", "'1.jpg' has two classes in it"),
+        ("file,label\n1.jpg,x\n1.jpg,y\n2.jpg,x\n", "'1.jpg' has two classes"),
     ],
 )
 def test_table_that_is_unclear_is_refused(tmp_path: Path, text: str, message: str) -> None:
