@@ -419,7 +419,7 @@ class StageSettings(_Settings):
     @property
     def prefix(self) -> str:
         """What stack names start with."""
-        return f"Kennel-{self.name}"
+        return names.prefix(self.name)
 
     @property
     def endpoint_names(self) -> dict[str, str]:

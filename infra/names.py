@@ -3,6 +3,7 @@
 They are contracts with deployed stages: another name replaces a resource, or leaves its data behind.
 """
 
+# In the order of a deploy.
 PARTS = ("Data", "Training", "Serving", "Api", "Operations")
 # Cost allocation and conditions in policies go by it.
 STAGE_TAG, DATASET_TAG = "kennel:stage", "kennel:dataset"
@@ -22,14 +23,19 @@ DIFF_ROLE, DEPLOY_ROLE = "github-kennel-diff", "github-kennel-deploy"
 GITHUB_ISSUER, GITHUB_AUDIENCE = "token.actions.githubusercontent.com", "sts.amazonaws.com"
 
 
+def prefix(stage: str) -> str:
+    """Name of what a stage has one of, such as its dashboard and its budget; the others' names start with it."""
+    return f"Kennel-{stage}"
+
+
 def stack(stage: str, part: str) -> str:
     """Name of the stack `part` (PARTS) of a stage."""
-    return f"Kennel-{stage}-{part}"
+    return f"{prefix(stage)}-{part}"
 
 
 def resource(stage: str, name: str) -> str:
     """Name of a resource for services that want lower case: jobs, endpoints, alarms, buckets."""
-    return f"kennel-{stage}-{name}"
+    return f"{prefix(stage).lower()}-{name}"
 
 
 def parameter(stage: str, name: str) -> str:

@@ -75,9 +75,7 @@ def train(
     if on not in ("sagemaker", "ec2"):
         raise KennelError(f"--on takes sagemaker or ec2, not {on}.")
     if on == "ec2" and (instance_type or instances > 1 or spot or max_hours):
-        raise KennelError(
-            "With --on ec2, instance type, Spot and time limit are settings of ec2 in cdk.json: change them there."
-        )
+        raise KennelError("With --on ec2 these are in cdk.json: change instance_type, spot or max_run_h of ec2 there.")
     if instances > 1 and given.get("mode") != "finetune":
         raise KennelError("Multiple instances are only supported with --mode finetune: a head trains in seconds.")
     _usable(instance_type)

@@ -65,7 +65,7 @@ class JobResult:
 
 def new_name(deployment: DeployedStage) -> str:
     """A name for a run that starts now."""
-    return f"kennel-{deployment.stage}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    return names.resource(deployment.stage, f"{datetime.now(UTC):%Y%m%d-%H%M%S}")
 
 
 def checkpoints(request: Request, run: str) -> str:

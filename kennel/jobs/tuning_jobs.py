@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from infra import names
 from infra.names import CHECKPOINTS_PREFIX, PACKAGES_PREFIX
 from kennel.errors import KennelError
 from kennel.jobs import training_jobs
@@ -66,7 +67,7 @@ def new_name(deployment: DeployedStage) -> str:
 
     Roles, alarms, logs and `kennel destroy` know a stage's jobs by the beginning of the name.
     """
-    return f"kennel-{deployment.stage}-{datetime.now(UTC):%y%m%d%H%M%S}"
+    return names.resource(deployment.stage, f"{datetime.now(UTC):%y%m%d%H%M%S}")
 
 
 def start(

@@ -13,6 +13,7 @@ import boto3
 from rich.markup import escape
 from rich.table import Table
 
+from infra import names
 from kennel.client import batch, function_url
 from kennel.console import console, step
 from kennel.datasets import archives, sample, upload
@@ -85,14 +86,13 @@ def _images(folder: Path | None, seconds: dict[str, float]) -> tuple[Path, list[
 
 def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -> dict[str, Any]:
     deployment, env = DeployedStage(stage), dict(os.environ)
-    stacks = f"Kennel-{stage}"
     deploy = ["deploy", "--require-approval", "never", "--progress", "events"]
     with step("cdk bootstrap", seconds) as progress:
         target, arguments = account_bootstrap.prepare(deployment)
         cdk("bootstrap", target, *arguments, env=env, log=CDK_LOG, progress=progress)
     with step("cdk deploy Data, Training", seconds) as progress:
-        names = [f"{stacks}-{name}" for name in ("Data", "Training")]
-        cdk(*deploy, "-c", f"stage={stage}", *names, env=env, log=CDK_LOG, progress=progress)
+        stacks = [names.stack(stage, part) for part in ("Data", "Training")]
+        cdk(*deploy, "-c", f"stage={stage}", *stacks, env=env, log=CDK_LOG, progress=progress)
     with step("Images uploaded", seconds) as progress:
         pushed = upload.push(deployment, folder, upload.name_of(folder), _every(50, progress), replace=True)
     with step("Training job", seconds) as progress:
@@ -101,9 +101,9 @@ def _on(folder: Path, held: list[Held], stage: str, seconds: dict[str, float]) -
     with step("Model package promoted", seconds):
         package_uri, _ = promotion.promote(deployment, finished.name)
     with step("cdk deploy Serving, Api, Operations", seconds) as progress:
-        names = [f"{stacks}-{name}" for name in ("Serving", "Api", "Operations")]
+        stacks = [names.stack(stage, part) for part in ("Serving", "Api", "Operations")]
         # All stacks were synthesized for the first two.
-        cdk(*deploy, "--app", "cdk.out", *names, env=env, log=CDK_LOG, progress=progress)
+        cdk(*deploy, "--app", "cdk.out", *stacks, env=env, log=CDK_LOG, progress=progress)
     with step(f"{len(held)} signed calls of the function URL", seconds) as progress:
         url = function_url.Url(deployment, _caller(deployment))
         answers = _call(url, held, progress)

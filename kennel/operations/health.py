@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra import names
 from kennel.models import promotion
 from kennel.pricing import prices
 from kennel.pricing.stack_costs import cost
@@ -167,7 +168,7 @@ def _cost_at_rest(deployment: DeployedStage) -> Finding:
 def _cost_so_far(deployment: DeployedStage) -> Finding:
     """What the month has cost, and will, by the stage's budget; AWS brings it up to date a few times a day."""
     account = deployment.client("sts").get_caller_identity()["Account"]
-    name = f"Kennel-{deployment.stage}"
+    name = names.prefix(deployment.stage)
     budget = deployment.client("budgets").describe_budget(AccountId=account, BudgetName=name)["Budget"]
     limit, spend = float(budget["BudgetLimit"]["Amount"]), budget["CalculatedSpend"]
     actual = float(spend["ActualSpend"]["Amount"])

@@ -324,7 +324,7 @@ class Preflight:
 
     def _reserved_now(self, client: Any) -> int:
         """What the stage's own functions have reserved already."""
-        prefix, reserved = f"Kennel-{self._deployment.stage}-", 0
+        prefix, reserved = names.stack(self._deployment.stage, ""), 0
         for page in client.get_paginator("list_functions").paginate():
             for function in page["Functions"]:
                 if function["FunctionName"].startswith(prefix):
@@ -360,7 +360,7 @@ class Preflight:
         return {item["PhysicalResourceId"] for item in described if item.get("PhysicalResourceId")}
 
     def _templates(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        prefix = f"Kennel-{self._deployment.stage}-"
+        prefix = names.stack(self._deployment.stage, "")
         for file in sorted((self._assembly or Path()).glob(f"{prefix}*.template.json")):
             yield file.name.partition(".")[0], json.loads(file.read_text())
 

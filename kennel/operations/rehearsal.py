@@ -174,7 +174,7 @@ def remove_bootstrap(deployment: DeployedStage) -> Outcome:
         if not has_log_group(logs, group):
             continue
         pages = logs.get_paginator("describe_log_streams")
-        for page in pages.paginate(logGroupName=group, logStreamNamePrefix=f"kennel-{STAGE}-"):
+        for page in pages.paginate(logGroupName=group, logStreamNamePrefix=names.resource(STAGE, "")):
             for stream in page["logStreams"]:
                 logs.delete_log_stream(logGroupName=group, logStreamName=stream["logStreamName"])
     return Outcome("delete the bootstrap", f"{name}, its bucket and policies", "done", time.monotonic() - started)
@@ -213,7 +213,7 @@ def require_empty(deployment: DeployedStage) -> None:
     """Raises KennelError where the account has a stage of the name already."""
     stacks = deployment.client("cloudformation").get_paginator("describe_stacks").paginate()
     there = [item["StackName"] for page in stacks for item in page["Stacks"]]
-    if taken := [name for name in there if name.startswith(f"Kennel-{STAGE}-")]:
+    if taken := [name for name in there if name.startswith(names.stack(STAGE, ""))]:
         raise KennelError(
             f"{', '.join(taken)} already exists from a rehearsal that did not finish: in build/rehearsal/project, run "
             f"`kennel destroy --stage {STAGE}`, then try again."

@@ -17,7 +17,7 @@ from kennel.errors import KennelError
 from kennel.stage.deployed import DeployedStage
 
 # Each needs the ones after it.
-ORDER = ("Operations", "Api", "Serving", "Training", "Data")
+ORDER = names.PARTS[::-1]
 # CloudFormation waits for CloudFront, endpoints and network interfaces.
 TIMEOUT_S = 3600
 POLL_S = 2.0
@@ -83,9 +83,9 @@ def inventory(deployment: DeployedStage) -> Inventory:
     logs = deployment.client("logs")
     managed = {item.name for found in stacks.values() for item in found}
     prefixes = (
-        f"/kennel/{deployment.stage}/",
-        f"/aws/lambda/Kennel-{deployment.stage}-",
-        f"/aws/sagemaker/Endpoints/kennel-{deployment.stage}-",
+        names.log_group(deployment.stage, ""),
+        f"/aws/lambda/{names.stack(deployment.stage, '')}",
+        names.endpoint_log_group(names.resource(deployment.stage, "")),
     )
     groups = [
         name
@@ -94,7 +94,7 @@ def inventory(deployment: DeployedStage) -> Inventory:
         for name in _own(page["logGroups"], "logGroupName", prefix)
     ]
     pages = deployment.client("ssm").get_paginator("get_parameters_by_path")
-    path = f"/kennel/{deployment.stage}/"
+    path = names.parameter(deployment.stage, "")
     parameters = [
         name for page in pages.paginate(Path=path, Recursive=True) for name in _own(page["Parameters"], "Name", path)
     ]
@@ -156,7 +156,7 @@ def _resources(client: Any, name: str) -> Iterator[Resource]:
 def _stop_jobs(deployment: DeployedStage, say: Say) -> None:
     """A job would go on, be paid for, and write into buckets that are on their way."""
     client = deployment.client("sagemaker")
-    prefix = f"kennel-{deployment.stage}-"
+    prefix = names.resource(deployment.stage, "")
     named = {"NameContains": prefix, "StatusEquals": "InProgress"}
     for page in client.get_paginator("list_hyper_parameter_tuning_jobs").paginate(**named):
         for name in _own(page["HyperParameterTuningJobSummaries"], "HyperParameterTuningJobName", prefix):
@@ -171,7 +171,7 @@ def _stop_jobs(deployment: DeployedStage, say: Say) -> None:
 def _remove_of_notebooks(deployment: DeployedStage, say: Say) -> None:
     """Endpoints that somebody made in the notebook cost by the hour, and no stack has them."""
     client = deployment.client("sagemaker")
-    prefix = f"kennel-{deployment.stage}-notebook-"
+    prefix = names.resource(deployment.stage, "notebook-")
     for noun, operation in (
         ("Endpoint", "list_endpoints"),
         ("EndpointConfig", "list_endpoint_configs"),

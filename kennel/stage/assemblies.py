@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from infra import names
 from kennel.errors import KennelError
 from kennel.stage.cdk import cdk
 from kennel.stage.deployed import REPOSITORY, DeployedStage
@@ -83,7 +84,7 @@ def side(given: str, stage: str | None) -> Generator[Side]:
     elif Path(given).is_dir():
         found = read(Path(given), given)
         # CDK leaves in its folder what was synthesized before, of other stages as well.
-        of_stage = [name for name in found.templates if name.startswith(f"Kennel-{stage}-")]
+        of_stage = [name for name in found.templates if name.startswith(names.stack(stage, ""))]
         if found.templates and not of_stage:
             raise KennelError(f"{given} has {', '.join(found.templates)}, and the stage is {stage}: give its --stage.")
         yield replace(
@@ -182,7 +183,7 @@ def _deployed(deployment: DeployedStage) -> Side:
     for page in client.get_paginator("list_stacks").paginate():
         for summary in page["StackSummaries"]:
             name = summary["StackName"]
-            if not name.startswith(f"Kennel-{deployment.stage}-") or summary["StackStatus"].startswith("DELETE"):
+            if not name.startswith(names.stack(deployment.stage, "")) or summary["StackStatus"].startswith("DELETE"):
                 continue
             body = client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
             text = body if isinstance(body, str) else json.dumps(body)

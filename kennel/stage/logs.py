@@ -82,9 +82,9 @@ def source(deployment: DeployedStage, part: str, name: str | None) -> Source:
     if part == "function":
         return Source(names.log_group(deployment.stage, "classifier"))
     if part == "endpoint":
-        return Source(f"/aws/sagemaker/Endpoints/{name or deployment.output('Serving', 'EndpointName')}")
+        return Source(names.endpoint_log_group(name or deployment.output("Serving", "EndpointName")))
     if part == "job":
-        return Source("/aws/sagemaker/TrainingJobs", f"{name}/" if name else f"kennel-{deployment.stage}-")
+        return Source("/aws/sagemaker/TrainingJobs", f"{name}/" if name else names.resource(deployment.stage, ""))
     if part == "ec2":
         return Source(deployment.output("Training", "Ec2LogGroup"), f"{name}/" if name else "")
     if part == "notebook":

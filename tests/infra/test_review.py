@@ -540,7 +540,7 @@ CASES = {
     "more instances at rest": Case(
         more_instances, {"Cost": ("3 × ml.m5.large, a month | 0.00 | 251.85",)}, ("Access",)
     ),
-    "more memory": Case(more_memory, {"Cost": ("a month idle** |", "**+4.38**")}, ("Access", "Lost or replaced")),
+    "more memory": Case(more_memory, {"Cost": ("per month, idle** |", "**+4.38**")}, ("Access", "Lost or replaced")),
     "a type without a price": Case(unknown_type, {"Cost": ("so not counted", "ml.p9.48xlarge")}),
     "a NAT gateway": Case(gateway, {"Cost": ("Nat, a month | 0.00 | 32.85 | +32.85",)}, ("Lost or replaced",)),
     "a URL for the scripts of every page": Case(
@@ -902,7 +902,7 @@ MALFORMED = ("[]", "5", "null", '{"Resources": []}', '{"Resources": {"A": null}}
 @pytest.mark.parametrize("text", [*MALFORMED, '{"Resources": {"A": {"Type": "B", "Properties": []}}}'])
 def test_malformed_template_error_names_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "Kennel-dev-Api.template.json").write_text(text)
-    with pytest.raises(KennelError, match=r"Kennel-dev-Api\.template\.json is no template of CloudFormation's"):
+    with pytest.raises(KennelError, match=r"Kennel-dev-Api\.template\.json is not a CloudFormation template"):
         assemblies.read(tmp_path, "bad")
 
 
@@ -923,9 +923,9 @@ def test_invalid_side_suggests_fix(tmp_path: Path) -> None:
     with pytest.raises(KennelError, match="make synth"):
         assemblies.read(tmp_path, "empty")
     (tmp_path / "Bad.template.json").write_text("{")
-    with pytest.raises(KennelError, match="is no JSON"):
+    with pytest.raises(KennelError, match="is not JSON"):
         assemblies.read(tmp_path, "bad")
-    with pytest.raises(KennelError, match="no folder, no revision"), assemblies.side("no-such-thing", "dev"):
+    with pytest.raises(KennelError, match="is neither a folder, a revision"), assemblies.side("no-such-thing", "dev"):
         pass
     with pytest.raises(KennelError, match="a side is empty"), assemblies.side("", "dev"):
         pass

@@ -178,12 +178,12 @@ def test_cloudfront_signs_requests_over_https(
     assert origin["OriginAccessControlId"] == {"Fn::GetAtt": [access, "Id"]}
     assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
     assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
-    grant_invoke_url = {
+    granted = {
         permission["Action"]
         for _, permission in resources(matrix["page"], "AWS::Lambda::Permission")
         if permission["Principal"] == "cloudfront.amazonaws.com"
     }
-    assert grant_invoke_url == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    assert granted == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
     assert list(resources(matrix["dev"], "AWS::CloudFront::Distribution")) == []
 
 
@@ -253,7 +253,13 @@ def test_dashboard_shows_callers_before_causes(
 ) -> None:
     ((_, dashboard),) = resources(matrix["dev"], "AWS::CloudWatch::Dashboard")
     text = json.dumps(dashboard["DashboardBody"])
-    assert re.findall(r"## (\w+)", text) == ["Function", "Function", "Endpoint", "Instances", "Training"]
+    assert re.findall(r"## ([^\\\"]+)", text) == [
+        "Function URL, as callers see it",
+        "Function: concurrency, throttles, cold starts",
+        "Endpoint: responses, latency in microseconds",
+        "Instances: highest utilization, %",
+        "Training and drift",
+    ]
     order = ["CallersNotServed", "UrlRequestCount", "ConcurrentExecutions", '"ModelLatency', "DiskUtilization"]
     places = [text.replace("\\", "").index(word) for word in order]
     assert places == sorted(places)

@@ -6,6 +6,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from infra import names
 from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
@@ -40,7 +41,7 @@ class Model(Construct):
         if stage.endpoint.capture_percent:
             grant_write(self.role, storage.models, CAPTURES_PREFIX)
         grant_pull_image(self.role, stage.region, "ray")
-        grant_container_logs(self.role, f"/aws/sagemaker/Endpoints/{name}-*", "*")
+        grant_container_logs(self.role, names.endpoint_log_group(f"{name}-*"), "*")
         grant(
             self.role,
             ["cloudwatch:PutMetricData"],

@@ -362,7 +362,7 @@ def test_dripping_server_hits_deadline(site: Site, web: UrlFetcher) -> None:
     with pytest.raises(Problem) as caught:
         web.fetch(site.url("/drip"), MAX_BYTES, Budget(0.5))
     assert caught.value.status == 424
-    assert "in time" in caught.value.detail
+    assert "timed out" in caught.value.detail
     assert time.monotonic() - started < BUDGET_S
 
 
@@ -372,7 +372,7 @@ def test_slow_handshake_counts_against_deadline(site: Site, web: UrlFetcher) -> 
     with pytest.raises(Problem) as caught:
         web.fetch(site.url("/drip"), MAX_BYTES, Budget(1.0))
     assert caught.value.status == 424
-    assert "in time" in caught.value.detail
+    assert "timed out" in caught.value.detail
     assert site.dripped <= 8  # a second's are twenty
 
 
