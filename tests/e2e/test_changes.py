@@ -189,7 +189,7 @@ def test_image_is_forgotten(deployed: Environment, tmp_path: Path) -> None:
     command = ("kennel", "data", "forget", str(tmp_path / "mary.jpg"))
     unasked = deployed.run(*command, check=False)
     assert unasked.returncode == 1
-    assert "give --yes" in unasked.stdout
+    assert "pass --yes" in unasked.stdout
     output = deployed.run(*command, "--yes").stdout
     assert f"Erased: s3://{bucket}/{keys[0]}" in output
     assert "Remains: models that were trained with it" in output

@@ -80,7 +80,7 @@ def test_destroy_without_yes_removes_nothing(
     result = deployed.run("kennel", "destroy", check=False)
     assert result.returncode == 1
     assert "Deletes: Kennel-dev-Serving" in result.stdout
-    assert "give --yes" in result.stdout
+    assert "pass --yes" in result.stdout
     assert of_stage(deployed, "dev") == before
 
 
@@ -109,7 +109,7 @@ def test_destroy_dev_leaves_nothing(deployed: Environment) -> None:
     iam.attach_user_policy(UserName="caller", PolicyArn=deployed.output("Api", "CallersPolicyArn"))
     assert len(of_stage(deployed, "dev")) > 30
     output = deployed.run("kennel", "destroy", "--yes").stdout
-    assert "Stage dev removed" in output
+    assert "Stage dev deleted" in output
     assert iam.list_attached_user_policies(UserName="caller")["AttachedPolicies"] == []
     assert said_to_be_kept(output) == set()
     assert of_stage(deployed, "dev") == set()

@@ -27,14 +27,14 @@ def test_each_component_has_its_own_logs(deployed: Environment, dataset: str) ->
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("somewhere",), "give function, endpoint, job, ec2, notebook, failed-jobs, drift"),
+        (("somewhere",), "choose function, endpoint, job, ec2, notebook, failed-jobs, drift"),
         (("--since", "yesterday"), "as 15m"),
         (("--since", "0s"), "as 15m"),
         (("--since", "99999999999999d"), "as 15m"),
-        (("function", "another"), "names are for endpoint, job, ec2"),
-        (("endpoint", "kennel-dev-none"), "/aws/sagemaker/Endpoints/kennel-dev-none has nothing: it is not there"),
-        (("job", "kennel-dev-none"), "/aws/sagemaker/TrainingJobs has nothing of kennel-dev-none: it is not there"),
-        (("--stage", "prod"), "/kennel/prod/classifier has nothing"),
+        (("function", "another"), "only valid for endpoint, job, ec2"),
+        (("endpoint", "kennel-dev-none"), "/aws/sagemaker/Endpoints/kennel-dev-none has no logs: it does not exist"),
+        (("job", "kennel-dev-none"), "/aws/sagemaker/TrainingJobs has no logs of kennel-dev-none: it does not exist"),
+        (("--stage", "prod"), "/kennel/prod/classifier has no logs"),
     ],
 )
 def test_failed_log_query_explains_why(deployed: Environment, words: tuple[str, ...], said: str) -> None:

@@ -33,7 +33,7 @@ def test_missing_quotas_stop_it_before_anything_is_made(account: Environment) ->
     assert "6 × ml.m5.large" not in result.stdout
     assert "The stage starts with 4 × ml.m5.large for endpoint usage, and the quota is 0" in result.stdout
     assert "'ml.m5.xlarge for training job usage' is 0" in result.stdout
-    assert "2 obstacle(s): nothing was begun" in result.stdout
+    assert "2 obstacle(s): nothing was started" in result.stdout
     assert stacks(account) == []
     assert account.client("iam").list_policies(Scope="Local")["Policies"] == []
 

@@ -112,7 +112,7 @@ def test_compare_without_yes_sends_no_requests(deployed: Environment, both: Path
     result = deployed.run(*COMPARE, cwd=project, check=False)
     assert result.returncode == 1
     assert "USD an hour" in result.stdout
-    assert "give --yes" in result.stdout
+    assert "pass --yes" in result.stdout
 
 
 def test_compare_without_fixed_suggests_fix(deployed: Environment) -> None:

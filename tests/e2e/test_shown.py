@@ -60,7 +60,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "cdk flags --unstable=flags": Here(),
     "kennel status": Here("none fires"),
     "kennel preflight": Here(),
-    "kennel preflight bootstrap": Here("Nothing is in the way of bootstrap"),
+    "kennel preflight bootstrap": Here("No obstacles to bootstrap"),
     "kennel explain": Here("No stack of dev has failed"),
     "kennel logs": Here(),
     "kennel logs --grep REQUEST_ID": Here("REQUEST_ID"),
@@ -138,7 +138,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make synth release smoke status": Here("answers: "),
     "make delivery REPOSITORY=owner/name": Here("DiffRoleArn"),
     # --- the end ---
-    "make destroy": Here("give --yes", status=2),
+    "make destroy": Here("pass --yes", status=2),
     # --- by hand ---
     "make test": There(".ci/run", "make test"),
     "make lint": There("Makefile", "test: setup"),

@@ -116,8 +116,8 @@ def test_resnet50_weights_are_loaded_from_file(images: Path, tmp_path: Path) -> 
     [
         (("--backbone", "resnet50"), "resnet50 needs its weights"),
         (("--backbone", "resnet50", "--weights", "nowhere.pth"), "no weights at"),
-        (("--weights", "hub"), "leave --weights out"),
-        (("--backbone", "efficientnet_lite0", "--weights", "hub"), "leave --weights out"),
+        (("--weights", "hub"), "omit --weights"),
+        (("--backbone", "efficientnet_lite0", "--weights", "hub"), "omit --weights"),
     ],
 )
 def test_weights_error_is_in_failure_file(
