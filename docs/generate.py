@@ -1,6 +1,6 @@
-"""Writes what the docs say of roles and of the architecture, from the templates of the dev stage.
+"""Writes the generated parts of the docs: roles and architecture from the templates, settings from their models.
 
-make docs           writes it; the tests fail if it is not what the templates say
+make docs           writes them; the tests fail if they are out of date
 """
 
 import fnmatch
@@ -15,13 +15,15 @@ from aws_cdk import App
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from docs.diagram import mermaid
+from docs.settings_reference import reference, schema
 from infra.config import parse_stage
 from infra.stage import add_stacks
 from kennel.stage.template_roles import ACCOUNT, KEY_ID, Role, Stacks, listed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md")]
+PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md", "settings.md")]
+SCHEMA = REPOSITORY / "infra" / "settings" / "cdk.schema.json"
 STAGE = "dev"
 # What the course project gave its function.
 COURSE_POLICY = "AmazonSageMakerFullAccess"
@@ -36,7 +38,8 @@ process.stdout.write(JSON.stringify(found));
 
 
 def main() -> None:
-    """Writes the generated parts of the pages."""
+    """Writes the generated parts of the pages, and the schema."""
+    SCHEMA.write_text(schema_text())
     stacks = synthesized()
     for page in PAGES:
         page.write_text(with_generated(page.read_text(), stacks))
@@ -49,6 +52,7 @@ def with_generated(text: str, stacks: Stacks) -> str:
         "roles": lambda: _roles(roles),
         "stolen": lambda: _stolen(roles[FUNCTION]),
         "diagram": lambda: mermaid(stacks),
+        "settings": reference,
     }
     for name, write in parts.items():
         begin, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->"
@@ -57,6 +61,11 @@ def with_generated(text: str, stacks: Stacks) -> str:
         part = write()
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}{part}{end}", text, flags=re.S)  # noqa: B023
     return text
+
+
+def schema_text() -> str:
+    """The JSON schema of cdk.json, as its file has it."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def synthesized() -> Stacks:

@@ -5,12 +5,12 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.api.classifier_function import ClassifierFunction
 from infra.constructs.api.function_url import FunctionUrl
 from infra.constructs.api.page_distribution import PageDistribution
 from infra.constructs.data.storage import Storage
 from infra.constructs.serving.endpoint import Endpoint
+from infra.settings import StageSettings
 
 
 class ApiStack(Stack):

@@ -5,9 +5,9 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.log_groups import log_group
+from infra.settings import StageSettings
 
 # Where SageMaker writes what an endpoint's containers print.
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"

@@ -6,7 +6,6 @@ from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.operations.drift_alarms import DriftAlarms
@@ -19,6 +18,7 @@ from infra.constructs.operations.stage_budget import StageBudget
 from infra.constructs.operations.training_alarms import TrainingAlarms
 from infra.constructs.serving.endpoint import Endpoint
 from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
+from infra.settings import StageSettings
 
 
 class OperationsStack(Stack):

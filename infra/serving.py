@@ -5,7 +5,6 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.operations.endpoint_alarms import alarm_without_instance
@@ -13,6 +12,7 @@ from infra.constructs.serving.endpoint import Endpoint
 from infra.constructs.serving.endpoint_scaling import EndpointScaling
 from infra.constructs.serving.model import Model
 from infra.constructs.shared.alarm_factory import AlarmFactory
+from infra.settings import StageSettings
 
 
 class ServingStack(Stack):

@@ -8,11 +8,11 @@ from aws_cdk import aws_iam as iam
 from infra.api import ApiStack
 from infra.bootstrap.execution_policy import boundary_name
 from infra.bootstrap.roles import bootstrap_qualifier
-from infra.config import StageSettings
 from infra.data import DataStack
 from infra.names import STAGE_TAG
 from infra.operations import OperationsStack
 from infra.serving import ServingStack
+from infra.settings import StageSettings
 from infra.training import TrainingStack
 
 

@@ -5,7 +5,6 @@ from typing import Any
 from aws_cdk import CfnOutput, Stack
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import container_image
 from infra.constructs.training.ec2_training import Ec2Training
@@ -14,6 +13,7 @@ from infra.constructs.training.notebook import Notebook
 from infra.constructs.training.scheduled_shutdown import ScheduledShutdown
 from infra.constructs.training.training_asset import TrainingCode
 from infra.constructs.training.training_job_role import TrainingJobRole
+from infra.settings import StageSettings
 
 TRAINING_IMAGE = ("pytorch-training", "2.10.0-cpu-py313")
 
@@ -27,7 +27,7 @@ class TrainingStack(Stack):
         code = TrainingCode(self, "Code")
         job_role = TrainingJobRole(self, "JobRole", stage=stage, storage=storage, code=code)
         notebook = Notebook(self, "Notebook", stage=stage, storage=storage, job_role=job_role)
-        if stage.stop:
+        if stage.shutdown_schedule:
             ScheduledShutdown(self, "NightStop", stage=stage, notebook_name=notebook.name)
         network = Network(self, "Network")
         ec2_training = Ec2Training(self, "Ec2", stage=stage, storage=storage, code=code, network=network)

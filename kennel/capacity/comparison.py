@@ -15,8 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from PIL import Image
 
-from infra.config import METRIC_DELAY_S, EndpointSettings
 from infra.names import VARIANT
+from infra.settings import METRIC_DELAY_S
 from kennel.capacity.cloudwatch_counts import datapoints
 from kennel.capacity.load_generator import Answer, drive
 from kennel.capacity.planning import QUEUE, Option, Row
@@ -86,7 +86,7 @@ def drawn() -> bytes:
 
 def warning(deployment: DeployedStage, profile: Profile) -> str:
     """What the load is, and what it may add to the bill, in words."""
-    settings = EndpointSettings(**deployment.settings.get("endpoint", {}))
+    settings = deployment.settings.endpoint
     hourly = prices.load().instance(settings.instance_type)
     more = (settings.max_instances - settings.min_instances) * hourly * profile.duration_s / 3600
     running = (settings.fixed_instances + settings.min_instances) * hourly
@@ -110,7 +110,7 @@ def compare(
     Raises KennelError where one of the endpoints is not deployed, or its instance type has no price.
     """
     names = endpoints(deployment)
-    settings = EndpointSettings(**deployment.settings.get("endpoint", {}))
+    settings = deployment.settings.endpoint
     table = prices.load()
     hourly = table.instance(settings.instance_type)
     arrivals = profile.arrivals(seed)

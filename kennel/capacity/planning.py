@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from infra.config import SERVERLESS_BODY_BYTES, EndpointSettings, FunctionSettings, ServerlessSettings
+from infra.settings import SERVERLESS_BODY_BYTES, EndpointSettings, FunctionSettings, ServerlessSettings
 from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
 from kennel.capacity.target_tracking import Policy
@@ -176,7 +176,7 @@ def endpoint_options(
         if endpoint.instances < fewest:
             note = f"the stage needs {fewest}: one is in one zone"
         if settings.serverless:
-            wanted = {"serverless": None, "scaling_registered_for": settings.instance_type, **wanted}
+            wanted = {"serverless": None, "scaling_target_instance_type": settings.instance_type, **wanted}
         return Option(name, None if note else {"endpoint": wanted}, endpoint, function, hourly_usd, note=note)
 
     def scaled(words: str, policy: Policy, wanted: dict[str, Any], note: str = "") -> Option:
@@ -219,8 +219,8 @@ def endpoint_options(
         assumptions.serverless_cold_start_s,
         min(serverless.max_concurrency, function.limit),
     )
-    # What the stage has of it goes: infra/config.py says why.
-    without = {"scaling_registered_for": "none", "capture_percent": 0, "fixed": False}
+    # What the stage has of it goes: infra/settings/endpoint.py says why.
+    without = {"scaling_target_instance_type": "none", "capture_percent": 0, "fixed": False}
     smaller = {"max_image_bytes": SERVERLESS_BODY_BYTES}
     options.append(
         Option(

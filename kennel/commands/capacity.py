@@ -64,17 +64,13 @@ def plan(
 ) -> None:
     """Simulate the stage under a traffic profile: latency, error rate and cost of each option, and a recommendation."""
     deployment = DeployedStage(stage)
-    settings = deployment.settings
-    from infra.config import EndpointSettings, FunctionSettings
-
-    endpoint = EndpointSettings(**settings.get("endpoint", {}))
-    function = FunctionSettings(**settings.get("function", {}))
+    endpoint, function = deployment.settings.endpoint, deployment.settings.function
     profile = _profile(shape, low, high, hours, deployment)
     assumptions = planning.Assumptions(
         requests_per_s=requests_per_s or endpoint.requests_per_s, workers=workers, instance_start_s=start_s, seed=seed
     )
     goal = planning.Goal(goal_ms / 1000, goal_share, goal_failed)
-    fewest = 2 if settings.get("retain_data", True) else 1
+    fewest = 2 if deployment.settings.retain_data else 1
     with step(f"Simulating {profile.requests:,.0f} requests", shown=not as_json) as progress:
         found = planning.plan(profile, goal, endpoint, function, assumptions, prices.load(), fewest, progress)
     file = output or REPORTS / f"plan-{stage}-{Path(shape).stem}.html"

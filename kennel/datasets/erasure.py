@@ -178,4 +178,4 @@ def _versions(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
 
 
 def _days(deployment: DeployedStage) -> str:
-    return f"{int(deployment.settings.get('log_retention_days', 30)) + 2} days"
+    return f"{deployment.settings.log_retention_days + 2} days"

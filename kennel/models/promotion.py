@@ -53,7 +53,7 @@ def promote(deployment: DeployedStage, job: str | None) -> tuple[str, dict[str, 
     for a package whose files are not those of its training.
     """
     run = job or packages.newest(deployment)
-    serverless = deployment.settings.get("endpoint", {}).get("serverless")
+    serverless = deployment.settings.endpoint.serverless
     return _put(deployment, packages.promote(deployment, run, archived=bool(serverless)))
 
 

@@ -72,7 +72,7 @@ def target(deployment: DeployedStage) -> Target:
     identity = deployment.client("sts").get_caller_identity()
     account, partition, region = str(identity["Account"]), identity["Arn"].split(":")[1], deployment.region
     stage, prefix = deployment.stage, f"arn:{partition}:iam::{account}:policy/"
-    cloudfront = bool(deployment.settings.get("function", {}).get("cloudfront"))
+    cloudfront = deployment.settings.function.cloudfront
     place = Place(stage, region, account, partition, cloudfront, qualifier(stage))
     return Target(
         stage,

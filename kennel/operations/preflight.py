@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infra import names
-from infra.config import Ec2TrainingSettings, EndpointSettings, FunctionSettings, NotebookSettings
+from infra.settings import StageSettings
 from kennel.errors import KennelError
 from kennel.models import promotion
 from kennel.operations import account_bootstrap
@@ -103,7 +103,7 @@ class Preflight:
         return found
 
     @property
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> StageSettings:
         return self._deployment.settings
 
     def _client(self, service: str) -> Any:
@@ -120,7 +120,7 @@ class Preflight:
 
     def _account(self) -> Iterator[Finding]:
         """The account of the credentials."""
-        wanted = self._settings.get("account")
+        wanted = self._settings.account
         if wanted and wanted != self._place.account:
             yield Finding(
                 f"The stage belongs to account {wanted}, and your credentials are of {self._place.account}",
@@ -177,7 +177,7 @@ class Preflight:
     def _policies(self) -> Iterator[Finding]:
         """The policies of deploys and roles."""
         iam, wanted = self._client("iam"), {}
-        if self._settings.get("permissions_boundary", True):
+        if self._settings.permissions_boundary:
             wanted |= self._place.boundary
         if self._version() is None:
             return
@@ -218,7 +218,7 @@ class Preflight:
 
     def _concurrency(self) -> Iterator[Finding]:
         """Lambda's concurrency."""
-        settings, client = FunctionSettings(**self._settings.get("function", {})), self._client("lambda")
+        settings, client = self._settings.function, self._client("lambda")
         reserved = settings.reserved_concurrency
         wanted = reserved + DRIFT_RESERVES if reserved else settings.provisioned_max or 0
         limits = client.get_account_settings()["AccountLimit"]
@@ -238,7 +238,7 @@ class Preflight:
 
     def _endpoints(self) -> Iterator[Finding]:
         """SageMaker's instances for endpoints."""
-        settings = EndpointSettings(**self._settings.get("endpoint", {}))
+        settings = self._settings.endpoint
         if settings.serverless:
             return
         fixed = settings.fixed_instances if settings.fixed else 0
@@ -258,7 +258,7 @@ class Preflight:
         """SageMaker's notebook instances."""
         if self._trains:
             return
-        settings = NotebookSettings(**self._settings.get("notebook", {}))
+        settings = self._settings.notebook
         yield from self._enough("sagemaker", f"{settings.instance_type} for notebook instance usage", 1)
 
     def _job(self, job: Job) -> Iterator[Finding]:
@@ -268,7 +268,7 @@ class Preflight:
 
     def _ec2(self) -> Iterator[Finding]:
         """EC2's processors."""
-        settings = Ec2TrainingSettings(**self._settings.get("ec2", {}))
+        settings = self._settings.ec2
         series = settings.instance_type[0]
         if series not in STANDARD_SERIES:
             return

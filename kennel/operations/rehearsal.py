@@ -39,7 +39,7 @@ LENT = ("node_modules", "build/wheels")
 # concurrency, which a new account has none of.
 CHANGES: dict[str, Any] = {
     "retain_data": False,
-    "stop": None,
+    "shutdown_schedule": None,
     "endpoint": {"fixed": True, "fixed_instances": 2, "min_instances": 2, "max_instances": 3, "canary_percent": 50},
     "function": {"reserved_concurrency": None, "provisioned_min": None, "provisioned_max": None},
 }
@@ -255,7 +255,7 @@ def rehearsed() -> DeployedStage:
     deployment = DeployedStage(STAGE)
     # Of the copy's cdk.json; the checkout has no such stage.
     stages = json.loads((FOLDER / "project" / "cdk.json").read_text())["context"]["stages"]
-    deployment.__dict__["settings"] = stages[STAGE]
+    deployment.__dict__["_configured"] = stages[STAGE]
     return deployment
 
 

@@ -102,7 +102,7 @@ def inventory(deployment: DeployedStage) -> Inventory:
         stacks,
         [name for name in parameters if name not in managed],
         [name for name in groups if name not in managed],
-        bool(deployment.settings.get("retain_data", True)),
+        deployment.settings.retain_data,
     )
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import boto3
     from botocore.config import Config
 
+    from infra.settings import StageSettings
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -36,17 +38,32 @@ class DeployedStage:
     stage: str
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
-        """The stage as it stands in cdk.json; raises KennelError for a stage that is not there."""
+    def settings(self) -> "StageSettings":
+        """The stage's settings in cdk.json; raises KennelError if they are not valid, with every error."""
+        from infra.config import ConfigurationError, validated
+
+        try:
+            return validated(self.stage, self._configured)
+        except ConfigurationError as error:
+            raise KennelError(str(error)) from None
+
+    @property
+    def region(self) -> str:
+        """The stage's region; raises KennelError for a stage that cdk.json does not have.
+
+        It needs no other setting: what operates a stage goes on while its settings are being edited.
+        """
+        region = self._configured.get("region")
+        if not isinstance(region, str):
+            raise KennelError(f"Stage {self.stage!r} in cdk.json has no region: set one, such as us-east-1.")
+        return region
+
+    @cached_property
+    def _configured(self) -> dict[str, Any]:
         stages: dict[str, dict[str, Any]] = cdk_json()["context"]["stages"]
         if self.stage not in stages:
             raise KennelError(f"No stage {self.stage!r} in cdk.json (known: {', '.join(stages)}): choose with --stage.")
         return stages[self.stage]
-
-    @property
-    def region(self) -> str:
-        """The stage's region; raises KennelError for a stage that cdk.json does not have."""
-        return str(self.settings["region"])
 
     @cached_property
     def session(self) -> "boto3.Session":

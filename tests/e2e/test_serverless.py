@@ -24,7 +24,7 @@ MOST = 1
 SETTINGS = {
     **dict.fromkeys(("instance_type", "fixed", "min_instances", "max_instances")),
     "serverless": {"max_concurrency": MOST},
-    "scaling_registered_for": "none",
+    "scaling_target_instance_type": "none",
     "capture_percent": 0,
 }
 

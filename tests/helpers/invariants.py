@@ -11,8 +11,8 @@ from typing import Any
 
 from helpers import REPOSITORY
 from helpers.pages import anchors
-from infra.config import METRIC_DELAY_S
 from infra.instance_types import local_storage
+from infra.settings import METRIC_DELAY_S
 
 RUNBOOKS = REPOSITORY / "docs" / "runbooks.md"
 

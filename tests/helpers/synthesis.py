@@ -30,7 +30,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "endpoint": {
             # With local disks, which take no key.
             "instance_type": "ml.m5d.xlarge",
-            "scaling_registered_for": "ml.m5d.xlarge",
+            "scaling_target_instance_type": "ml.m5d.xlarge",
             "capture_inputs": True,
             "fixed": True,
             "fixed_instances": 1,
@@ -44,22 +44,22 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "serverless": {
         **CONTEXT["stages"]["dev"],
-        "endpoint": {"serverless": {"memory_mib": 3072}, "scaling_registered_for": "none", "capture_percent": 0},
+        "endpoint": {"serverless": {"memory_mib": 3072}, "scaling_target_instance_type": "none", "capture_percent": 0},
         "function": {**CONTEXT["stages"]["dev"]["function"], "max_image_bytes": 4_000_000},
     },
     "unscaled": {
         **CONTEXT["stages"]["dev"],
-        "endpoint": {"instance_type": "ml.c5.xlarge", "scaling_registered_for": "none", "canary_percent": 50},
+        "endpoint": {"instance_type": "ml.c5.xlarge", "scaling_target_instance_type": "none", "canary_percent": 50},
     },
     "page": {
         **CONTEXT["stages"]["dev"],
-        "operations": {"notify": ["oncall@example.com"]},
+        "operations": {"alarm_emails": ["oncall@example.com"]},
         "function": {
             **CONTEXT["stages"]["dev"]["function"],
-            "page": True,
+            "web_page": True,
             "cloudfront": True,
             "public_url_reason": "for people at the fair",
-            "fetch_hosts": ["images.example.com"],
+            "url_fetch_hosts": ["images.example.com"],
             "provisioned_hours": [
                 {"cron": "0 7 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 2},
                 {"cron": "0 19 ? * MON-FRI *", "time_zone": "Europe/Zurich", "provisioned_min": 1},

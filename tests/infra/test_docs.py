@@ -1,9 +1,11 @@
-"""What the docs say of roles and architecture is what the templates say."""
+"""Generated docs are up to date: roles and architecture, settings, and the JSON schema of cdk.json."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
+import jsonschema
 import pytest
 
 from helpers import REPOSITORY
@@ -21,10 +23,28 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "security.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "security.md", "settings.md"])
 def test_generated_docs_are_up_to_date(page: str, matrix: dict[str, Templates]) -> None:
     text = Path(REPOSITORY / "docs" / page).read_text()
     assert generator().with_generated(text, Stacks(matrix["dev"], "dev", "us-east-1")) == text
+
+
+def test_schema_is_up_to_date() -> None:
+    assert generator().schema_text() == generator().SCHEMA.read_text()
+
+
+def test_schema_accepts_cdk_json() -> None:
+    jsonschema.validate(json.loads((REPOSITORY / "cdk.json").read_text()), generator().schema())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"region": "us-east-1", "retain": True}, {}, {"region": "us-east-1", "endpoint": {"timeout_s": 61}}],
+    ids=["unknown", "missing", "out of bounds"],
+)
+def test_schema_rejects_invalid_settings(settings: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"context": {"stages": {"dev": settings}}}, generator().schema())
 
 
 def test_new_grant_changes_generated_docs(matrix: dict[str, Templates]) -> None:

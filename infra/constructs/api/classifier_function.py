@@ -8,13 +8,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.serving.endpoint import Endpoint
 from infra.constructs.shared.grants import grant, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from infra.names import INBOX_PREFIX
+from infra.settings import StageSettings
 
 SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 ALIAS = "live"
@@ -65,9 +65,9 @@ class ClassifierFunction(Construct):
                 "ENDPOINT_TIMEOUT_S": str(stage.endpoint.timeout_s),
                 "MAX_IMAGE_BYTES": str(settings.max_image_bytes),
                 "INBOX": storage.datasets.s3_url_for_object(INBOX_PREFIX),
-                "URL_SCHEMES": SCHEMES[settings.fetch],
-                "URL_HOSTS": " ".join(settings.fetch_hosts),
-                "PAGE": "on" if settings.page else "off",
+                "URL_SCHEMES": SCHEMES[settings.url_fetch],
+                "URL_HOSTS": " ".join(settings.url_fetch_hosts),
+                "PAGE": "on" if settings.web_page else "off",
                 "DNS_SUFFIX": Aws.URL_SUFFIX,
                 "STAGE": stage.name,
             },

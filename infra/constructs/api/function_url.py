@@ -5,8 +5,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import FunctionSettings
 from infra.constructs.shared.nag import acknowledge
+from infra.settings import FunctionSettings
 
 
 def grant_invoke_url(

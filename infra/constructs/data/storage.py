@@ -10,9 +10,9 @@ from constructs import Construct
 
 from infra.bootstrap.execution_policy import KEY_OF_DEPLOYS
 from infra.bootstrap.roles import bootstrap_role
-from infra.config import StageSettings
 from infra.constructs.shared.nag import acknowledge
 from infra.names import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
+from infra.settings import StageSettings
 
 # What tells the stage's topic.
 NOTIFIERS = ("budgets", "cloudwatch")

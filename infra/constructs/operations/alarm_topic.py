@@ -6,8 +6,8 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
+from infra.settings import StageSettings
 
 
 class AlarmTopic(Construct):
@@ -32,7 +32,7 @@ class AlarmTopic(Construct):
         )
         self._let_tell("cloudwatch", alarms)
         self._let_tell("budgets", f"arn:{Aws.PARTITION}:budgets::{Aws.ACCOUNT_ID}:*")
-        for address in stage.operations.notify:
+        for address in stage.operations.alarm_emails:
             self.topic.add_subscription(subscriptions.EmailSubscription(address))
 
     @staticmethod

@@ -9,12 +9,12 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import grant, grant_list, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from infra.names import CAPTURES_PREFIX, PROMOTED_PREFIX, VARIANT
+from infra.settings import StageSettings
 
 SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 EVERY = Duration.hours(1)

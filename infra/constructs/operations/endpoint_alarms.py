@@ -3,9 +3,9 @@
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, Endpoint, endpoint_metric
 from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
+from infra.settings import StageSettings
 
 SILENT_MIN = 3
 

@@ -5,9 +5,9 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.api.classifier_function import ALIAS
 from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
+from infra.settings import StageSettings
 
 
 class FunctionAlarms(Construct):

@@ -6,12 +6,12 @@ from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.operations.drift_alarms import DriftAlarms
 from infra.constructs.operations.endpoint_alarms import EndpointAlarms
 from infra.constructs.operations.function_alarms import FunctionAlarms
 from infra.constructs.operations.training_alarms import TrainingAlarms
 from infra.constructs.serving.endpoint import INSTANCES, INVOCATIONS, ROLLBACK_ALARMS, endpoint_metric
+from infra.settings import StageSettings
 
 COLUMNS = 24
 

@@ -4,7 +4,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra import names
-from infra.config import StageSettings
+from infra.settings import StageSettings
 
 
 class LogInsightsQueries(Construct):

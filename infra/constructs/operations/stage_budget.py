@@ -4,7 +4,7 @@ from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra.config import StageSettings
+from infra.settings import StageSettings
 
 # Of the budget, in percent: of what was spent, and of what the month will come to.
 WARNINGS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))

@@ -8,9 +8,9 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra import names
-from infra.config import StageSettings
 from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 from infra.constructs.shared.log_groups import log_group
+from infra.settings import StageSettings
 
 FAILED = "FailedJobs"
 # The last line that the instance of a failed run writes: training/ec2_user_data.sh.

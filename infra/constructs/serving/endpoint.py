@@ -7,13 +7,13 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.operations.alarm_topic import AlarmTopic
 from infra.constructs.serving.model import Model
 from infra.constructs.shared.alarm_factory import AlarmFactory, AlarmText, Severity
 from infra.instance_types import local_storage
 from infra.names import CAPTURES_PREFIX, VARIANT
+from infra.settings import StageSettings
 
 # Where SageMaker counts an endpoint's answers, and what its instances use.
 INVOCATIONS = "AWS/SageMaker"

@@ -3,9 +3,9 @@
 from aws_cdk import aws_applicationautoscaling as scaling
 from constructs import Construct
 
-from infra.config import EndpointSettings
 from infra.constructs.serving.endpoint import Endpoint
 from infra.names import VARIANT
+from infra.settings import EndpointSettings
 
 
 class EndpointScaling(Construct):

@@ -7,7 +7,6 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra import names
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     container_image,
@@ -21,6 +20,7 @@ from infra.constructs.shared.grants import (
 )
 from infra.constructs.shared.nag import acknowledge
 from infra.names import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
+from infra.settings import StageSettings
 
 SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
 # Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.

@@ -10,7 +10,7 @@ from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from infra.config import StageSettings
+from infra.settings import StageSettings
 
 
 class Severity(Enum):

@@ -5,8 +5,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra import names
-from infra.config import StageSettings
 from infra.constructs.shared.nag import acknowledge
+from infra.settings import StageSettings
 
 RETENTION = {
     1: logs.RetentionDays.ONE_DAY,

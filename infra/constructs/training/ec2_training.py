@@ -9,7 +9,6 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import names
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     grant,
@@ -24,6 +23,7 @@ from infra.constructs.shared.nag import acknowledge
 from infra.constructs.training.network import Network
 from infra.constructs.training.training_asset import TrainingCode
 from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.settings import StageSettings
 
 USER_DATA = Path(__file__).resolve().parents[3] / "training" / "ec2_user_data.sh"
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"

@@ -7,7 +7,6 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     ISOLATED,
@@ -21,6 +20,7 @@ from infra.constructs.shared.grants import (
 )
 from infra.constructs.shared.nag import acknowledge
 from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.settings import StageSettings
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
 

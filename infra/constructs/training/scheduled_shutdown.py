@@ -8,8 +8,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.shared.grants import grant, role_policies_of
+from infra.settings import StageSettings
 
 UNIVERSAL = "arn:{}:scheduler:::aws-sdk:{}"
 
@@ -23,8 +23,8 @@ class ScheduledShutdown(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, notebook_name: str) -> None:
         super().__init__(scope, construct_id)
-        assert stage.stop
-        self._stage, self._stop = stage, stage.stop
+        assert stage.shutdown_schedule
+        self._stage, self._stop = stage, stage.shutdown_schedule
         stack = Stack.of(self)
         group = stack.format_arn(service="scheduler", resource="schedule-group", resource_name="default")
         self.role = iam.Role(

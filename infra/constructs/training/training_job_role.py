@@ -4,7 +4,6 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.config import StageSettings
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
     grant,
@@ -18,6 +17,7 @@ from infra.constructs.shared.grants import (
 )
 from infra.constructs.training.training_asset import TrainingCode
 from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.settings import StageSettings
 
 
 class TrainingJobRole(iam.Role):

@@ -10,7 +10,7 @@ from typing import Any
 from ministack.services import cloudwatch
 from ministack.services.cloudformation import provisioners
 
-from infra.config import METRIC_DELAY_S
+from infra.settings import METRIC_DELAY_S
 from kennel.local.cloudwatch.metrics import datapoint
 from kennel.local.settings import speed
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from helpers import REPOSITORY
-from infra.config import ConfigurationError, StageSettings, parse_stage
+from infra.config import RENAMED, ConfigurationError, parse_stage, validated
+from infra.settings import StageSettings
 
 STAGES = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
 
@@ -52,7 +53,7 @@ def test_dev_stage_has_expected_instances() -> None:
         ({"endpoint": {"instance_type": "ml.M5.large"}}, "AWS has no instance type"),
         ({"endpoint": {"instance_type": "m5.large"}}, "AWS has no instance type"),
         (
-            {"endpoint": {"instance_type": "ml.t2.medium", "scaling_registered_for": "ml.t2.medium"}},
+            {"endpoint": {"instance_type": "ml.t2.medium", "scaling_target_instance_type": "ml.t2.medium"}},
             "does not scale burstable",
         ),
         ({"notebook": {"instance_type": "ml.nonsense"}}, "for a SageMaker notebook instance"),
@@ -61,15 +62,15 @@ def test_dev_stage_has_expected_instances() -> None:
         ({"ec2": {"instance_type": "g5g.xlarge"}}, "a GPU and Graviton"),
         ({"ec2": {"instance_type": "g5.xlarge"}}, "has an accelerator"),
         ({"ec2": {"instance_type": "mac1.metal"}}, "has macOS"),
-        ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "In three deploys"),
-        ({"endpoint": {"scaling_registered_for": "ml.c5.xlarge"}}, "In three deploys"),
+        ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "Use three deploys"),
+        ({"endpoint": {"scaling_target_instance_type": "ml.c5.xlarge"}}, "Use three deploys"),
         ({"endpoint": {"capture_percent": 0, "capture_inputs": True}}, "set capture_percent"),
         ({"endpoint": {"scaling_safety": 1.5}}, "less than or equal to 1"),
         ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
-        ({"endpoint": {"canary_percent": 10}}, "leave canary_percent out"),
+        ({"endpoint": {"canary_percent": 10}}, "omit canary_percent"),
         ({"endpoint": {"canary_percent": 60, "min_instances": 4}}, "less than or equal to 50"),
         ({"endpoint": {"timeout_s": 28}}, "must exceed endpoint.timeout_s"),
-        ({"function": {"provisioned_min": 5}}, "give both, or neither"),
+        ({"function": {"provisioned_min": 5}}, "set both, or neither"),
         ({"function": {"provisioned_min": 5, "provisioned_max": 4}}, "raise it"),
         (
             {"function": {"provisioned_min": 1, "provisioned_max": 4, "reserved_concurrency": 2}},
@@ -89,25 +90,25 @@ def test_dev_stage_has_expected_instances() -> None:
             {"function": {"provisioned_hours": [{"cron": "0 7 ? * * *", "time_zone": "CH", "provisioned_min": 1}]}},
             "is not a time zone",
         ),
-        ({"function": {"fetch": "off", "fetch_hosts": ["a.example.com"]}}, "leave one of them out"),
-        ({"function": {"fetch_hosts": ["https://a.example.com/"]}}, "give host names alone"),
-        ({"function": {"cloudfront": True, "public_url_reason": "x"}}, "set page"),
-        ({"function": {"cloudfront": True, "page": True}}, "public_url_reason"),
+        ({"function": {"url_fetch": "off", "url_fetch_hosts": ["a.example.com"]}}, "omit one of them"),
+        ({"function": {"url_fetch_hosts": ["https://a.example.com/"]}}, "use host names only"),
+        ({"function": {"cloudfront": True, "public_url_reason": "x"}}, "set web_page"),
+        ({"function": {"cloudfront": True, "web_page": True}}, "public_url_reason"),
         (
-            {"function": {"cloudfront": True, "page": True, "url_auth": "NONE", "public_url_reason": "x"}},
+            {"function": {"cloudfront": True, "web_page": True, "url_auth": "NONE", "public_url_reason": "x"}},
             "use AWS_IAM",
         ),
         ({"function": {"url_auth": "NONE"}}, "public_url_reason"),
-        ({"stop": {"cron": "0 20 ? * * *"}}, "is there for others"),
-        ({"stop": {"cron": "20:00"}, "retain_data": False}, "six fields"),
+        ({"shutdown_schedule": {"cron": "0 20 ? * * *"}}, "serves others"),
+        ({"shutdown_schedule": {"cron": "20:00"}, "retain_data": False}, "six fields"),
         ({"function": {"max_image_bytes": 7_000_000}}, "less than or equal to 6000000"),
         ({"region": "mars-north-1"}, "choose another region"),
         ({"region": "eu-central-2"}, "no function URLs in 'eu-central-2'"),
         ({"log_retention_days": 15}, "choose one"),
         ({"account": "1234-5678-9012"}, "12 digits without hyphens"),
         ({"endpoint": {"instances": 3}}, "no such setting"),
-        ({"operations": {"notify": ["oncall", "a@b.example", "x@"]}}, "'oncall', 'x@': not an e-mail address"),
-        ({"operations": {"notify": "a@b.example"}}, "Input should be a list"),
+        ({"operations": {"alarm_emails": ["oncall", "a@b.example", "x@"]}}, "'oncall', 'x@': not an e-mail address"),
+        ({"operations": {"alarm_emails": "a@b.example"}}, "Input should be a list"),
         ({"operations": []}, "Input should be an object"),
         ({"operations": {"max_url_latency_ms": 29_000}}, "no response takes longer"),
         ({"operations": {"budget_usd_month": 0}}, "greater than 0"),
@@ -120,18 +121,18 @@ def test_undeployable_setting_suggests_fix(settings: dict[str, Any], remedy: str
         parse_stage("dev", {"region": "us-east-1", **settings})
 
 
-SERVERLESS = {"serverless": {}, "scaling_registered_for": "none", "capture_percent": 0}
+SERVERLESS = {"serverless": {}, "scaling_target_instance_type": "none", "capture_percent": 0}
 HOURS = {"cron": "0 7 ? * * *", "min_instances": 2, "max_instances": 3}
 
 
 @pytest.mark.parametrize(
     ("settings", "remedy"),
     [
-        ({"capture_percent": 10}, "has no data capture: set 0"),
-        ({"scaling_registered_for": "ml.m5.large"}, "scales by itself: set none"),
-        ({"canary_percent": 50}, "has no instances to take a share of"),
+        ({"capture_percent": 10}, "have no data capture: set 0"),
+        ({"scaling_target_instance_type": "ml.m5.large"}, "scale by themselves: set none"),
+        ({"canary_percent": 50}, "have no instances to take a share of"),
         ({"fixed": True}, "without network isolation: set false"),
-        ({"instance_hours": [HOURS]}, "has no instances"),
+        ({"instance_hours": [HOURS]}, "have no instances"),
         ({"serverless": {"memory_mib": 5000}}, "1024, 2048"),
         ({"serverless": {"max_concurrency": 201}}, "less than or equal to 200"),
     ],
@@ -163,7 +164,7 @@ def test_each_retention_of_cloudwatch_is_accepted(days: int) -> None:
 def test_time_zone_that_aws_lacks_is_rejected(zone: str) -> None:
     hours = {"cron": "0 20 ? * * *", "time_zone": zone}
     with pytest.raises(ConfigurationError, match="is not a time zone such as Europe/Zurich"):
-        parse_stage("dev", {"region": "us-east-1", "retain_data": False, "stop": hours})
+        parse_stage("dev", {"region": "us-east-1", "retain_data": False, "shutdown_schedule": hours})
 
 
 def test_serverless_is_rejected_if_data_is_retained() -> None:
@@ -209,3 +210,37 @@ def test_stage_is_immutable() -> None:
 )
 def test_scaling_target_is_derived_unless_given(settings: dict[str, Any], target: int) -> None:
     assert parse_stage("try", {"region": "us-east-1", "endpoint": settings}).endpoint.target_per_min == target
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_renamed_setting_names_its_new_name(old: str) -> None:
+    *path, name = old.split(".")
+    settings: dict[str, Any] = {name: "x"}
+    for part in reversed(path):
+        settings = {part: settings}
+    with pytest.raises(ConfigurationError, match=f"{old}: renamed in 0.2.0: use {RENAMED[old]}"):
+        parse_stage("dev", {"region": "us-east-1", **settings})
+    part_of = f"{'.'.join(path)}." if path else ""
+    reference = (REPOSITORY / "docs" / "settings.md").read_text()
+    assert f"`{part_of}{RENAMED[old]}`" in reference
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"retain": True}, "retain: no such setting: use retain_data, or see docs/settings.md"),
+        (
+            {"endpoint": {"min_instance": 1}},
+            "no such setting: use min_instances, or see docs",
+        ),
+        ({"endpoint": {"instance_hours": [{"colour": 1}]}}, "colour: no such setting: see docs/settings.md"),
+    ],
+)
+def test_unknown_setting_suggests_a_similar_one(settings: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigurationError, match=error):
+        parse_stage("dev", {"region": "us-east-1", **settings})
+
+
+def test_settings_are_validated_without_region() -> None:
+    # `kennel status` goes on where synth would not: the region is checked by CDK's data, which takes seconds to load.
+    assert validated("dev", {"region": "mars-north-1", "retain_data": False}).region == "mars-north-1"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.config import EndpointSettings, FunctionSettings, ServerlessSettings, parse_stage
+from infra.config import parse_stage
+from infra.settings import EndpointSettings, FunctionSettings, ServerlessSettings
 from kennel.capacity import planning, report
 from kennel.capacity.planning import Assumptions, Goal, Plan, plan
 from kennel.capacity.traffic import Profile, shaped
@@ -86,7 +87,7 @@ def test_serverless_is_recommended_for_rare_calls() -> None:
 
 def test_serverless_stage_is_listed_unscaled() -> None:
     settings = EndpointSettings(
-        serverless=ServerlessSettings(memory_mib=2048), scaling_registered_for="none", capture_percent=0
+        serverless=ServerlessSettings(memory_mib=2048), scaling_target_instance_type="none", capture_percent=0
     )
     names = [row.option.name for row in planned(Goal(30.0), endpoint=settings).endpoints]
     assert "serverless, 2 GB, as the stage is" in names
@@ -113,7 +114,9 @@ def test_low_reservation_throttles_and_is_raised(
 
 def test_unpriced_instance_type_is_an_error() -> None:
     with pytest.raises(KennelError, match=r"has no price of ml\.c5d\.18xlarge"):
-        planned(Goal(0.5), endpoint=EndpointSettings(instance_type="ml.c5d.18xlarge", scaling_registered_for="none"))
+        planned(
+            Goal(0.5), endpoint=EndpointSettings(instance_type="ml.c5d.18xlarge", scaling_target_instance_type="none")
+        )
 
 
 def test_report_is_self_contained_and_complete(usual: Plan) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.settings import StageSettings
 from kennel.errors import KennelError
 from kennel.operations.preflight import Finding, Job, Preflight, require
 
@@ -52,7 +53,7 @@ class Stage:
     stage, region = "dev", "us-east-1"
 
     def __init__(self, at: Account, /, **settings: Any) -> None:
-        self._account, self.settings = at, settings
+        self._account, self.settings = at, StageSettings(name="dev", region="us-east-1", **settings)
 
     def client(self, _: str) -> Account:
         return self._account
