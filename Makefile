@@ -26,6 +26,7 @@ OPERATE_READY := $(VENV)/.operate-ready
 ML_READY := $(VENV)/.ml-ready
 DEV_READY := $(VENV)/.dev-ready
 AUDIT_READY := $(AUDIT)/.kennel-ready
+SITE_READY := $(VENV)/site/.kennel-ready
 IMAGE_READY := build/serving-image/.kennel-ready
 NODE_READY := node_modules/.kennel-ready
 WHEELS_READY := build/wheels/.kennel-ready
@@ -116,7 +117,7 @@ lock: $(UV_READY) ## Pin all that the requirements need, by hash
 	@$(LOCK) requirements.txt requirements-ml.txt -c requirements-dev.lock --output-file requirements-ml.lock
 	@$(LOCK) requirements.txt -c requirements-ml.lock --output-file requirements.lock
 	@$(LOCK) training/requirements.txt -c requirements-ml.lock --output-file training/requirements.lock
-	@for name in setup audit fuzz image; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
+	@for name in setup audit fuzz image site; do $(LOCK) requirements-$$name.txt --output-file requirements-$$name.lock || exit 1; done
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock"
 
@@ -141,7 +142,7 @@ platforms: $(UV_READY) ## Show that every pin has a wheel on the platforms that 
 .PHONY: audit
 audit: setup-operate $(AUDIT_READY) ## Known vulnerabilities of what is pinned, by PyPI's and npm's advisories
 	@$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements-dev.lock
-	@npm audit
+	@npm audit && npm audit --prefix docs/site
 
 .PHONY: sbom
 sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
@@ -151,8 +152,12 @@ sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
 	@ls -l build/sbom/*.json
 
 .PHONY: docs
-docs: setup ## Write the parts of docs/ that the templates decide
+docs: setup ## Write the generated parts of docs/: roles, diagram, settings
 	@exec python -m docs.generate
+
+.PHONY: docs-site
+docs-site: setup-operate $(SITE_READY) ## Build the pages and a reference of all modules as a site: build/docs-site/site
+	@exec $(VENV)/site/bin/python docs/site/build.py
 
 .PHONY: synth
 synth: setup-operate ## Synthesize the stage's templates into cdk.out
@@ -218,7 +223,7 @@ destroy: setup-operate ## Remove the stage, after asking; a stage with retain_da
 .PHONY: setup-operate setup-ml setup wheels
 setup-operate: $(OPERATE_READY) $(NODE_READY) $(WHEELS_READY)
 setup-ml: setup-operate $(ML_READY)
-setup: setup-ml $(DEV_READY) $(AUDIT_READY) $(IMAGE_READY)
+setup: setup-ml $(DEV_READY) $(AUDIT_READY) $(SITE_READY) $(IMAGE_READY)
 wheels: $(WHEELS_READY)
 
 $(UV_READY): requirements-setup.lock
@@ -247,6 +252,12 @@ $(AUDIT_READY): requirements-audit.lock | $(UV_READY)
 	@echo "Set-up: checkov and the audit (about 200 MB, once)"
 	@$(UV) venv --quiet --clear --python $(VENV)/bin/python $(AUDIT) \
 	  && $(UV) pip install --python $(AUDIT) --require-hashes -r $< && touch $@
+
+$(SITE_READY): requirements-site.lock docs/site/package.json docs/site/package-lock.json | $(NODE_READY)
+	@echo "Set-up: the docs site (about 300 MB, once)"
+	@$(UV) venv --quiet --clear --python $(VENV)/bin/python $(VENV)/site \
+	  && $(UV) pip install --quiet --python $(VENV)/site --require-hashes -r $< \
+	  && npm ci --prefix docs/site --ignore-scripts --loglevel=error && touch $@
 
 $(IMAGE_READY): requirements-image.lock | $(UV_READY)
 	@rm -rf build/serving-image

@@ -1,4 +1,4 @@
-"""The image of docs/architecture.md, from the templates: who may do what with what, and who is told.
+"""The diagram of docs/architecture.md, from the templates: who may do what with what, and who is told.
 
 Arrows are grants. A role's part acts; what it acts on is in a statement of its policies.
 """

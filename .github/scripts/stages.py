@@ -20,7 +20,11 @@ STAGES = CONTEXT["stages"]
 def main(command: str, stage: str = "", account: str = "") -> None:
     """Prints the answer."""
     if command == "list":
-        print(json.dumps([name for name, found in STAGES.items() if stage != "--awake" or not found.get("stop")]))
+        print(
+            json.dumps(
+                [name for name, found in STAGES.items() if stage != "--awake" or not found.get("shutdown_schedule")]
+            )
+        )
         return
     if stage not in STAGES:
         sys.exit(f"No stage {stage!r} in cdk.json (known: {', '.join(STAGES)}).")

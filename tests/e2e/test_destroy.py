@@ -113,7 +113,7 @@ def test_destroy_dev_leaves_nothing(deployed: Environment) -> None:
     assert iam.list_attached_user_policies(UserName="caller")["AttachedPolicies"] == []
     assert said_to_be_kept(output) == set()
     assert of_stage(deployed, "dev") == set()
-    assert "nothing of dev" in deployed.run("kennel", "destroy", "--yes").stdout
+    assert "Stage dev has no resources" in deployed.run("kennel", "destroy", "--yes").stdout
 
 
 def test_destroy_after_failed_deploy_leaves_nothing(deployed: Environment) -> None:
