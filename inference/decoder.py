@@ -28,14 +28,13 @@ from PIL import Image, UnidentifiedImageError
 
 from inference import image_file, memory
 from inference.colours import rgb
+from inference.formats import FORMATS
 from inference.image_file import ImageFile, TooLargeImage, UnreadableImage, UnsupportedImage
 
 Pixels = npt.NDArray[np.uint8]
 
-# How many pixels are decoded, so that each image takes less than a second of CPU and 300 MB (measured: 15 bytes a pixel
-# of a PNG, 21 of a WebP). A JPEG of one scan is decoded row by row at a reduced scale; all others are held whole.
+# A JPEG of one scan is decoded row by row at a reduced scale. All others are held whole: their format's limit is lower.
 MAX_ROWWISE_PIXELS = 50_000_000
-MAX_PIXELS = {"JPEG": 25_000_000, "PNG": 18_000_000, "WEBP": 13_000_000}
 # Each scan goes over all of the pixels, however little data it has; a progressive JPEG has about ten.
 MAX_SCANNED_PIXELS = 500_000_000
 # The function and the model server take less; this is for datasets.
@@ -101,7 +100,8 @@ def middle(pixels: Pixels, share: float) -> Pixels:
 
 def _check(file: ImageFile) -> None:
     """Raises TooLargeImage for what would take too much, before a decoder sees it."""
-    pixels, limit = file.width * file.height, MAX_ROWWISE_PIXELS if file.in_one_scan else MAX_PIXELS[file.format]
+    pixels = file.width * file.height
+    limit = MAX_ROWWISE_PIXELS if file.in_one_scan else FORMATS[file.format].max_pixels
     if pixels > limit:
         raise TooLargeImage(f"{file.width} × {file.height} pixels are more than {limit:,}: send a smaller image")
     if file.scans * pixels > MAX_SCANNED_PIXELS and not file.in_one_scan:

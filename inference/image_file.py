@@ -1,4 +1,4 @@
-"""Parses JPEG, PNG and WebP files: size, orientation, and the file without metadata.
+"""Parses image files in the formats of formats.py: size, orientation, and the file without metadata.
 
 Decoders get a file that is rebuilt from the parts that this parser understands, so that a decoder and this parser
 cannot interpret the same bytes differently. Metadata is dropped without being parsed: general-purpose EXIF readers can
@@ -13,9 +13,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+from inference.formats import FORMATS, SIGNATURE
+
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
 # More than any camera or program writes. Each part costs some microseconds here, and so does each scan in a decoder.
 MAX_PARTS = 5_000
 MAX_SCANS = 500
@@ -42,7 +42,7 @@ ALPHA_FLAG = 0x10
 
 
 class UnsupportedImage(ValueError):
-    """The bytes are no image of a format in FORMATS."""
+    """The bytes are no image of a format of formats.py."""
 
 
 class UnreadableImage(ValueError):

@@ -47,7 +47,7 @@ class Predictor:
     def predict(self, data: bytes, top_k: int = 5) -> list[Prediction]:
         """The `top_k` most probable classes of one image, best first.
 
-        `data` is a JPEG, PNG or WebP file. Raises UnsupportedImage or UnreadableImage of images.py.
+        `data` is a file in a format of formats.py. Raises UnsupportedImage or UnreadableImage of image_file.py.
         """
         probabilities = _softmax(self._run(decode(data, self._size)[None])[0] / self._temperature)
         best = np.argsort(-probabilities, kind="stable")[:top_k]

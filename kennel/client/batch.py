@@ -13,16 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from inference.formats import FORMATS, titles
 from kennel.client.function_url import MAX_BODY_BYTES, Answer
 from kennel.datasets import conversion
 from kennel.errors import KennelError
 from training.data import folder
+from training.data.formats import CONVERTIBLE, format_of
 
 # What passes by itself: too many callers, an endpoint that is overloaded or being replaced.
 PASSING = (429, 503)
-# The content types that the URL takes, by format.
-CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-NOT_AN_IMAGE = Answer(415, {"detail": "This is no JPEG, PNG or WebP image: it was not sent"})
+NOT_AN_IMAGE = Answer(415, {"detail": f"This is not a {titles()} image: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
 PATIENCE_S = 120.0
 # Images that the URL does not take are sent as such a JPEG, as lambda/classifier/web_page.html does.
@@ -84,7 +84,7 @@ def _json(form: str, value: str) -> bytes:
 
 def sendable(body: bytes) -> bytes:
     """The same image, or a JPEG of it if the URL does not take its format or its size, as the page sends it."""
-    if len(body) <= MAX_BODY_BYTES and folder.format_of(body) not in folder.CONVERTIBLE:
+    if len(body) <= MAX_BODY_BYTES and format_of(body) not in CONVERTIBLE:
         return body
     try:
         return conversion.convert(body, LONGEST_PX, JPEG_QUALITY)[0]
@@ -94,7 +94,8 @@ def sendable(body: bytes) -> bytes:
 
 def content_type(body: bytes) -> str | None:
     """The content type of an image by its first bytes; None for what the URL does not take."""
-    return CONTENT_TYPES.get(folder.format_of(body))
+    known = FORMATS.get(format_of(body) or "")
+    return known.media_type if known else None
 
 
 def predict(

@@ -16,7 +16,7 @@ from inference import image_file
 from inference.processors import usable
 from kennel.datasets import conversion
 from kennel.errors import KennelError
-from training.data.folder import EXTENSIONS
+from training.data.formats import EXTENSIONS
 
 JPEG_QUALITY = 95
 # The longest side of a converted or reduced image: the decoder accepts a square of it in every format.

@@ -12,7 +12,7 @@ from kennel.datasets import archives
 from kennel.datasets.archives import Progress
 from kennel.errors import KennelError
 from kennel.lazy import lazily
-from training.data.folder import ALL_EXTENSIONS
+from training.data.formats import ALL_EXTENSIONS
 
 if TYPE_CHECKING:
     import httpx

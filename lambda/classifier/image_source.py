@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from classifier.budget import Budget
 from classifier.problem import Problem
+from inference.formats import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from classifier.s3_inbox import S3Inbox
     from classifier.url_fetcher import UrlFetcher
 
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 FORMS = ("image", "s3", "url")
 FETCH_S = 10.0
 
@@ -30,14 +30,14 @@ class ImageSource:
     def image(self, content_type: str, body: bytes, budget: Budget) -> tuple[bytes, str]:
         """The image and its content type; raises Problem 400, 413, 415 or 424."""
         media_type = content_type.partition(";")[0].strip().lower()
-        if media_type in IMAGE_TYPES:
+        if media_type in MEDIA_TYPES:
             return self._bounded(body), media_type
         if media_type == "application/json":
             form, value = _form(body)
             # The endpoint finds the format in the bytes.
             return self._bounded(self._from(form, value, budget)), "application/octet-stream"
         raise Problem(
-            415, f"Send the image as {', '.join(IMAGE_TYPES)}, or JSON; got {media_type[:100] or 'no content type'}"
+            415, f"Send the image as {', '.join(MEDIA_TYPES)}, or JSON; got {media_type[:100] or 'no content type'}"
         )
 
     def _from(self, form: str, value: str, budget: Budget) -> bytes:

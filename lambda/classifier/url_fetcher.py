@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from classifier.budget import Budget
 from classifier.problem import Problem
+from inference.formats import SIGNATURE, SIGNATURE_BYTES, titles
 
 PORTS = {"https": 443, "http": 80}
 MAX_REDIRECTS = 2
@@ -27,9 +28,6 @@ CHUNK_BYTES = 65536
 URL = re.compile(r"[!-;=?-\[\]_a-z~]+")
 # The last label of a name is not numeric; such a host is an IPv4 address, of which only the usual form is taken.
 NUMERIC = re.compile(r"(?:[0-9]+|0[xX][0-9a-fA-F]*)$")
-# Signatures of what the model reads, so that nothing else is fetched to its end.
-IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
-SIGNATURE_BYTES = 12
 # Beside what Python's ipaddress calls not global: IPv6 addresses that stand for IPv4 addresses (IPv4-mapped, NAT64,
 # Teredo, 6to4), relays of such, and ranges that are registered as global and are no public hosts (IANA's registries).
 REFUSED_NETWORKS = [
@@ -149,11 +147,11 @@ def _body(response: http.client.HTTPResponse, max_bytes: int, budget: Budget) ->
         data += chunk
         if len(data) > max_bytes:
             raise Problem(413, f"The image at the URL has more than {max_bytes:,} bytes: use a smaller one")
-        if len(data) >= SIGNATURE_BYTES and not IMAGE.match(data):
+        if len(data) >= SIGNATURE_BYTES and not SIGNATURE.match(data):
             break
     _left(budget)  # a body that the timer cut off would look complete
-    if not IMAGE.match(data):
-        raise Problem(415, "The URL does not return a JPEG, PNG or WebP image")
+    if not SIGNATURE.match(data):
+        raise Problem(415, f"The URL does not return a {titles()} image")
     if response.length:
         raise http.client.IncompleteRead(bytes(data))
     return bytes(data)

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from inference.formats import MEDIA_TYPES, titles
+
 FILE = Path(__file__).with_name("web_page.html")
 # What the URL carries of a body is base64: three quarters of Lambda's 6 MB, less the event around it.
 MAX_BODY_BYTES = 4_400_000
@@ -14,6 +16,7 @@ MAX_BODY_BYTES = 4_400_000
 def response(max_image_bytes: int) -> dict[str, Any]:
     """The page as a function URL answers it; its own script and style are allowed by their hashes."""
     html = FILE.read_text().replace("{{max_bytes}}", str(min(max_image_bytes, MAX_BODY_BYTES)))
+    html = html.replace("{{media_types}}", ",".join(MEDIA_TYPES)).replace("{{formats}}", titles())
     policy = {
         "default-src": "'none'",
         "script-src": _hash(html, "script"),

@@ -19,7 +19,8 @@ from pathlib import Path
 from helpers.bad_images import corpus, many_scans, png
 from helpers.images import encode, gradient
 from inference import decoder_pool
-from inference.decoder import MAX_CPU_S, MAX_MEMORY_BYTES, MAX_PIXELS, MAX_ROWWISE_PIXELS
+from inference.decoder import MAX_CPU_S, MAX_MEMORY_BYTES, MAX_ROWWISE_PIXELS
+from inference.formats import FORMATS
 from inference.images import UnreadableImage, UnsupportedImage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ def seeds() -> list[bytes]:
     found += [encode(gradient(90, 70), "JPEG", progressive=True), encode(gradient(90, 70), "WEBP", lossless=True)]
     side = int(MAX_ROWWISE_PIXELS**0.5)
     found.append(encode(gradient(side, side), "JPEG", quality=30))
-    for kind, limit in MAX_PIXELS.items():
+    for kind, limit in ((name, format.max_pixels) for name, format in FORMATS.items()):
         side = int(limit**0.5)
         found.append(
             encode(gradient(side, side).convert("RGB"), kind, **({"progressive": True} if kind == "JPEG" else {}))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from training.data.findings import ERROR, NOTE, WARNING, Finding
-from training.data.folder import EXTENSIONS
+from training.data.formats import EXTENSIONS
 from training.data.inspection import BLANK, BLURRED, DARK, HASH_SIDE, CheckedImage
 
 UNREADABLE = "unreadable"

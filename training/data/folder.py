@@ -5,46 +5,18 @@ an image is, not the file's name. It needs nothing but Python.
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.data.findings import NOTE, WARNING
+from training.data.formats import ALL_EXTENSIONS, START_BYTES, format_of
 
-# File name extensions by format.
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "HEIC": (".heic", ".heif"),
-    "AVIF": (".avif",),
-}
-# The formats that decoder.py decodes.
-READ = ("JPEG", "PNG", "WEBP")
-# The formats that `kennel data check --fix` and `kennel predict` convert (kennel/datasets/conversion.py).
-CONVERTIBLE = ("BMP", "TIFF", "GIF", "HEIC", "AVIF", "JPEG 2000")
-# A file with one of them is meant as an image, whatever it contains.
-ALL_EXTENSIONS = frozenset(extension for of_format in EXTENSIONS.values() for extension in of_format)
 # What operating systems and storage devices leave behind; names with a dot before are hidden.
 SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"}
 # Deeper than the folders that people make.
 MAX_DEPTH = 64
-# DICOM has its mark at 128; all others at the beginning.
-START_BYTES = 132
-# ISO/IEC 14496-12, "ftyp": brands of HEIF (23008-12) and AVIF.
-HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-AVIF_BRANDS = {b"avif", b"avis"}
-# What a copy or a download can leave in the place of an image, by its first bytes.
-PLACEHOLDERS = (
-    (re.compile(rb""), "the file is empty: copy or download it again"),
-    (re.compile(rb"version https://git-lfs.*", re.DOTALL), "a Git LFS pointer: run git lfs pull in the repository"),
-    (re.compile(rb"\s*<(!doctype html|html).*", re.DOTALL | re.IGNORECASE), "a web page: download the image again"),
-)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -172,33 +144,3 @@ def _add(folder: Folder, path: Path, parts: tuple[str, ...]) -> None:
             folder.tables.append(file)
         ending = path.suffix.lower() if path.suffix.isprintable() else ""
         folder.leave(path.name, NOTE, f"not an image{f' ({ending})' if ending else ''}")
-
-
-def format_of(start: bytes) -> str | None:
-    """The image format that the first START_BYTES of a file show."""
-    if start.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "WEBP"
-    if start[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if start[4:8] == b"ftyp":
-        return "HEIC" if start[8:12] in HEIF_BRANDS else "AVIF" if start[8:12] in AVIF_BRANDS else None
-    if start[:2] == b"BM" and start[6:10] == bytes(4):
-        return "BMP"
-    if start[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or start.startswith(b"\xff\x4f\xff\x51"):
-        return "JPEG 2000"
-    if start[:12] == b"\0\0\0\x0cJXL \r\n\x87\n" or start.startswith(b"\xff\x0a"):
-        return "JPEG XL"
-    if start[128:132] == b"DICM":
-        return "DICOM"
-    return "PSD" if start.startswith(b"8BPS") else None
-
-
-def placeholder(start: bytes) -> str | None:
-    """What a file is that was meant as an image, and what to do, if its first START_BYTES show that."""
-    return next((advice for pattern, advice in PLACEHOLDERS if pattern.fullmatch(start)), None)

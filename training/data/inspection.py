@@ -22,8 +22,9 @@ from PIL import Image
 
 from inference import decoder, decoder_pool, memory
 from inference.decoder import MAX_CPU_S, MAX_FILE_BYTES, MAX_MEMORY_BYTES, Decoded, Pixels
+from inference.formats import FORMATS
 from inference.image_file import TooLargeImage, UnreadableImage, UnsupportedImage
-from training.data.folder import CONVERTIBLE, READ, START_BYTES, placeholder
+from training.data.formats import CONVERTIBLE, START_BYTES, placeholder
 from training.data.layout import Image as Listed
 
 Decode = Callable[[bytes, int], Decoded]
@@ -86,7 +87,7 @@ def inspect(listed: Listed, decode: Decode = decoder_pool.decode) -> CheckedImag
             digest = hashed.hexdigest()
     except OSError as error:
         return unusable(f"cannot be read: {error.strerror}")
-    if listed.format and listed.format not in READ:
+    if listed.format and listed.format not in FORMATS:
         if listed.format in CONVERTIBLE:
             return unusable(f"{listed.format} is not read: --fix converts it", fixable=True)
         return unusable(f"{listed.format} is not read: convert it to JPEG or PNG")

@@ -1,7 +1,5 @@
 """The function behind the URL: a role, a version behind the alias `live`, concurrency reserved and provisioned."""
 
-from pathlib import Path
-
 from aws_cdk import Aws, Duration, Stack, TimeZone
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_iam as iam
@@ -10,13 +8,19 @@ from constructs import Construct
 
 from infra.constructs.data.storage import Storage
 from infra.constructs.serving.endpoint import Endpoint
+from infra.constructs.shared.bundle import REPOSITORY, bundle
 from infra.constructs.shared.grants import grant, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from infra.names import INBOX_PREFIX
 from infra.settings import StageSettings
 
-SOURCE = Path(__file__).resolve().parents[3] / "lambda"
+# The table of image formats is that of the model server.
+FILES = {
+    "classifier": "lambda/classifier",
+    "inference/__init__.py": "inference/__init__.py",
+    "inference/formats.py": "inference/formats.py",
+}
 ALIAS = "live"
 SCHEMES = {"https": "https", "https and http": "https http", "off": ""}
 
@@ -49,7 +53,7 @@ class ClassifierFunction(Construct):
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(
-                str(SOURCE), exclude=["__pycache__", "*.pyc", "drift"], display_name="lambda/classifier/"
+                str(REPOSITORY / "lambda" / "classifier"), display_name="lambda/classifier/", **bundle(FILES)
             ),
             handler="classifier.handler.handle",
             role=self.role.without_policy_updates(),

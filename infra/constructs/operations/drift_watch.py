@@ -1,7 +1,5 @@
 """A function that once an hour compares what the endpoint answered with what the model's validation found."""
 
-from pathlib import Path
-
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -10,13 +8,13 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.data.storage import Storage
+from infra.constructs.shared.bundle import REPOSITORY, bundle
 from infra.constructs.shared.grants import grant, grant_list, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
 from infra.names import CAPTURES_PREFIX, PROMOTED_PREFIX, VARIANT
 from infra.settings import StageSettings
 
-SOURCE = Path(__file__).resolve().parents[3] / "lambda"
 EVERY = Duration.hours(1)
 
 
@@ -50,7 +48,7 @@ class DriftWatch(Construct):
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(
-                str(SOURCE), exclude=["__pycache__", "*.pyc", "classifier"], display_name="lambda/drift/"
+                str(REPOSITORY / "lambda" / "drift"), display_name="lambda/drift/", **bundle({"drift": "lambda/drift"})
             ),
             handler="drift.handler.handle",
             role=self.role.without_policy_updates(),

@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from helpers.images import encode, gradient
+from infra.settings import StageSettings
 from kennel.datasets import erasure
 from kennel.errors import KennelError
 
@@ -24,7 +25,7 @@ class Stage:
     """Two versioned buckets, as a deployment has them."""
 
     s3: Any
-    settings: dict[str, Any]
+    settings: StageSettings
 
     def client(self, service: str) -> Any:
         return self.s3
@@ -56,7 +57,7 @@ def stage() -> Iterator[Stage]:
         for bucket in ("datasets", "models"):
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        yield Stage(s3, {"log_retention_days": 14})
+        yield Stage(s3, StageSettings(name="dev", region="us-east-1", log_retention_days=14))
 
 
 IMAGE = erasure.Image(DIGEST, len(ONE))

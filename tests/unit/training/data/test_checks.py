@@ -8,10 +8,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from helpers.images import encode
-from inference import decoder
 from kennel.datasets import clean_copy
 from kennel.errors import KennelError
-from training.data import checks, dataset, folder, inspection
+from training.data import checks, dataset, inspection
 from training.data.inspection import CheckedImage
 
 
@@ -284,8 +283,3 @@ def test_alike_finds_what_comparing_all_pairs_finds() -> None:
     for place, image in enumerate(made):
         earlier = [other for other in made[:place] if found[id(other)] is other and checks._same(other, image)]
         assert (found[id(image)] is image) == (not earlier)
-
-
-def test_formats_that_are_read_are_those_of_the_decoder() -> None:
-    assert set(folder.READ) == set(decoder.MAX_PIXELS) <= set(folder.EXTENSIONS)
-    assert not set(folder.CONVERTIBLE) & set(folder.READ)

@@ -8,7 +8,7 @@ import pytest
 from helpers.bad_images import corpus
 from helpers.images import encode, gradient
 from training.data import inspection, inspector_pool
-from training.data.folder import START_BYTES, format_of
+from training.data.formats import START_BYTES, format_of
 from training.data.layout import Image
 
 Breaks = Callable[[str], None]

@@ -1,0 +1,40 @@
+"""Assets that are put together from several places of the repository."""
+
+from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
+from typing import Any
+
+import jsii
+from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def bundle(files: dict[str, str]) -> dict[str, Any]:
+    """The options of an asset with `files`: folders and files of the repository, by their places in the asset.
+
+    It is named by the hash of what it holds.
+    """
+    return {
+        "asset_hash_type": AssetHashType.OUTPUT,
+        # Bundled by the class below; an image name is required all the same.
+        "bundling": BundlingOptions(image=DockerImage.from_registry("scratch"), local=_Copy(files)),
+    }
+
+
+@jsii.implements(ILocalBundling)
+class _Copy:
+    """Copies files: no Docker, no network."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self._files = files
+
+    def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
+        for name, source in self._files.items():
+            place, found = Path(output_dir) / name, REPOSITORY / source
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if found.is_dir():
+                copytree(found, place, ignore=ignore_patterns("__pycache__", "*.pyc"))
+            else:
+                copy(found, place)
+        return True
