@@ -133,7 +133,7 @@ schemas: setup ## Hold CloudFormation's policies to what AWS's registry publishe
 .PHONY: platforms
 platforms: $(UV_READY) ## Show that every pin has a wheel on the platforms that are not tested here
 	@for platform in aarch64-apple-darwin aarch64-manylinux_2_35 x86_64-manylinux_2_28; do \
-	  for python in 3.11 3.13; do \
+	  for python in 3.11 "$$(python3 -m training.containers)"; do \
 	    MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip compile --quiet --only-binary :all: --no-header --no-annotate \
 	      --python-platform $$platform --python-version $$python -c requirements-dev.lock \
 	      requirements.txt requirements-ml.txt requirements-dev.txt > /dev/null \
@@ -268,8 +268,8 @@ $(NODE_READY): package.json package-lock.json | $(OPERATE_READY)
 	@npm ci --loglevel=error && touch $@
 
 # Also run by the CDK command line before each synth (cdk.json), with whatever Python is active there.
-$(WHEELS_READY): training/vendor.txt
+$(WHEELS_READY): training/vendor.txt training/containers.py
 	@rm -rf build/wheels
 	@python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest build/wheels \
-	  -r training/vendor.txt --only-binary=:all: --python-version 3.13 \
+	  -r training/vendor.txt --only-binary=:all: --python-version "$$(python3 -m training.containers)" \
 	  --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 && touch $@

@@ -13,7 +13,6 @@ import http.server
 import io
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,8 @@ import boto3
 from rich.console import Console
 
 from helpers.function_calls import SETTINGS, context, request
+from infra.constructs.api.classifier_function import FILES
+from infra.constructs.shared.bundle import assemble
 from kennel.local import control
 from kennel.local.settings import isolate
 from training.export.model_package import processor
@@ -137,7 +138,7 @@ def _archive(name: str) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if name == "ours":
-            shutil.copytree(REPOSITORY / "lambda" / "classifier", root / "classifier")
+            assemble(root, FILES)
         else:
             (root / "handler.py").write_text(HANDLERS[name] + HANDLE)
         for file in sorted(root.rglob("*")):

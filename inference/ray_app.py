@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from inference import integrity
+from inference import PORT, integrity
 
 PACKAGE = Path(__file__).resolve().parent.parent
 integrity.require(PACKAGE)
@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from ray import serve
 
-HEALTH_URL = "http://127.0.0.1:8081/-/healthz"
+HEALTH_URL = f"http://127.0.0.1:{PORT}/-/healthz"
 HEALTH_TIMEOUT_S = 5.0
 WATCH_EVERY_S = 0.2
 CHECK_EVERY_S = 5.0

@@ -49,6 +49,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inference import PORT
 from inference.http_limits import LimitedProtocol
 from inference.images import UnreadableImage, UnsupportedImage
 from inference.metrics import Metrics
@@ -59,7 +60,6 @@ from inference.processors import usable
 PACKAGE = Path(__file__).resolve().parent.parent
 # One more than cores: while one waits for the interpreter, another computes. docs/serving.md has what it gains.
 THREADS = int(os.environ.get("KENNEL_MODEL_THREADS", 0)) or usable() + 1
-DEFAULT_PORT = 8081
 MAX_BODY_BYTES = 6_000_000
 # Bytes read of a rejected body: a client that is still sending then gets the response instead of a reset connection.
 MAX_REFUSED_BYTES = 2 * MAX_BODY_BYTES
@@ -316,7 +316,7 @@ def main() -> None:
     """Serves the package that this file is part of."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -14,8 +14,7 @@ from infra.constructs.training.scheduled_shutdown import ScheduledShutdown
 from infra.constructs.training.training_asset import TrainingCode
 from infra.constructs.training.training_job_role import TrainingJobRole
 from infra.settings import StageSettings
-
-TRAINING_IMAGE = ("pytorch-training", "2.10.0-cpu-py313")
+from training.containers import TRAINING_IMAGE
 
 
 class TrainingStack(Stack):

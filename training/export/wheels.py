@@ -11,11 +11,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.containers import PYTHON
+
 CODE = Path(__file__).resolve().parents[2]
 WHEELS = CODE / "build" / "wheels"
 PINNED = CODE / "training" / "vendor.txt"
-# The containers' Python, on x86-64 Linux.
-PYTHON = (3, 13)
 TAG = f"cp{PYTHON[0]}{PYTHON[1]}"
 # Of OpenVINO's wheel: other devices, other formats, headers. Half of its size.
 LEFT_OUT = re.compile(

@@ -6,6 +6,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from inference import PORT
 from infra import names
 from infra.constructs.data.storage import Storage
 from infra.constructs.shared.grants import (
@@ -21,10 +22,10 @@ from infra.constructs.shared.grants import (
 from infra.constructs.shared.nag import acknowledge
 from infra.names import CAPTURES_PREFIX, PACKAGES_PREFIX, PROMOTED_PREFIX
 from infra.settings import StageSettings
+from training.containers import SERVING_IMAGE
 
-SERVING_IMAGE = ("ray", "serve-ml-sagemaker-cpu-v1.4")
-# Where inference/server.py listens; the container's adapter is pointed there, past Ray's own HTTP path.
-BACKEND_URL = "http://127.0.0.1:8081"
+# The container's adapter is pointed to inference/server.py, past Ray's own HTTP path.
+BACKEND_URL = f"http://127.0.0.1:{PORT}"
 
 
 class Model(Construct):

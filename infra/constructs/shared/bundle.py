@@ -30,11 +30,16 @@ class _Copy:
         self._files = files
 
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
-        for name, source in self._files.items():
-            place, found = Path(output_dir) / name, REPOSITORY / source
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if found.is_dir():
-                copytree(found, place, ignore=ignore_patterns("__pycache__", "*.pyc"))
-            else:
-                copy(found, place)
+        assemble(Path(output_dir), self._files)
         return True
+
+
+def assemble(folder: Path, files: dict[str, str]) -> None:
+    """Copies files and folders of the repository to their places in `folder`."""
+    for name, source in files.items():
+        place, found = folder / name, REPOSITORY / source
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if found.is_dir():
+            copytree(found, place, ignore=ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            copy(found, place)

@@ -24,6 +24,7 @@ from infra.constructs.training.network import Network
 from infra.constructs.training.training_asset import TrainingCode
 from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 from infra.settings import StageSettings
+from training.containers import python_version
 
 USER_DATA = Path(__file__).resolve().parents[3] / "training" / "ec2_user_data.sh"
 AMAZON_LINUX = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
@@ -94,6 +95,7 @@ class Ec2Training(Construct):
             "@MODELS@": storage.models.bucket_name,
             "@PACKAGES@": PACKAGES_PREFIX,
             "@CHECKPOINTS@": CHECKPOINTS_PREFIX,
+            "@PYTHON@": f"python{python_version()}",
             "@MAX_RUN_S@": str(stage.ec2.max_run_h * 3600),
         }.items():
             user_data = user_data.replace(name, value)

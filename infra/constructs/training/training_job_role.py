@@ -18,6 +18,7 @@ from infra.constructs.shared.grants import (
 from infra.constructs.training.training_asset import TrainingCode
 from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 from infra.settings import StageSettings
+from training.containers import TRAINING_IMAGE
 
 
 class TrainingJobRole(iam.Role):
@@ -33,7 +34,7 @@ class TrainingJobRole(iam.Role):
         grant_read(self, storage.models, CHECKPOINTS_PREFIX)
         grant_write(self, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)
         grant_volume_encryption(self, storage.key.key_arn)
-        grant_pull_image(self, stage.region, "pytorch-training")
+        grant_pull_image(self, stage.region, TRAINING_IMAGE[0])
         grant_container_logs(self, "/aws/sagemaker/TrainingJobs", f"{stage.prefix.lower()}-*")
         grant(
             self,

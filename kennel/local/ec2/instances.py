@@ -45,10 +45,11 @@ printf '#!/bin/bash\nexec "${{0%%pip}}python" -m pip "$@"\n' > "$3/bin/pip"
 chmod +x "$3/bin/pip"
 """
 DNF = """#!/bin/bash
-# What the image installs is there already.
+# Installs Python as the project's; nothing else is asked of it.
 for name in "$@"; do
   case "$name" in
-    install | -* | python3.13) ;;
+    install | -*) ;;
+    python3.[0-9]*) ln -sf python-of-the-project "$(dirname "$0")/$name" ;;
     *) echo "No match for argument: $name" >&2; exit 1 ;;
   esac
 done
@@ -150,7 +151,7 @@ class Machines:
     def _image(self) -> Path:
         """The commands of Amazon Linux that this machine may lack."""
         commands = self._folder / "image"
-        for name, text in (("python3.13", PYTHON), ("dnf", DNF)):
+        for name, text in (("python-of-the-project", PYTHON), ("dnf", DNF)):
             file = commands / name
             if not file.exists():
                 commands.mkdir(parents=True, exist_ok=True)
