@@ -101,8 +101,8 @@ python3 -c 'import json; print(json.dumps(json.load(open("run.json"))["hyperpara
   > ml/input/config/hyperparameters.json
 
 step "install the versions of AWS's training container"
-dnf install -y -q "@PYTHON@"
-"@PYTHON@" -m venv venv
+dnf install -y -q @PYTHON@
+@PYTHON@ -m venv venv
 # /tmp is memory on Amazon Linux, and the wheels are gigabytes.
 TMPDIR=$WORK venv/bin/pip install -q --disable-pip-version-check \
   --require-hashes -r code/training/requirements.lock
