@@ -31,6 +31,7 @@ from infra.constructs.api.classifier_function import FILES
 from infra.constructs.shared.bundle import assemble
 from kennel.local import control
 from kennel.local.settings import isolate
+from kennel.stage.embedded_aws import TABLES
 from training.export.model_package import processor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -73,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["KENNEL_LOCAL_DIR"] = folder
-        running = control.up()
+        running = control.up(tables=TABLES)
         try:
             isolate(*running.access)
             cold = starts(arguments.starts)

@@ -29,9 +29,9 @@ from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.fluid_simulation import erlang_c
 from kennel.capacity.load_generator import drive
 from kennel.capacity.system import Endpoint, Instance
-from kennel.capacity.target_tracking import Policy
 from kennel.capacity.traffic import Profile, shaped
 from kennel.datasets import sample
+from kennel.local.sagemaker.target_tracking import Policy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -13,8 +13,8 @@ import numpy as np
 import simpy
 
 from kennel.capacity.system import STEPS, Endpoint, Environments, Floats, Instance, Outcome, histogram, moment
-from kennel.capacity.target_tracking import Policy, Tracker
 from kennel.capacity.traffic import DAY_S, Profile
+from kennel.local.sagemaker.target_tracking import Policy, Tracker
 
 Process = Generator[simpy.Event, Any, Any]
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kennel.capacity.system import BINS, STEPS, Endpoint, Environments, Floats, Instance, Outcome, moment
-from kennel.capacity.target_tracking import Tracker
 from kennel.capacity.traffic import DAY_S, Profile
+from kennel.local.sagemaker.target_tracking import Tracker
 
 SLICE_S = 10.0
 PERIOD_S = 60.0

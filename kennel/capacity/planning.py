@@ -8,8 +8,8 @@ from typing import Any
 from infra.settings import SERVERLESS_BODY_BYTES, EndpointSettings, FunctionSettings, ServerlessSettings
 from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
-from kennel.capacity.target_tracking import Policy
 from kennel.capacity.traffic import DAY_S, Profile
+from kennel.local.sagemaker.target_tracking import Policy
 from kennel.pricing.prices import Prices
 
 # More requests than this are not followed one by one.

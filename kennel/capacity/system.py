@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kennel.capacity import START_S
-from kennel.capacity.target_tracking import Policy
+from kennel.local.sagemaker.target_tracking import Policy
 
 Floats = npt.NDArray[np.float64]
 

@@ -17,6 +17,7 @@ from kennel.commands.options import Force, Stage
 from kennel.console import console, errors, printable, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
+from kennel.local.errors import LocalError
 from kennel.stage.cdk import CDK, cdk
 from kennel.stage.deployed import REPOSITORY, DeployedStage
 
@@ -211,7 +212,7 @@ def run() -> int:
     """Runs the command line on the arguments of the process; returns its exit status."""
     try:
         app(prog_name="kennel")
-    except KennelError as error:
+    except (KennelError, LocalError) as error:
         message = str(error)
     except Exception as error:
         message = _of_aws(error)

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from kennel.client import function_url
     from kennel.local import cloudfront, control
     from kennel.local.ec2 import spot
+    from kennel.stage import embedded_aws
 else:
     function_url = lazily("kennel.client.function_url")
     control = lazily("kennel.local.control")
+    embedded_aws = lazily("kennel.stage.embedded_aws")
     cloudfront = lazily("kennel.local.cloudfront")
     spot = lazily("kennel.local.ec2.spot")
 
@@ -40,7 +42,7 @@ def up(
     if account not in ACCOUNT_KINDS:
         raise KennelError(f"--account takes {' or '.join(ACCOUNT_KINDS)}, not {account}.")
     with step("Starting the embedded AWS"):
-        running = control.up(port, region=DeployedStage(stage).region, account=account)
+        running = control.up(port, tables=embedded_aws.TABLES, region=DeployedStage(stage).region, account=account)
     console.print(f"Up at {running.endpoint}, region {running.region} (log: {os.path.relpath(control.log_file())})")
     console.print('Use it:  eval "$(kennel local env)"')
 
@@ -83,7 +85,7 @@ def page(
     with cloudfront.listen(port) as listening:
         at = listening.getsockname()[1]
         console.print(f"The page of stage {stage}: http://localhost:{at}/  (Ctrl-C ends it)")
-        cloudfront.serve(url, listening)
+        cloudfront.serve(url, KennelError, listening)
 
 
 @local.command()

@@ -4,20 +4,20 @@ An hour of AWS's is a minute here (`speed()`), for the bill as well. Counted is 
 of endpoints, jobs, EC2 and notebooks, by the dated table of prices.
 """
 
+import json
 import threading
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ministack.services import autoscaling, budgets
 from moto.sagemaker.models import sagemaker_backends
 
-from kennel.errors import KennelError
 from kennel.local.cloudwatch.notifications import Notices
 from kennel.local.ec2.instances import launch_template
 from kennel.local.settings import ACCOUNT, REGION, speed
-from kennel.pricing import prices
 
 MINUTE_S = 60
 MONTH_H = 730
@@ -27,9 +27,10 @@ FILTER = "user:kennel:stage$"
 class Bill:
     """What each stage has spent since the embedded AWS was started."""
 
-    def __init__(self, notices: Notices) -> None:
+    def __init__(self, notices: Notices, prices: Path) -> None:
+        """`prices` is a JSON file with `hosting_usd_h`, `training_usd_h`, … of instance types, in USD an hour."""
         self._notices = notices
-        self._prices = prices.load()
+        self._prices = json.loads(prices.read_text())
         self._spent: dict[str, float] = {}
         self._unknown = set[str]()
 
@@ -85,13 +86,13 @@ class Bill:
                 self._notices.tell("budgets", arn, subscriber["Address"], message, subject)
 
     def _price(self, instance_type: str, usage: str) -> float:
-        try:
-            return self._prices.instance(instance_type, usage)
-        except KennelError as error:
+        price = self._prices[f"{usage}_usd_h"].get(instance_type)
+        if price is None:
             if instance_type not in self._unknown:
-                print(f"The bill leaves {instance_type} out: {error}")
+                print(f"The bill omits {instance_type}: the table has no price for {usage}")
             self._unknown.add(instance_type)
             return 0.0
+        return float(price)
 
     def _of_stage(self, stage: str) -> Iterator[float]:
         """The price of an hour of each part that is on."""

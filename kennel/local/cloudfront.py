@@ -5,6 +5,8 @@ As with origin access control on AWS, a POST must say the SHA-256 of its body: t
 
 import hashlib
 import socket
+from collections.abc import Mapping
+from typing import Protocol
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,8 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from kennel.client.function_url import Url
-from kennel.errors import KennelError
+from kennel.local.errors import LocalError
 from kennel.local.ports import LOOPBACK
 
 PASSED_ON = ("content-type", "x-amz-content-sha256", "accept")
@@ -24,8 +25,23 @@ PASSED_ON = ("content-type", "x-amz-content-sha256", "accept")
 KEPT = ("content-length", "transfer-encoding", "connection", "date", "server")
 
 
-def app(url: Url) -> Starlette:
-    """The application that stands before `url`."""
+class SignedResponse(Protocol):
+    """The origin's response to a request."""
+
+    status_code: int
+    content: bytes
+    headers: Mapping[str, str]
+
+
+class Origin(Protocol):
+    """What signs requests and sends them to the function URL."""
+
+    def send(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> SignedResponse:
+        """The response to one request; `target` is its path with the query."""
+
+
+def app(url: Origin, failure: type[Exception]) -> Starlette:
+    """The application that stands before `url`, which raises `failure` if nothing answers."""
 
     async def forward(request: Request) -> Response:
         body = await request.body()
@@ -36,7 +52,7 @@ def app(url: Url) -> Starlette:
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         try:
             answer = await run_in_threadpool(url.send, request.method, target, body, headers)
-        except KennelError as error:
+        except failure as error:
             return JSONResponse({"Message": str(error)}, 502)
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in KEPT}
         return Response(answer.content, answer.status_code, headers=kept)
@@ -48,13 +64,13 @@ def app(url: Url) -> Starlette:
 
 
 def listen(port: int) -> socket.socket:
-    """The socket of the page; raises KennelError if the port is taken or not ours to take."""
+    """The socket of the page; raises LocalError if the port is taken or not ours to take."""
     try:
         return socket.create_server((LOOPBACK, port))
     except OSError as error:
-        raise KennelError(f"Port {port}: {error.strerror or error}. Choose another with --port.") from None
+        raise LocalError(f"Port {port}: {error.strerror or error}. Choose another with --port.") from None
 
 
-def serve(url: Url, listening: socket.socket) -> None:
+def serve(url: Origin, failure: type[Exception], listening: socket.socket) -> None:
     """Serves until it is told to end."""
-    uvicorn.Server(uvicorn.Config(app(url), log_level="warning")).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(app(url, failure), log_level="warning")).run(sockets=[listening])

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kennel.errors import KennelError
+from kennel.local.errors import LocalError
 from kennel.local.ports import LOOPBACK, answers, free_port
 from kennel.local.settings import (
     ACCOUNT_KINDS,
@@ -33,6 +33,22 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 # Marks a folder as the embedded AWS's own, which its next start may empty.
 MARKER = "kennel-local"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Files that the embedded AWS reads of the app that it runs.
+
+    `resource_types` has the calls that deploys take (cloudformation/resource_calls.py), `prices` has USD an hour by
+    instance type (budgets.py).
+    """
+
+    resource_types: Path
+    prices: Path
+
+    def arguments(self) -> list[str]:
+        """The arguments of the server for them."""
+        return ["--resource-types", str(self.resource_types), "--prices", str(self.prices)]
 
 
 @dataclass(frozen=True)
@@ -74,19 +90,24 @@ def shell_environment(running: Running) -> list[str]:
 
 
 def up(
-    port: int | None = None, *, region: str = REGION, account: str = ACCOUNT_KINDS[0], with_parent: bool = False
+    port: int | None = None,
+    *,
+    tables: Tables,
+    region: str = REGION,
+    account: str = ACCOUNT_KINDS[0],
+    with_parent: bool = False,
 ) -> Running:
     """Starts the embedded AWS, and returns once it answers. With `with_parent` it ends when this process does.
 
-    Raises KennelError if one is up already, if the port is taken, or if the state folder has files of somebody else.
+    Raises LocalError if one is up already, if the port is taken, or if the state folder has files of somebody else.
     """
     if running := status():
-        raise KennelError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
+        raise LocalError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
     speed()  # refuses what it cannot be before anything is started
     port, key = port or _port(), f"kennel{secrets.token_hex(16)}"
     folder = _empty(state_dir())
 
-    command = [sys.executable, "-m", "kennel.local.server", "--port", str(port)]
+    command = [sys.executable, "-m", "kennel.local.server", "--port", str(port), *tables.arguments()]
     with log_file().open("wb") as log:
         process = subprocess.Popen(
             [*command, "--with-parent"] if with_parent else command,
@@ -109,7 +130,7 @@ def up(
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise KennelError(f"The embedded AWS did not start; see {log_file()}.")
+                raise LocalError(f"The embedded AWS did not start; see {log_file()}.")
             time.sleep(0.1)
     except BaseException:
         process.kill()  # its warden ends what it started
@@ -139,9 +160,9 @@ def down() -> bool:
 
 
 @contextmanager
-def running(*, region: str, keep: bool) -> Generator[Running]:
+def running(*, tables: Tables, region: str, keep: bool) -> Generator[Running]:
     """The embedded AWS for the time of a `with` block; with `keep` it stays up afterwards, unless the block failed."""
-    server = up(region=region, with_parent=not keep)
+    server = up(tables=tables, region=region, with_parent=not keep)
     try:
         yield server
     except BaseException:
@@ -165,9 +186,9 @@ def _answers(port: int) -> bool:
 
 
 def _empty(folder: Path) -> Path:
-    """The state folder with nothing in it but its marker; raises KennelError where another wrote into it."""
+    """The state folder with nothing in it but its marker; raises LocalError where another wrote into it."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
-        raise KennelError(
+        raise LocalError(
             f"{folder} has files that are not the embedded AWS's, which would delete them: "
             "move them away, or set KENNEL_LOCAL_DIR to another folder."
         )

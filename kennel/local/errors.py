@@ -1,7 +1,11 @@
-"""Errors of the services that are played here."""
+"""Errors: of the emulated services to their callers, and of the embedded AWS to its operator."""
 
 import json
 from typing import Any
+
+
+class LocalError(Exception):
+    """The embedded AWS cannot do what its operator asks for; the message says what to do."""
 
 
 class ServiceError(Exception):

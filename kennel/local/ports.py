@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 
-from kennel.errors import KennelError
+from kennel.local.errors import LocalError
 
 LOOPBACK = "127.0.0.1"
 # Below those that the kernel gives to outgoing connections: one of these could have the port before the server does,
@@ -24,7 +24,7 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind((LOOPBACK, port))
             return port
-    raise KennelError(f"No port from {SERVERS[0]} to {SERVERS[-1]} is free on the loopback interface.")
+    raise LocalError(f"No port from {SERVERS[0]} to {SERVERS[-1]} is free on the loopback interface.")
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:

@@ -10,10 +10,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from kennel.local.settings import ACCOUNT, REGION, isolated_environment, state_dir
+from kennel.local.settings import ACCOUNT, REGION, REPOSITORY, isolated_environment, state_dir
 from kennel.local.workarounds import Application
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -21,6 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--with-parent", action="store_true", help="stop when standard input is closed")
+    parser.add_argument("--resource-types", type=Path, required=True, help="the calls that deploys take, as TOML")
+    parser.add_argument("--prices", type=Path, required=True, help="USD an hour by instance type, as JSON")
     arguments = parser.parse_args()
 
     # ministack leaves its functions' folders behind; they are deleted with the state folder.
@@ -28,12 +28,12 @@ def main() -> None:
     temporary.mkdir()
     tempfile.tempdir = str(temporary)
     try:
-        _run(arguments.port, arguments.with_parent)
+        _run(arguments.port, arguments.with_parent, arguments.resource_types, arguments.prices)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run(port: int, with_parent: bool) -> None:
+def _run(port: int, with_parent: bool, resource_types: Path, prices: Path) -> None:
     endpoint = f"http://localhost:{port}"
     folder = state_dir()
     _configure(endpoint, port)
@@ -76,7 +76,7 @@ def _run(port: int, with_parent: bool) -> None:
     scheduler.install(endpoint)
     record = authorization.Record(folder)
     authorization.install(record)
-    permissions.install(record)
+    permissions.install(record, resource_types)
     quotas.install()
     notices = Notices(record)
     notices.install()
@@ -84,7 +84,7 @@ def _run(port: int, with_parent: bool) -> None:
     scaling.watch()
     capture.watch()
     endpoints.watch()
-    Bill(notices).watch()
+    Bill(notices, prices).watch()
     try:
         asyncio.run(_serve(gate.closed(workarounds.loopback_is_secure(app)), port, with_parent))
     finally:

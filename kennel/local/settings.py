@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from kennel.errors import KennelError
-from kennel.stage.deployed import REPOSITORY
+from kennel.local.errors import LocalError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 ACCOUNT = "000000000000"
 # An embedded AWS is one region: that of the stage it was started for.
 REGION_VARIABLE = "KENNEL_LOCAL_REGION"
@@ -14,6 +14,8 @@ REGION = os.environ.get(REGION_VARIABLE, "us-east-1")
 ACCOUNT_VARIABLE = "KENNEL_LOCAL_ACCOUNT"
 ACCOUNT_KINDS = ("established", "new")
 DEFAULT_PORT = 4566
+# CloudWatch delivers SageMaker's one-minute metrics up to this much later.
+METRIC_DELAY_S = 60
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 # An address that never resolves (RFC 6761), for a shell that asked for an embedded AWS which is not up.
 NOWHERE = "http://the-embedded-aws-is-not-running.invalid"
@@ -26,7 +28,7 @@ DEFAULT_SPEED = 60
 def speed() -> float:
     """KENNEL_LOCAL_SPEED, or 60: what takes AWS a minute takes a second. 1 is AWS's own.
 
-    Raises KennelError for what is no number from 1 to 60: CloudWatch counts in whole seconds.
+    Raises LocalError for what is no number from 1 to 60: CloudWatch counts in whole seconds.
     """
     given = os.environ.get("KENNEL_LOCAL_SPEED", str(DEFAULT_SPEED))
     try:
@@ -34,7 +36,7 @@ def speed() -> float:
     except ValueError:
         value = 0.0
     if not 1 <= value <= DEFAULT_SPEED:
-        raise KennelError(f"KENNEL_LOCAL_SPEED is {given!r}: give a number from 1 (as on AWS) to {DEFAULT_SPEED}.")
+        raise LocalError(f"KENNEL_LOCAL_SPEED is {given!r}: give a number from 1 (as on AWS) to {DEFAULT_SPEED}.")
     return value
 
 

@@ -89,7 +89,7 @@ def target(deployment: DeployedStage) -> Target:
 def prepare(deployment: DeployedStage) -> tuple[str, list[str]]:
     """Makes or changes the policies; returns what `cdk bootstrap` takes: environment, and its arguments.
 
-    Without an administrator: CloudFormation deploys with the policies of infra/bootstrap/execution_policy.py.
+    Without an administrator: CloudFormation deploys with the policies of infra/bootstrap/.
     """
     place, iam = target(deployment), deployment.client("iam")
     for arn, document in place.policies.items():

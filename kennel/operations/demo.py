@@ -25,6 +25,7 @@ from kennel.models import promotion
 from kennel.operations import account_bootstrap
 from kennel.stage.cdk import cdk
 from kennel.stage.deployed import REPOSITORY, DeployedStage
+from kennel.stage.embedded_aws import TABLES
 
 BUILD = REPOSITORY / "build"
 REPORT = BUILD / "demo.json"
@@ -55,7 +56,7 @@ def run(folder: Path | None, *, keep: bool, stage: str) -> None:
                 folder = stack.enter_context(archives.unpacked(folder, _every(50, progress)))
         folder, held, labels = _images(folder, seconds)
         with step("Embedded AWS started", seconds):
-            server = stack.enter_context(control.running(region=DeployedStage(stage).region, keep=keep))
+            server = stack.enter_context(control.running(tables=TABLES, region=DeployedStage(stage).region, keep=keep))
         isolate(*server.access)
         report = _on(folder, held, stage, seconds)
         if not keep:

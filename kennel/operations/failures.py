@@ -91,7 +91,7 @@ def _failure(stack: str, event: dict[str, Any]) -> Failure:
         resource = (refused["resource"] or "*").rstrip(".,")
         statement = {"Effect": "Allow", "Action": refused["action"], "Resource": resource}
         remedy = (
-            f"add {refused['action']} to {kind} in the table of infra/bootstrap/execution_policy.py, then make "
+            f"add {refused['action']} to {kind} in infra/bootstrap/resource_types.toml, then make "
             "bootstrap. Please report it, too: the table is written from AWS's texts"
         )
         return Failure(stack, event["LogicalResourceId"], kind, reason, remedy, refused["principal"] or "", statement)

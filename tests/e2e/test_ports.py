@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kennel.errors import KennelError
 from kennel.local import ports
+from kennel.local.errors import LocalError
 
 
 def test_free_port_is_below_ephemeral_range() -> None:
@@ -22,7 +22,7 @@ def test_free_port_skips_taken_or_raises(
         free.bind((ports.LOOPBACK, ports.free_port()))
         numbers = [taken.getsockname()[1], free.getsockname()[1]]
         monkeypatch.setattr(ports, "SERVERS", numbers)
-        with pytest.raises(KennelError, match="is free"):
+        with pytest.raises(LocalError, match="is free"):
             ports.free_port()
         free.close()
         assert ports.free_port() == numbers[1]

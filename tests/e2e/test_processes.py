@@ -19,8 +19,9 @@ import pytest
 from helpers import REPOSITORY
 from helpers.stage import project_copy
 from helpers.workday import until
-from kennel.errors import KennelError
 from kennel.local import control, settings
+from kennel.local.errors import LocalError
+from kennel.stage.embedded_aws import TABLES
 
 TIMEOUT_S = 120
 # What shells of people who use AWS have set.
@@ -63,19 +64,19 @@ def gone(folder: Path) -> bool:
 
 
 def test_stop_leaves_no_process_and_allows_restart(folder: Path) -> None:
-    running = control.up()
+    running = control.up(tables=TABLES)
     assert control.status() == running
-    with pytest.raises(KennelError, match="up already"):
-        control.up()
+    with pytest.raises(LocalError, match="up already"):
+        control.up(tables=TABLES)
     assert control.down() is True
     assert gone(folder)
     assert control.status() is None
     assert control.down() is False
-    control.up()
+    control.up(tables=TABLES)
 
 
 def test_killed_server_leaves_no_children(folder: Path) -> None:
-    running = control.up()
+    running = control.up(tables=TABLES)
     os.kill(running.pid, signal.SIGKILL)
     assert gone(folder)
 
@@ -155,7 +156,7 @@ def test_shell_of_an_operator_reaches_embedded_aws_alone(folder: Path, monkeypat
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{asked.port}")
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        control.up()
+        control.up(tables=TABLES)
         shell = (
             'eval "$(kennel local env)" && python -c "import boto3; print(boto3.client(\'sts\').get_caller_identity())"'
         )
@@ -178,8 +179,8 @@ def test_shell_without_embedded_aws_reaches_nothing(folder: Path, monkeypatch: p
 
 def test_folder_with_other_files_is_left_alone(folder: Path) -> None:
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(KennelError, match="set KENNEL_LOCAL_DIR to another folder"):
-        control.up()
+    with pytest.raises(LocalError, match="set KENNEL_LOCAL_DIR to another folder"):
+        control.up(tables=TABLES)
     assert (folder / "thesis.txt").exists()
     assert family(folder) == []
 

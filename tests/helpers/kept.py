@@ -29,7 +29,6 @@ STACKS = (
     "cdk.json",
     "infra",
     "kennel/stage/deployed.py",
-    "infra/bootstrap/execution_policy.py",
     "training",
     "inference",
     "lambda",

@@ -33,6 +33,7 @@ from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_envir
 from kennel.models import packages, promotion
 from kennel.operations import account_bootstrap
 from kennel.stage.deployed import DeployedStage
+from kennel.stage.embedded_aws import TABLES
 
 # For make in the checkout, where it is not its own environment that runs the tests. (make takes no path with a space.)
 OTHER_VENV = {} if Path(sys.prefix) == REPOSITORY / ".venv" else {"VENV": sys.prefix}
@@ -274,7 +275,7 @@ def embedded_aws(folder: Path, *, account: str = ACCOUNT_KINDS[0], region: str =
     os.environ["KENNEL_LOCAL_DIR"] = str(folder)
     try:
         # Never the default port, which two test processes would both find free; and not for longer than this process.
-        server = control.up(free_port(), region=region, account=account, with_parent=True)
+        server = control.up(free_port(), tables=TABLES, region=region, account=account, with_parent=True)
         isolate(*server.access)
         yield server
     finally:

@@ -1,6 +1,6 @@
 """The calls of a deploy, judged by AWS's own data: the Service Authorization Reference, and the resource registry.
 
-The embedded AWS holds a deploy to the calls of infra/bootstrap/execution_policy.py, so it cannot show that one is
+The embedded AWS holds a deploy to the calls of infra/bootstrap/resource_types.toml, so it cannot show that one is
 missing. Two judges that are not ours can: the policy simulator is asked for each call on the resources that AWS
 authorizes it on, and the calls are compared with the permissions that AWS publishes for each type's handlers.
 """
@@ -20,15 +20,14 @@ from helpers.invariants import Templates
 from helpers.service_authorization import Target, exists, filled, targets
 from helpers.simulator import Caller, Request, simulate
 from infra.bootstrap.execution_policy import (
-    AWS_POLICIES,
     EC2,
     KEY_OF_DEPLOYS,
     RESIDUAL,
-    SERVICES,
+    STATEMENTS,
     TYPES,
     WHILE_CREATING,
     Place,
-    Type,
+    ResourceType,
     boundary_name,
     execution_policies,
 )
@@ -41,6 +40,10 @@ DEPLOYER = Caller(
     execution_policies(Place("dev", REGION, ACCOUNT, cloudfront=True)),
 )
 TAGGED = {f"aws:ResourceTag/{STAGE_TAG}": "dev"}
+# The only policy of AWS that a role may have: CDK's own functions do.
+AWS_POLICY = "service-role/AWSLambdaBasicExecutionRole"
+# The services to which a deploy may pass roles.
+SERVICES = STATEMENTS["deploy"][0]["Condition"]["StringEquals"]["iam:PassedToService"]
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/{boundary_name('dev', REGION)}"
 # What a resource is called that another one's call names as well.
 NAMES = {
@@ -148,7 +151,7 @@ EXCEPTIONS = {
 }
 
 
-def named(kind: Type) -> str:
+def named(kind: ResourceType) -> str:
     """The ARN of a resource of a type, or of the one that it belongs to, with a name within the type's scope."""
     name = kind.scope[0].replace("*", "x-1") if kind.scope else "x-1"
     return f"{kind.on}{name}".format(p="aws", r=f"{REGION}:{ACCOUNT}", region=REGION, a=ACCOUNT, s="dev")
@@ -187,12 +190,12 @@ def request(action: str, arn: str, context: dict[str, str], key_policy: dict[str
         **context,
         **({"iam:PermissionsBoundary": BOUNDARY} if action.startswith("iam:") and "Role" in action else {}),
         **({"iam:PassedToService": SERVICES[0]} if action == "iam:PassRole" else {}),
-        **({"iam:PolicyARN": f"arn:aws:iam::aws:policy/{AWS_POLICIES[0]}"} if "tachRolePolicy" in action else {}),
+        **({"iam:PolicyARN": f"arn:aws:iam::aws:policy/{AWS_POLICY}"} if "tachRolePolicy" in action else {}),
     }
     return Request(action, arn, conditions, key_policy if ":key/" in arn else None)
 
 
-def context_of(kind: Type, action: str, arn: str) -> dict[str, str]:
+def context_of(kind: ResourceType, action: str, arn: str) -> dict[str, str]:
     """The condition keys of a call of a deploy: what is created has no tags yet."""
     if action in kind.makes:
         return {} if arn == own_arn(kind) else TAGGED
@@ -203,15 +206,15 @@ def context_of(kind: Type, action: str, arn: str) -> dict[str, str]:
     return TAGGED if kind.tagged and action in {*kind.create, *kind.update, *kind.delete} else {}
 
 
-def own_arn(kind: Type) -> str:
+def own_arn(kind: ResourceType) -> str:
     if not kind.on.startswith(EC2):
         return named(kind)
     return kind.on.format(p="aws", r=f"{REGION}:{ACCOUNT}") + "x-1"
 
 
-def other_calls(kind: Type) -> set[str]:
+def other_calls(kind: ResourceType) -> set[str]:
     """The calls beside a resource's own that the reference has an ARN for; the others are in DEPENDENT."""
-    return {call for _, calls in kind.beside for call in calls if call.startswith(ALL_REQUIRED)}
+    return {call for calls in kind.beside.values() for call in calls if call.startswith(ALL_REQUIRED)}
 
 
 # What AWS asks of the caller of another call, with its page.

@@ -1,6 +1,6 @@
 """The permissions that AWS checks on other resources when a deploy makes or changes one, each rule with its source.
 
-Written from AWS's pages, and not from infra/bootstrap/execution_policy.py, which is held to it.
+Written from AWS's pages, and not from the table of resource types, which is held to it.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,11 +1,13 @@
 """CloudFormation acts in a role here too: what the role's policies do not allow, a deploy cannot do.
 
-ministack makes resources without asking; the calls that each takes are those of infra/bootstrap/execution_policy.py.
+ministack makes resources without asking; the calls that each takes are in the table that the server is started with
+(resource_calls.py).
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -13,13 +15,17 @@ from ministack.services import cloudformation, cloudwatch, cloudwatch_logs, ec2,
 from ministack.services.cloudformation import _stacks as deployed
 from ministack.services.cloudformation import changesets, handlers, stacks
 
-from infra.bootstrap.execution_policy import TYPES, WHILE_CREATING
+from kennel.local.cloudformation import resource_calls
 from kennel.local.cloudformation.dependent_calls import SELF, condition_keys, dependent_calls
+from kennel.local.cloudformation.resource_calls import ResourceCalls
 from kennel.local.iam.authorization import Record
 from kennel.local.iam.service_roles import allowed, key_allows, make_service_role
 from kennel.local.settings import ACCOUNT, REGION
 
 Properties = dict[str, Any]
+Types = dict[str, ResourceCalls]
+# The condition keys of the calls that tag while something is created.
+WHILE_CREATING = {"ec2:CreateTags": "ec2:CreateAction", "sagemaker:AddTags": "sagemaker:TaggingAction"}
 # The property that names a resource, and the names that there are, of kinds that ministack would write over.
 TAKEN: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
     "AWS::CloudWatch::Alarm": ("AlarmName", lambda: cloudwatch._alarms.keys()),
@@ -38,8 +44,12 @@ class Refused(Exception):
     """The role of a deploy may not make a call."""
 
 
-def install(record: Record) -> None:
-    """Holds each stack to the role that it was last deployed with, as CloudFormation does."""
+def install(record: Record, resource_types: Path) -> None:
+    """Holds each stack to the role that it was last deployed with, as CloudFormation does.
+
+    `resource_types` is the file with the calls that each type of resource takes.
+    """
+    types = resource_calls.load(resource_types)
     roles: dict[str, str] = {}
     for action in WITH_ROLE:
         handlers._ACTION_HANDLERS[action] = _remembering(handlers._ACTION_HANDLERS[action], roles)
@@ -47,7 +57,7 @@ def install(record: Record) -> None:
 
     def check(stack: str | None, kind: str, verb: str, name: str, properties: Properties) -> None:
         if role := roles.get(stack or ""):
-            _check(record, role, kind, verb, name, properties)
+            _check(record, types, role, kind, verb, name, properties)
 
     def checked_create(kind: str, logical_id: str, properties: Properties, stack: str) -> Any:
         _refuse_taken_name(kind, properties)
@@ -145,13 +155,13 @@ def _remembering(handler: Callable[..., Any], roles: dict[str, str]) -> Callable
     return handle
 
 
-def _check(record: Record, role: str, kind: str, verb: str, name: str, properties: Properties) -> None:
+def _check(record: Record, types: Types, role: str, kind: str, verb: str, name: str, properties: Properties) -> None:
     if kind in NO_CALLS:
         return
-    if kind not in TYPES:
-        raise Refused(f"{kind}: infra/bootstrap/execution_policy.py does not say what it takes")
+    if kind not in types:
+        raise Refused(f"{kind}: the table of resource types does not say what it takes")
     principal = role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + f"/{SESSION}"
-    for action, resource, context in _calls(kind, verb, name, properties):
+    for action, resource, context in _calls(types[kind], kind, verb, name, properties):
         may = allowed(role, action, resource, context) or _by_key(role, action, resource, context, properties)
         record.add(principal, action, resource, context, allowed=may)
         if not may:
@@ -170,9 +180,11 @@ def _by_key(role: str, action: str, resource: str, context: dict[str, Any], prop
     return key_allows(role, action, resource, context, properties.get("KeyPolicy"))
 
 
-def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tuple[str, str, dict[str, Any]]]:
+def _calls(
+    takes: ResourceCalls, kind: str, verb: str, name: str, properties: Properties
+) -> list[tuple[str, str, dict[str, Any]]]:
     """The calls that a resource takes: action, resource, condition keys."""
-    takes, resource = TYPES[kind], _arn(kind, name, properties)
+    resource = _arn(takes, kind, name, properties)
     context: dict[str, Any] = _tags_of(_tags(properties) or _tags_in_ec2(resource)) if takes.tagged else {}
     if kind == "AWS::IAM::Role":
         context["iam:permissionsboundary"] = properties.get("PermissionsBoundary")
@@ -181,22 +193,22 @@ def _calls(kind: str, verb: str, name: str, properties: Properties) -> list[tupl
         context["iam:permissionsboundary"] = role.get("PermissionsBoundary")
     calls = []
     if verb == "create":
-        calls += [(action, resource, {}) for action in takes.makes]
+        calls += [(action, resource, {}) for action in takes.calls.get("makes", [])]
         calls += [
             (tag, resource, {WHILE_CREATING[tag].lower(): action.partition(":")[2]})
-            for action in takes.makes
-            for tag in {*takes.update} & {*WHILE_CREATING}
+            for action in takes.calls.get("makes", [])
+            for tag in {*takes.calls.get("update", [])} & {*WHILE_CREATING}
         ]
-        for key, parent in takes.parents:
+        for key, parent in takes.parents.items():
             for parent_id in _each_of(properties.get(key)):
                 arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:{parent}/{parent_id}"
                 tags = _tags_of(_tags_in_ec2(arn))
-                calls += [(action, arn, tags) for action in (takes.makes or takes.create)]
-        calls += [(action, "*", context) for action in takes.anywhere]
-    calls += [(action, resource, context) for action in getattr(takes, verb)]
+                calls += [(action, arn, tags) for action in (takes.calls.get("makes") or takes.calls.get("create", []))]
+        calls += [(action, "*", context) for action in takes.calls.get("anywhere", [])]
+    calls += [(action, resource, context) for action in takes.calls.get(verb, [])]
     if verb != "delete":
         # CloudFormation reads what it has made: a template refers to its attributes.
-        calls += [(action, resource, context) for action in takes.read]
+        calls += [(action, resource, context) for action in takes.calls.get("read", [])]
     calls += [
         (
             action,
@@ -245,11 +257,11 @@ def _passed(properties: Properties) -> str:
     return role if role.startswith("arn:") else f"arn:aws:iam::{ACCOUNT}:role/{role}"
 
 
-def _arn(kind: str, name: str, properties: Properties) -> str:
+def _arn(takes: ResourceCalls, kind: str, name: str, properties: Properties) -> str:
     """The ARN that a call is authorized on; `name` is used where the template gives none."""
     # A budget has its name one level down.
-    named = _first({**properties, **properties.get("Budget", {})}.get(TYPES[kind].name)) or name
-    on = TYPES[kind].on.format(p="aws", r=f"{REGION}:{ACCOUNT}", a=ACCOUNT)
+    named = _first({**properties, **properties.get("Budget", {})}.get(takes.name)) or name
+    on = takes.on.format(p="aws", r=f"{REGION}:{ACCOUNT}", a=ACCOUNT)
     if named.startswith("arn:"):
         # The id of a scaling policy is an ARN of another service than the one whose calls change it.
         same_service = named.split(":")[2] == on.split(":")[2]

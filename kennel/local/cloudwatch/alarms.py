@@ -10,9 +10,8 @@ from typing import Any
 from ministack.services import cloudwatch
 from ministack.services.cloudformation import provisioners
 
-from infra.settings import METRIC_DELAY_S
 from kennel.local.cloudwatch.metrics import datapoint
-from kennel.local.settings import speed
+from kennel.local.settings import METRIC_DELAY_S, speed
 
 COMPARISONS = {
     "GreaterThanOrEqualToThreshold": operator.ge,

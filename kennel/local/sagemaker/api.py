@@ -7,9 +7,9 @@ stores is then brought in line with what really happens.
 from collections.abc import Callable
 from typing import Any
 
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, HyperParameterTuningJob, sagemaker_backends
 
-from infra.instance_types import local_storage
 from kennel.local.errors import ServiceError
 from kennel.local.iam.service_roles import allowed, key_arn
 from kennel.local.sagemaker.endpoints import Endpoints, Rollout
@@ -236,10 +236,15 @@ def _require(settings: FleetSettings, count: int) -> None:
         require_instances("endpoint usage", settings.instance_type, count)
 
 
+def _local_storage(instance_type: str) -> bool:
+    """Whether a type has local disks, by EC2's DescribeInstanceTypes, as moto has it."""
+    return bool(INSTANCE_TYPES.get(instance_type.removeprefix("ml."), {}).get("InstanceStorageSupported"))
+
+
 def check_resources(config: Parameters) -> None:
     """Raises Fault for resources of a job that SageMaker refuses (API reference, ResourceConfig)."""
     instance_type = config["InstanceType"]
-    if config.get("VolumeKmsKeyId") and local_storage(instance_type):
+    if config.get("VolumeKmsKeyId") and _local_storage(instance_type):
         raise ServiceError(
             400,
             "ValidationException",

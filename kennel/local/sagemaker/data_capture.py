@@ -12,7 +12,7 @@ from typing import Any
 
 from kennel.local.iam.service_roles import service_session
 from kennel.local.sagemaker.fleets import FleetSettings
-from kennel.stage.deployed import split_uri
+from kennel.local.sagemaker.s3_uri import split_uri
 
 EVERY_S = 2.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from kennel.stage.deployed import split_uri
+from kennel.local.sagemaker.s3_uri import split_uri
 
 
 def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:

@@ -1,6 +1,6 @@
 """Application Auto Scaling: what the registered policies ask for, on the metrics that were published.
 
-Target tracking itself is kennel.capacity.target_tracking, which `kennel plan` simulates with.
+Target tracking itself is kennel.local.sagemaker.target_tracking, which `kennel plan` simulates with.
 """
 
 import threading
@@ -13,10 +13,10 @@ from typing import Any
 from moto.applicationautoscaling.models import FakeApplicationAutoscalingPolicy, applicationautoscaling_backends
 from moto.sagemaker.models import FakeEndpoint, sagemaker_backends
 
-from kennel.capacity.target_tracking import Policy, Tracker
 from kennel.local.cloudwatch import alarms
 from kennel.local.cloudwatch.metrics import NAMESPACE, EndpointMetrics
 from kennel.local.errors import ServiceError
+from kennel.local.sagemaker.target_tracking import Policy, Tracker
 from kennel.local.service_quotas import instance_type_of, require_instances
 from kennel.local.settings import ACCOUNT, REGION, speed
 

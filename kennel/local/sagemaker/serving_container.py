@@ -21,7 +21,7 @@ from types import FrameType
 from typing import NoReturn
 
 from kennel.local.ports import LOOPBACK, free_port
-from kennel.stage.deployed import REPOSITORY
+from kennel.local.settings import REPOSITORY
 
 ADAPTER_PORT = 8080
 ENTRYPOINT = Path(__file__).with_name("container_entrypoint.sh")

@@ -8,8 +8,8 @@ import pytest
 from kennel.capacity import event_simulation, fluid_simulation
 from kennel.capacity.fluid_simulation import erlang_b, erlang_c
 from kennel.capacity.system import Endpoint, Environments, Instance, Outcome
-from kennel.capacity.target_tracking import Policy
 from kennel.capacity.traffic import Profile, shaped
+from kennel.local.sagemaker.target_tracking import Policy
 
 SERVICE_S = 0.1
 REQUESTS = 1_500_000

@@ -10,12 +10,14 @@ from ministack.services import ec2, iam, kms
 from moto.sagemaker.models import sagemaker_backends
 
 from infra.bootstrap.execution_policy import KEY_OF_DEPLOYS, Place, boundary_name, execution_policies
-from kennel.local.cloudformation import permissions
+from kennel.local.cloudformation import permissions, resource_calls
 from kennel.local.cloudformation.dependent_calls import RULES, Rule
 from kennel.local.iam.authorization import Record
 from kennel.local.iam.service_roles import GROUPS_ROLE, SCALING_ROLES
 from kennel.local.settings import ACCOUNT, REGION
+from kennel.stage.embedded_aws import TABLES
 
+TYPES = resource_calls.load(TABLES.resource_types)
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/deployer"
 SCALING_ROLE = (
     f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com"
@@ -87,7 +89,13 @@ def deploy(kind: str, verb: str, record: Record, *, without: str = "") -> None:
     for role in (GROUPS_ROLE, *SCALING_ROLES.values()):
         iam._roles.pop(role.rpartition("/")[2], None)
     permissions._check(
-        record, ROLE, kind, verb, "Kennel-dev-x", {**PROPERTIES[kind], **TAGS, "KeyPolicy": {"Statement": [allows]}}
+        record,
+        TYPES,
+        ROLE,
+        kind,
+        verb,
+        "Kennel-dev-x",
+        {**PROPERTIES[kind], **TAGS, "KeyPolicy": {"Statement": [allows]}},
     )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kennel.errors import KennelError
 from kennel.local.cloudwatch import alarms
 from kennel.local.cloudwatch.metrics import EndpointMetrics, Invocation
+from kennel.local.errors import LocalError
 from kennel.local.settings import speed
 
 ENDPOINT = {"EndpointName": "dogs", "VariantName": "primary"}
@@ -55,7 +55,7 @@ def state(store: Any, now: float | None = None, **changes: Any) -> str:
 @pytest.mark.parametrize("wrong", ["fast", "0", "61", "nan"])
 def test_invalid_speed_is_rejected(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv("KENNEL_LOCAL_SPEED", wrong)
-    with pytest.raises(KennelError, match="from 1"):
+    with pytest.raises(LocalError, match="from 1"):
         speed()
 
 

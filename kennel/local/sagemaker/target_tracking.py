@@ -10,7 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-from infra.settings import METRIC_DELAY_S
+from kennel.local.settings import METRIC_DELAY_S
 
 # How many datapoints an alarm looks back beyond its evaluation periods; CloudWatch's example has 5 for an alarm on 3.
 LOOKED_BACK = 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kennel.capacity.target_tracking import Policy, Tracker
+from kennel.local.sagemaker.target_tracking import Policy, Tracker
 
 POLICY = Policy(target=100, minimum=1, maximum=10)
 
