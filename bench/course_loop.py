@@ -27,7 +27,7 @@ SIZE_PX = 224
 
 @dataclass(frozen=True)
 class Settings:
-    """What the course's tuner draws."""
+    """The settings that the course's tuner draws."""
 
     learning_rate: float
     batch_size: int

@@ -1,4 +1,4 @@
-"""Whether a model sees the same in a JPEG decoded at a reduced scale as in one decoded in full."""
+"""Comparison of a model's results on JPEGs decoded at a reduced scale and in full."""
 
 import io
 import json

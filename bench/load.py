@@ -14,7 +14,7 @@ Measured = dict[str, float]
 
 
 def load(stack: Stack, images: Path, concurrency: int, seconds: float, *, settle: bool = True) -> Measured:
-    """What wrk measures with so many connections; cpu_ms is the stack's own, for each request."""
+    """The results of wrk with so many connections; cpu_ms is the stack's own, for each request."""
     before, own = stack.cpu_s(), _children_s()
     answer = subprocess.run(
         [

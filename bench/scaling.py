@@ -1,4 +1,4 @@
-"""How far the simulator of `kennel plan` can be believed: against closed forms, and against our own server.
+"""The accuracy of the simulator of `kennel plan`: against closed forms, and against our own server.
 
 The server is loaded as users do: at moments that a Poisson process drew, whether or not it has answered before. The
 simulator gets the same moments, and of the server what `kennel plan` is told: how many requests it computes a second

@@ -227,7 +227,7 @@ def ratios(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What all of this was measured on."""
+    """The machine of the measurements."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),

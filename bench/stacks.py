@@ -69,7 +69,7 @@ class Stack:
         return peak_kib / 1024
 
     def resident_mib(self) -> float:
-        """What its processes have in memory now."""
+        """The memory of its processes now."""
         return sum(process.memory_info().rss for process in self._family()) / 2**20
 
 

@@ -1,4 +1,4 @@
-"""How a stack behaves when too much is asked of it: refusals, bad images, and minutes at saturation."""
+"""A stack under overload: refusals, bad images, and minutes at saturation."""
 
 import http.client
 import statistics
@@ -18,7 +18,7 @@ OVERLOAD = 100
 
 
 def overloaded(server: Stack, images: Path) -> dict[str, float]:
-    """How long a refusal takes, and an answer, while more connections post than the queue holds."""
+    """The time of a refusal and of an answer, while more connections post than the queue holds."""
     image = next(images.glob("*.jpg")).read_bytes()
     seen: list[tuple[int, float]] = []
     ends = threading.Event()

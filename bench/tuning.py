@@ -1,4 +1,4 @@
-"""How long a search over many cached features takes, and how its memory grows with their number.
+"""Time and memory of a search over many cached features.
 
     make bench-tuning        50 trials on 10,000 images × 4 views × 1280 features; memory against 1,000 images
 

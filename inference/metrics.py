@@ -1,4 +1,4 @@
-"""What the server counts, as lines of its log in CloudWatch's embedded metric format (EMF): no call, no permission.
+"""Metrics of the server, as lines of its log in CloudWatch's embedded metric format (EMF): no call, no permission.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """

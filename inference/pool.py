@@ -11,7 +11,7 @@ from inference.predictor import Prediction
 
 
 class Predicts(Protocol):
-    """What the threads share; each calls it at the same time as the others."""
+    """The work of the threads, which call it at the same time."""
 
     def predict(self, data: bytes, top_k: int) -> list[Prediction]:
         """The best classes of one image."""
@@ -27,7 +27,7 @@ class DeadlineExceeded(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What a thread made of one image, and what of the time went where."""
+    """The result for one image, and the time of each step."""
 
     predictions: list[Prediction]
     queue_ms: float
@@ -54,7 +54,7 @@ class Pool:
 
     @property
     def full(self) -> bool:
-        """Whether the queue has no room for another image."""
+        """True if the queue has no room for another image."""
         return self.waiting >= self.capacity
 
     def longest_s(self) -> float:

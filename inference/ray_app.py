@@ -1,4 +1,4 @@
-"""What AWS's Ray Serve container runs: an application that keeps server.py running beside Ray.
+"""The application in AWS's Ray Serve container: it keeps server.py running beside Ray.
 
 Requests do not pass through Ray (docs/serving.md has the figures): the container's adapter talks to server.py.
 """

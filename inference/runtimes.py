@@ -1,4 +1,4 @@
-"""What can run a model: one loader for each runtime, from a file to a function from pixels to logits.
+"""Runtimes for models: one loader each, from a file to a function from pixels to logits.
 
 A runtime is imported when its loader is called: a package brings along the one that its variant needs.
 """

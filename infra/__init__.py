@@ -1,1 +1,1 @@
-"""What is deployed: one validated stage (config.py), one file per stack, the parts in constructs/."""
+"""The deployed resources: validated settings (settings/), one file per stack, constructs by stack (constructs/)."""

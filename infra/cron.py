@@ -22,7 +22,7 @@ EXAMPLE = "0 20 ? * * *"
 
 
 def problem(expression: str) -> str | None:
-    """Why AWS would refuse the expression, with the remedy; None if it would not."""
+    """The reason why AWS would refuse the expression, with the remedy; None if it would not."""
     if expression.startswith(("cron(", "rate(", "at(")):
         return f"{expression!r}: give the six fields alone, without {expression.partition('(')[0]}(), as {EXAMPLE}"
     fields = expression.split(" ")

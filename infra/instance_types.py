@@ -29,7 +29,7 @@ BURSTABLE = "t"
 
 
 def problem(name: str, use: Use) -> str | None:
-    """Why an instance type cannot be used, with the remedy; None if it can."""
+    """The reason why an instance type cannot be used, with the remedy; None if it can."""
     known = _known(use)
     where = _ENUMERATIONS[use][2]
     if name not in known:

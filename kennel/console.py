@@ -1,4 +1,4 @@
-"""How the commands talk: tables, steps with their time, one shared console."""
+"""Output of the commands: tables, steps with their time, one shared console."""
 
 import time
 from collections.abc import Callable, Generator

@@ -1,4 +1,4 @@
-"""What can go wrong for an operator: one line that says what, and what to do."""
+"""The error for operators: one line that says what is wrong, and what to do."""
 
 
 class KennelError(Exception):

@@ -19,12 +19,12 @@ def channel(name: str) -> Path | None:
 
 
 def model_dir() -> Path:
-    """What is left here is the job's result."""
+    """The folder of the job's result."""
     return Path(os.environ.get("SM_MODEL_DIR", ROOT / "model"))
 
 
 def checkpoint_dir() -> Path | None:
-    """What is left here is kept while the job runs, and is here again when it is restarted; none without a job."""
+    """The folder of checkpoints, which a restarted job finds again; none without a job."""
     folder = Path(os.environ.get("SM_CHECKPOINT_DIR", ROOT / "checkpoints"))
     return folder if folder.is_dir() else None
 

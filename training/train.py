@@ -180,7 +180,7 @@ def _search(arguments: argparse.Namespace, data: dataset.Dataset) -> report.Sear
 
 
 def search_file(arguments: argparse.Namespace, data: dataset.Dataset) -> Path:
-    """Where the search over this data and backbone leaves its result."""
+    """The file with the result of the search over this data and backbone."""
     folder: Path = arguments.checkpoint_dir / "tuning"
     return folder / f"{arguments.backbone}-{data.fingerprint[:16]}.json"
 

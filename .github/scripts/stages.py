@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the workflows need to know of cdk.json, so that a stage is written there and nowhere else.
+"""Facts of cdk.json for the workflows, so that a stage is written there and nowhere else.
 
 stages.py list              the names of all stages, as JSON, in their order: that of a deploy
 stages.py list --awake      without those that are stopped every evening

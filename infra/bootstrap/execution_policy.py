@@ -1,4 +1,4 @@
-"""What CloudFormation may do when it deploys a stage: no administrator, nothing of others, no role beyond the boundary.
+"""The permissions of deploys: no administrator, nothing of others, no role beyond the boundary.
 
 `kennel bootstrap` makes the policies of this module, for each stage its own, and has the execution role of the stage's
 CDK bootstrap use them. resource_types.toml says for each resource type which calls creating, changing and deleting it
@@ -126,7 +126,7 @@ CONDITIONAL = {"iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissions
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stage is deployed, by which bootstrap, and whether it has a page behind CloudFront."""
+    """The account, region and bootstrap of a stage, and whether it has a page behind CloudFront."""
 
     stage: str
     region: str

@@ -1,4 +1,4 @@
-"""What the settings of all parts share: frozen models, and the types of their values."""
+"""Shared by the settings of all parts: frozen models, and the types of their values."""
 
 from collections.abc import Callable
 from typing import Annotated

@@ -107,7 +107,7 @@ class EndpointSettings(Settings):
         return self
 
     def _not_serverless(self) -> list[str]:
-        """What SageMaker's serverless inference excludes, each with its remedy."""
+        """The settings that SageMaker's serverless inference excludes, each with its remedy."""
         if not self.serverless:
             return []
         excluded = {
@@ -139,7 +139,7 @@ class EndpointSettings(Settings):
 
     @property
     def scales(self) -> bool:
-        """Whether the endpoint's variant is registered as a scalable target."""
+        """True if the endpoint's variant is registered as a scalable target."""
         return self.scaling_target_instance_type != "none"
 
     @property

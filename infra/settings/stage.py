@@ -137,7 +137,7 @@ class StageSettings(Settings):
 
     @property
     def prefix(self) -> str:
-        """What stack names start with."""
+        """The prefix of stack names."""
         return names.prefix(self.name)
 
     @property

@@ -1,4 +1,4 @@
-"""What CloudWatch counted of an endpoint."""
+"""Invocation counts of an endpoint from CloudWatch."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ PERIOD_S = 60
 
 
 def invocations(deployment: DeployedStage, hours: float) -> Profile:
-    """What the stage's endpoint was asked in the last `hours`, by the minute. Raises KennelError if it was nothing."""
+    """Requests to the stage's endpoint in the last `hours`, by the minute. Raises KennelError if there were none."""
     name = deployment.output("Serving", "EndpointName")
     until = datetime.now(UTC).replace(second=0, microsecond=0)
     begin = until - timedelta(hours=hours)

@@ -37,7 +37,7 @@ POLL_S = 2.0
 
 @dataclass(frozen=True)
 class Step:
-    """What Application Auto Scaling did: when, in s after the begin, what, and by which policy."""
+    """One scaling activity: its time in s after the begin, its description, and its policy."""
 
     second: float
     description: str
@@ -85,7 +85,7 @@ def drawn() -> bytes:
 
 
 def warning(deployment: DeployedStage, profile: Profile) -> str:
-    """What the load is, and what it may add to the bill, in words."""
+    """The load and its possible cost, in words."""
     settings = deployment.settings.endpoint
     hourly = prices.load().instance(settings.instance_type)
     more = (settings.max_instances - settings.min_instances) * hourly * profile.duration_s / 3600
@@ -152,7 +152,7 @@ def compare(
 
 
 def _scaling(client: Any, name: str, begun: datetime) -> tuple[list[dict[str, Any]], tuple[int, int], list[Step]]:
-    """What is registered for an endpoint: its policies, its bounds; and what was done since `begun`."""
+    """The scaling of an endpoint: its policies and bounds, and its activities since `begun`."""
     resource = f"endpoint/{name}/variant/{VARIANT}"
     of_it = {"ServiceNamespace": "sagemaker", "ResourceId": resource}
     policies = client.describe_scaling_policies(**of_it)["ScalingPolicies"]
@@ -167,7 +167,7 @@ def _scaling(client: Any, name: str, begun: datetime) -> tuple[list[dict[str, An
 
 
 def _status(runtime: Any, endpoint: str, image: bytes) -> int:
-    """What an endpoint answered: 200, what the model's server said, 429, 503, or BROKEN."""
+    """The status of an endpoint's response: 200, the model server's status, 429, 503, or BROKEN."""
     try:
         answer = runtime.invoke_endpoint(EndpointName=endpoint, Body=image, ContentType="image/jpeg")
         answer["Body"].read()

@@ -45,7 +45,7 @@ class _Server:
         return end
 
     def holds(self, now: float) -> int:
-        """How many requests are there, at work or waiting."""
+        """The number of requests in the system, at work or waiting."""
         at_work = sum(free_at > now for free_at in self._free_at)
         return at_work + sum(begin > now for begin in self._begins)
 
@@ -151,7 +151,7 @@ class _Pool:
             env.process(self._track())
 
     def begin(self, now: float) -> tuple[float, bool] | None:
-        """How long until it runs, and whether on one that is kept ready; none if it is throttled."""
+        """The time until it runs, and whether in a provisioned environment; none if it is throttled."""
         settings = self._settings
         self._return(now)
         if self.busy >= settings.limit:

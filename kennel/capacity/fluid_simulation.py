@@ -28,7 +28,7 @@ DEVIATIONS = 3.0
 
 
 class _Control:
-    """How many instances there are at which time."""
+    """The number of instances over time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -68,7 +68,7 @@ class _Control:
 
 
 class _Warm:
-    """How many environments are warm, and how many are kept ready."""
+    """The number of warm environments and of provisioned ones."""
 
     def __init__(self, settings: Environments) -> None:
         self._settings = settings
@@ -185,7 +185,7 @@ def simulate(
 
 
 class _Step:
-    """What one row of the timeline adds up."""
+    """The sums of one row of the timeline."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(len(BINS))
@@ -202,7 +202,7 @@ class _Step:
 
 
 def _requests(profile: Profile, now: float) -> float:
-    """How many come within a slice, on average."""
+    """The expected number of requests in a slice."""
     if profile.step_s >= SLICE_S:
         return profile.rate(now) * SLICE_S
     first = int(now / profile.step_s)
@@ -210,7 +210,7 @@ def _requests(profile: Profile, now: float) -> float:
 
 
 def _queue(instance: Instance, rate: float, backlog: float, room: float) -> tuple[Floats, float, float, float]:
-    """What a slice of `rate` requests/s does at one instance with `room` to wait, and `backlog` there at its start.
+    """The outcome of a slice of `rate` requests/s at one instance with `room` to wait and an initial `backlog`.
 
     Returns the shares of the bins of the response, its mean, the share that is refused, and who waits at the end.
     """

@@ -1,4 +1,4 @@
-"""What a stage would do under a traffic profile, and what it would cost: settings side by side, and the one to take."""
+"""Simulation of a stage under a traffic profile: latency and cost of alternative settings, and a recommendation."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ CONCURRENT_PERIOD_S, CONCURRENT_DELAY_S = 10, 10.0
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is measured, or known from nobody; the report lists all of it."""
+    """Assumptions, measured or not known from anybody; the report lists all of them."""
 
     # Of one instance, at saturation; a request takes workers / requests_per_s.
     requests_per_s: float
@@ -54,7 +54,7 @@ class Goal:
     failed: float = 0.001
 
     def met(self, outcome: Outcome) -> bool:
-        """Whether an outcome is good enough."""
+        """True if an outcome meets the goal."""
         return outcome.latency_s(self.share) <= self.latency_s and outcome.failed <= self.failed
 
 

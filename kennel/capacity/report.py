@@ -1,4 +1,4 @@
-"""What `kennel plan` and `kennel compare` tell: their page, and the same as numbers."""
+"""The reports of `kennel plan` and `kennel compare`: their page, and the same as numbers."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def numbers(plan: Plan) -> dict[str, Any]:
 
 
 def settings(plan: Plan) -> dict[str, Any] | None:
-    """What to write into the stage, none if nothing met the goal."""
+    """The recommended settings for the stage, none if nothing met the goal."""
     if plan.chosen is None or plan.chosen.option.settings is None:
         return None
     wanted = plan.chosen.option.settings

@@ -1,4 +1,4 @@
-"""What is simulated: the function, the endpoint's instances, and what became of the requests. Times in seconds."""
+"""The simulated system: the function, the endpoint's instances, and the outcome of requests. Times in seconds."""
 
 from dataclasses import dataclass, field
 
@@ -30,7 +30,7 @@ class Instance:
 
     @property
     def requests_per_s(self) -> float:
-        """What it computes at most."""
+        """Its largest throughput."""
         return self.workers / self.service_s
 
 
@@ -65,12 +65,12 @@ class Environments:
 
     @property
     def scales(self) -> bool:
-        """Whether the number of those that are kept ready follows their use."""
+        """True if provisioned concurrency follows its utilization."""
         return self.provisioned_max > self.provisioned
 
     @property
     def policy(self) -> Policy:
-        """How it follows: the policy counts environments, and its metric is the share of them at work."""
+        """The policy by which it follows: it counts environments, and its metric is the share of them at work."""
         return Policy(
             self.utilization,
             self.provisioned,
@@ -83,7 +83,7 @@ class Environments:
 
 @dataclass
 class Outcome:
-    """What became of the requests. Shares are of all that came."""
+    """The outcome of the requests. Shares are of all requests."""
 
     requests: float
     answered: float
@@ -118,7 +118,7 @@ class Outcome:
 
 
 def histogram(latencies: Floats) -> Floats:
-    """How many of `latencies` are in each of BINS."""
+    """The number of `latencies` in each of BINS."""
     where = np.clip(np.searchsorted(BINS, latencies), 0, len(BINS) - 1)
     return np.bincount(where, minlength=len(BINS)).astype(np.float64)
 

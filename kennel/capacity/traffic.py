@@ -31,12 +31,12 @@ class Profile:
 
     @property
     def duration_s(self) -> float:
-        """How long the traffic lasts."""
+        """The duration of the traffic."""
         return self.step_s * len(self.rates)
 
     @property
     def requests(self) -> float:
-        """How many requests come, on average."""
+        """The expected number of requests."""
         return float(self.rates.sum() * self.step_s)
 
     @property

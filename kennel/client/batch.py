@@ -143,5 +143,5 @@ def _patiently(url: Calls, image: Source, top_k: int, original: bool) -> Answer:
 
 
 def document(image: Source, answer: Answer) -> dict[str, Any]:
-    """What --json prints of one image."""
+    """The object that --json prints for one image."""
     return {"source": image.name, "status": answer.status, **answer.document}

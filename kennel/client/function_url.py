@@ -20,7 +20,7 @@ MAX_BODY_BYTES = 4_400_000
 
 @dataclass(frozen=True)
 class Answer:
-    """What the URL answered: the HTTP status, and the document, a problem's included."""
+    """A response of the URL: the HTTP status and the document, or the problem."""
 
     status: int
     document: dict[str, Any]

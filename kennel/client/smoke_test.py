@@ -21,7 +21,7 @@ def url_of(outputs: Path, stage: str) -> str:
 
 
 def smoke(url: Url) -> Answer:
-    """What the URL says of a drawn image; raises KennelError unless it is labels with probabilities."""
+    """The URL's response to a generated image; raises KennelError unless it is labels with probabilities."""
     answer = url.call(drawn(), "image/jpeg")
     if answer.status != 200:
         raise KennelError(f"{url.url} returned {answer.label}")

@@ -38,7 +38,7 @@ _naming = threading.Lock()
 
 @dataclass
 class CleanResult:
-    """What became of the images: those copied as they were, and the others by what was done."""
+    """The result of a clean copy: the number of unchanged images, and of the others by what was done."""
 
     copied: int = 0
     done: Counter[str] = field(default_factory=Counter)

@@ -49,7 +49,7 @@ class Found:
 
 @dataclass
 class Erasure:
-    """What holds the image, and what erasing it leaves, in words."""
+    """Places that hold the image, and what erasing it leaves, in words."""
 
     found: list[Found] = field(default_factory=list)
     remains: list[str] = field(default_factory=list)

@@ -24,7 +24,7 @@ DELETE_BATCH = 1000
 
 @dataclass(frozen=True)
 class UploadResult:
-    """What a push did: the dataset's name and prefix, the number of images uploaded and of objects removed."""
+    """The result of a push: the dataset's name and prefix, the number of images uploaded and of objects removed."""
 
     name: str
     uri: str

@@ -83,7 +83,7 @@ def _group(deployment: DeployedStage, group: str) -> dict[str, Any]:
 
 
 def _activity(deployment: DeployedStage, group: str) -> str:
-    """What the group does while it has no instance: it may find no capacity, for example."""
+    """The last activity of the group while it has no instance: it may find no capacity, for example."""
     answer = deployment.client("autoscaling").describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=1)
     for activity in answer["Activities"]:
         return str(activity.get("StatusMessage") or activity.get("Description", ""))
@@ -91,7 +91,7 @@ def _activity(deployment: DeployedStage, group: str) -> str:
 
 
 def _status(deployment: DeployedStage, name: str) -> dict[str, str]:
-    """What the instance reported at its end."""
+    """The report of the instance at its end."""
     bucket = deployment.output("Data", "ModelBucket")
     try:
         answer = deployment.client("s3").get_object(Bucket=bucket, Key=f"{PACKAGES_PREFIX}{name}/{STATUS}")

@@ -38,7 +38,7 @@ CHECKPOINTS_DIR = "/opt/ml/checkpoints"
 
 @dataclass(frozen=True)
 class Request:
-    """What to run: a program of training/ ("train" or "hpo") on a pushed dataset, and on what."""
+    """A request for a job: a program of training/ ("train" or "hpo"), a pushed dataset, and the machine."""
 
     dataset: str
     program: str = "train"
@@ -50,7 +50,7 @@ class Request:
 
     @property
     def finetunes(self) -> bool:
-        """Whether the whole network is trained."""
+        """True if the whole network is trained."""
         return self.hyperparameters.get("mode") == "finetune"
 
 

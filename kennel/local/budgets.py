@@ -1,4 +1,4 @@
-"""What the stages would cost by the hour, added up; and the budgets that are told of it.
+"""The bill of each stage, counted by the hour, and the budgets on it.
 
 An hour of AWS's is a minute here (`speed()`), for the bill as well. Counted is what costs while it is on: the instances
 of endpoints, jobs, EC2 and notebooks, by the dated table of prices.
@@ -25,7 +25,7 @@ FILTER = "user:kennel:stage$"
 
 
 class Bill:
-    """What each stage has spent since the embedded AWS was started."""
+    """The cost of each stage since the embedded AWS was started."""
 
     def __init__(self, notices: Notices, prices: Path) -> None:
         """`prices` is a JSON file with `hosting_usd_h`, `training_usd_h`, … of instance types, in USD an hour."""

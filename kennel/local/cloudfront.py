@@ -34,7 +34,7 @@ class SignedResponse(Protocol):
 
 
 class Origin(Protocol):
-    """What signs requests and sends them to the function URL."""
+    """Signs requests and sends them to the function URL."""
 
     def send(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> SignedResponse:
         """The response to one request; `target` is its path with the query."""

@@ -62,7 +62,7 @@ class Running:
 
     @property
     def endpoint(self) -> str:
-        """What AWS_ENDPOINT_URL is set to."""
+        """The value for AWS_ENDPOINT_URL."""
         return f"http://localhost:{self.port}"
 
     @property
@@ -173,7 +173,7 @@ def running(*, tables: Tables, region: str, keep: bool) -> Generator[Running]:
 
 
 def log_file() -> Path:
-    """What the embedded AWS prints."""
+    """The log file of the embedded AWS."""
     return state_dir() / "server.log"
 
 
@@ -200,7 +200,7 @@ def _empty(folder: Path) -> Path:
 
 
 def _is_server(pid: int) -> bool:
-    """Whether the process is alive and the embedded AWS (process ids are used again)."""
+    """True if the process is alive and the embedded AWS (process ids are used again)."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # if it was ours and has ended
     shown = subprocess.run(["ps", "-p", str(pid), "-o", "stat=,args="], capture_output=True, text=True).stdout

@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
-    """Whether `url` answers 200."""
+    """True if `url` answers 200."""
     try:
         with _direct.open(url, timeout=timeout_s) as answer:
             return bool(answer.status == 200)

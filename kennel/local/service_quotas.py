@@ -203,7 +203,7 @@ def _refused_provisioning(properties: Parameters) -> str | None:
 
 
 def refused_reservation(function: str, reserved: Any, provisioned: Any = None) -> str | None:
-    """Why a function cannot reserve or provision so much; None if it can.
+    """The reason why a function cannot reserve or provision so much; None if it can.
 
     What is provisioned without a reservation is taken from what all functions share.
     """

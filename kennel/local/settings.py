@@ -1,4 +1,4 @@
-"""Where the embedded AWS lives, and the environment in which clients reach it and nothing else."""
+"""Settings of the embedded AWS, and the environment in which clients reach it and nothing else."""
 
 import os
 from pathlib import Path

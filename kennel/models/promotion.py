@@ -22,7 +22,7 @@ def promoted(deployment: DeployedStage) -> str | None:
 
 
 def problem(deployment: DeployedStage) -> tuple[str, str] | None:
-    """Why the promoted package cannot be deployed, and the remedy; None if it can."""
+    """The reason why the promoted package cannot be deployed, and the remedy; None if it can."""
     stage, uri = deployment.stage, promoted(deployment)
     again = f"kennel train FOLDER --promote --stage {stage}"
     if uri is None:

@@ -68,7 +68,7 @@ def execution(stage: str) -> str:
 
 
 def target(deployment: DeployedStage) -> Target:
-    """Where the stage is, by its region and the caller's account."""
+    """The target of a bootstrap: the stage's region and the caller's account."""
     identity = deployment.client("sts").get_caller_identity()
     account, partition, region = str(identity["Account"]), identity["Arn"].split(":")[1], deployment.region
     stage, prefix = deployment.stage, f"arn:{partition}:iam::{account}:policy/"

@@ -1,4 +1,4 @@
-"""Why a deploy failed: the first cause in the events of its stacks, in words, with what removes it and what is left."""
+"""Root causes of failed deploys: the first cause in the events of the stacks, its remedy, and what is left."""
 
 import json
 import re

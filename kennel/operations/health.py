@@ -1,4 +1,4 @@
-"""Whether a stage runs what it was told to: after a deploy, and on any day.
+"""Checks that a stage runs what was deployed: after a deploy, and on any day.
 
 CloudFormation can say that all went well while an endpoint was rolled back to its old config; this asks the endpoint.
 """
@@ -35,7 +35,7 @@ class Finding:
 
     @property
     def fails(self) -> bool:
-        """Whether the stage is not as it should be."""
+        """True if the stage is not healthy."""
         return bool(self.remedy) and self.urgent
 
 
@@ -158,7 +158,7 @@ def _versions(deployment: DeployedStage, container: dict[str, Any]) -> Finding:
 
 
 def _cost_at_rest(deployment: DeployedStage) -> Finding:
-    """What the stage costs when nobody uses it, by what is deployed and the table of prices."""
+    """The stage's idle cost, by the deployed resources and the table of prices."""
     table = prices.load()
     with assemblies.side(assemblies.DEPLOYED, deployment.stage) as deployed:
         month = sum(cost(template, table).month_usd for template in deployed.templates.values())
@@ -166,7 +166,7 @@ def _cost_at_rest(deployment: DeployedStage) -> Finding:
 
 
 def _cost_so_far(deployment: DeployedStage) -> Finding:
-    """What the month has cost, and will, by the stage's budget; AWS brings it up to date a few times a day."""
+    """The cost of this month and its forecast, by the stage's budget; AWS updates it a few times a day."""
     account = deployment.client("sts").get_caller_identity()["Account"]
     name = names.prefix(deployment.stage)
     budget = deployment.client("budgets").describe_budget(AccountId=account, BudgetName=name)["Budget"]

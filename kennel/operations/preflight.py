@@ -1,4 +1,4 @@
-"""What AWS would refuse half-way through, asked beforehand by calls that only read.
+"""Checks before a deploy or a job: what AWS would refuse half-way, found by calls that only read.
 
 Every check runs, and all findings are reported at once. What the caller may not look at is said, and does not block.
 """
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Job:
-    """What a training job asks for."""
+    """The quotas that a training job needs."""
 
     instance_type: str
     instances: int = 1
@@ -86,7 +86,7 @@ class Preflight:
         )
 
     def has_bootstrap(self) -> bool:
-        """Whether the account and region have a bootstrap of our qualifier."""
+        """True if the account and region have a bootstrap of our qualifier."""
         return self._version() is not None
 
     def _run(self, *checks: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -128,7 +128,7 @@ class Preflight:
             )
 
     def _toolkit_is_ours(self) -> Iterator[Finding]:
-        """What is there of the bootstrap."""
+        """The present resources of the bootstrap."""
         stage = self._deployment.stage
         name, ours = account_bootstrap.toolkit_stack(stage), account_bootstrap.execution(stage)
         stack = self._stack(name)
@@ -323,7 +323,7 @@ class Preflight:
         )
 
     def _reserved_now(self, client: Any) -> int:
-        """What the stage's own functions have reserved already."""
+        """The concurrency that the stage's own functions have reserved already."""
         prefix, reserved = names.stack(self._deployment.stage, ""), 0
         for page in client.get_paginator("list_functions").paginate():
             for function in page["Functions"]:
@@ -378,7 +378,7 @@ class Preflight:
 
 @dataclass(frozen=True)
 class _Named:
-    """How a resource of a type is found by the name that a template gives it."""
+    """The call that finds a resource of a type by the name in a template."""
 
     name: str
     service: str
@@ -406,7 +406,7 @@ def _topic(client: Any, name: str) -> bool:
 
 
 def _has(physical_ids: set[str], name: str) -> bool:
-    """Whether a stack has the resource: some have their ARN as id."""
+    """True if a stack has the resource: some have their ARN as id."""
     return any(item == name or item.endswith((f":{name}", f"/{name}")) for item in physical_ids)
 
 

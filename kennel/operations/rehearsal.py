@@ -64,7 +64,7 @@ class Step:
 
 @dataclass
 class Outcome:
-    """What became of a step: `done`, `failed`, or `left out` because an earlier one had failed."""
+    """The result of a step: `done`, `failed`, or `left out` because an earlier one had failed."""
 
     name: str
     command: str
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def most_usd(region: str) -> float:
-    """What a rehearsal costs at most, in USD by the dated table, without transfer."""
+    """The most that a rehearsal costs, in USD by the dated table, without transfer."""
     table, endpoint = prices.load(), CHANGES["endpoint"]
     dev = cdk_json()["context"]["stages"]["dev"]
     # Twice as many while an update runs.

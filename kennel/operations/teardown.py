@@ -40,7 +40,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What there is of a stage: its stacks in the order in which they go, and what is beside them."""
+    """The inventory of a stage: its stacks in the order of their deletion, and the leftovers beside them."""
 
     stacks: dict[str, list[Resource]]
     parameters: list[str]
@@ -53,7 +53,7 @@ class Inventory:
 
     @property
     def kept(self) -> list[str]:
-        """What will still be there, in words."""
+        """The kept resources, in words."""
         resources = [
             f"{resource.kind.removeprefix('AWS::')} {resource.name}"
             for found in self.stacks.values()
@@ -185,7 +185,7 @@ def _remove_of_notebooks(deployment: DeployedStage, say: Say) -> None:
 
 
 def _detach(client: Any, arn: str, say: Say) -> None:
-    """Who had the policy of the callers keeps nothing of it: CloudFormation could not delete it otherwise."""
+    """Detaches the callers' policy from everyone: CloudFormation could not delete it otherwise."""
     try:
         attached = client.list_entities_for_policy(PolicyArn=arn)
     except client.exceptions.NoSuchEntityException:

@@ -1,4 +1,4 @@
-"""What AWS asks for: one dated table, and how to bring it up to date."""
+"""AWS's prices: one dated table, and how to update it."""
 
 import json
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a stack costs a month when nobody uses it, and what a million requests add, by the dated table of prices.
+"""The monthly idle cost of a stack, and the cost of a million requests, by the dated table of prices.
 
 Endpoints are counted with the fewest instances that scaling leaves, groups with their desired capacity, and both as if
 they ran the whole month: a scheduled stop makes them cheaper. Storage is not counted, but for volumes with a size.
@@ -73,12 +73,12 @@ class Cost:
 
     @property
     def million_usd(self) -> float:
-        """What a million requests add."""
+        """The cost of a million requests."""
         return sum(self.per_million.values())
 
 
 def cost(template: Template, prices: Prices) -> Cost:
-    """What one stack costs."""
+    """The cost of one stack."""
     stack = _Stack(template, prices)
     at_rest: dict[str, float] = {}
     per_million: dict[str, float] = {}
@@ -164,7 +164,7 @@ class _Stack:
                     yield "serverless endpoint", gb_s * prices.serverless_usd_gb_s
 
     def _is_called(self, properties: dict[str, Any]) -> bool:
-        """Whether the requests are this endpoint's: of several, those of the one that scales."""
+        """True if the requests are this endpoint's: of several, those of the one that scales."""
         if len(list(self._of("AWS::SageMaker::Endpoint"))) == 1:
             return True
         prefix = f"endpoint/{properties.get('EndpointName')}/"

@@ -1,1 +1,1 @@
-"""What a change would do: from two assemblies to one comment."""
+"""The effects of a change: from two assemblies to one comment."""

@@ -1,4 +1,4 @@
-"""Who may do more, and who less.
+"""Changes of permissions: who may do more, and who may do less.
 
 CDK's library says which statements come and go. One that is written again with an action more is one that goes and one
 that comes: what widens is what no statement that went had allowed.
@@ -41,7 +41,7 @@ class AccessChange:
 
 
 def changes_of(difference: StackDifference, base: Template, head: Template) -> list[AccessChange]:
-    """What the differences of one stack allow and no longer allow, widened first."""
+    """The permissions that the differences of one stack add and remove, added ones first."""
     added = [list(grants_of(item)) for item in difference.statements_added]
     removed = [list(grants_of(item)) for item in difference.statements_removed]
     allowed, forbidden = _of(added, "Allow"), _of(added, "Deny")
@@ -158,7 +158,7 @@ def _of_kind(template: Template, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def _not_taken_apart(difference: StackDifference, base: Template, head: Template) -> Iterator[str]:
-    """What may give rights and is no statement that could be held against another."""
+    """Changes that may give permissions and cannot be compared as statements."""
     for change in difference.changes:
         resource = head.get("Resources", {}).get(change.logical_id)
         if resource is None:
@@ -175,14 +175,14 @@ def _not_taken_apart(difference: StackDifference, base: Template, head: Template
 
 
 def _readable(document: Any) -> bool:
-    """Whether CDK's library sees every statement of it."""
+    """True if CDK's library sees every statement of it."""
     if not isinstance(document, dict) or "Statement" not in document:
         return False
     return all(isinstance(item, dict) for item in listed(document["Statement"]))
 
 
 def _not_followed(difference: StackDifference) -> Iterator[str]:
-    """What resources may depend on in ways that nobody follows here: a condition of a URL's authentication."""
+    """Conditions that are not evaluated here: of a URL's authentication, for example."""
     for item in difference.declarations:
         if item.name.startswith("Outputs.") or item.name in NOT_FOLLOWED or item.old is None:
             continue

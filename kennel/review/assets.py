@@ -1,4 +1,4 @@
-"""What of the files that are deployed changes, by folder and name rather than by hash."""
+"""Changes of the deployed files, by folder and name rather than by hash."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What CloudFormation or a service would refuse of a change, though each side by itself can be deployed."""
+"""Changes that CloudFormation or a service would refuse, though each side by itself can be deployed."""
 
 import json
 import re

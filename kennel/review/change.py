@@ -22,7 +22,7 @@ DECLARED = ("Conditions", "Mappings", "Outputs", "Parameters")
 
 @dataclass(frozen=True)
 class Review:
-    """What differs between two sides, and what it means. False where nothing differs."""
+    """All differences between two sides, with their meaning. False if there are none."""
 
     stage: str
     base: str
@@ -54,7 +54,7 @@ class Review:
 
     @property
     def widened(self) -> list[AccessChange]:
-        """Who may do more."""
+        """Principals that may do more."""
         return [item for item in self.access if item.widens]
 
     @property
@@ -85,7 +85,7 @@ class Review:
 
     @property
     def of_others(self) -> list[AccessChange]:
-        """What other accounts may do more."""
+        """Permissions that other accounts gain."""
         foreign = (item for item in self.widened if accounts(item.sentence) - self.own - AWS_ACCOUNTS.keys())
         return list(foreign)
 
@@ -101,7 +101,7 @@ class Review:
 
     @property
     def unpriced(self) -> list[str]:
-        """What the table has no price of, where it is new."""
+        """New resources without a price in the table."""
         before = {item for cost in self.cost_before.values() for item in cost.unpriced}
         return [item for cost in self.cost_after.values() for item in cost.unpriced if item not in before]
 

@@ -89,7 +89,7 @@ def _summary(review: Review) -> str:
 
 
 def _word(change: Change) -> str:
-    """What happens, for people: what is renewed is changed to them."""
+    """The effect in words: a renewal counts as a change."""
     renewed = change.verb in ("replaced", "may be replaced") and not change.lost
     return "changed" if renewed else change.verb
 

@@ -1,4 +1,4 @@
-"""What differs between two sides, by CDK's own library, and what that does to what is deployed."""
+"""The differences between two sides, by CDK's own library, and their effects on the deployed resources."""
 
 import json
 import re
@@ -78,7 +78,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one resource."""
+    """The effect of a change on one resource."""
 
     stack: str
     logical_id: str
@@ -97,13 +97,13 @@ class Change:
 
     @property
     def stateful(self) -> bool:
-        """Whether it holds something that a new one would not have."""
+        """True if it holds data that a new one would not have."""
         kind = self.kind_before or self.kind
         return kind.startswith(STATEFUL) and not kind.startswith(NOT_STATEFUL)
 
     @property
     def unprotected(self) -> bool:
-        """Whether it would have outlived its stack, and will not any more."""
+        """True if it was retained when its stack is deleted, and no longer is."""
         return any(
             item.name in ("DeletionPolicy", "UpdateReplacePolicy") and item.old in KEPT_BY and item.new not in KEPT_BY
             for item in self.properties
@@ -111,14 +111,14 @@ class Change:
 
     @property
     def lost(self) -> bool:
-        """Whether what there is now will not be there, other than by being renewed."""
+        """True if the present resource is lost, other than by being renewed."""
         renewed = "replaced" in self.verb and self.kind in RENEWED
         return self.verb not in ("let go", "changed", "added") and not renewed
 
 
 @dataclass(frozen=True)
 class StackDifference:
-    """What differs in one stack; statements and rules are as CDK's library gives them."""
+    """The differences of one stack; statements and rules are as CDK's library gives them."""
 
     stack: str
     changes: list[Change]
@@ -148,14 +148,14 @@ def compare(base: Side, head: Side) -> list[StackDifference]:
 
 
 def name_of(template: Template, logical_id: str) -> str:
-    """Where a resource is in the app: its path without the stack and what every resource's path ends with."""
+    """The path of a resource in the app, without the stack and the common end of all paths."""
     path = template.get("Resources", {}).get(logical_id, {}).get("Metadata", {}).get("aws:cdk:path", "")
     parts = [part for part in path.split("/")[1:] if part not in ("Resource", "Default")]
     return plain("/".join(parts) or HASH_OF_ID.sub("", logical_id))
 
 
 def names_of(template: Template) -> dict[str, str]:
-    """Where each resource is in the app, by logical id."""
+    """The path of each resource in the app, by logical id."""
     return {logical_id: name_of(template, logical_id) for logical_id in template.get("Resources", {})}
 
 
@@ -225,7 +225,7 @@ def _renames(found: list[dict[str, Any]], old: Template, new: Template) -> Itera
 
 
 def _same_end(place: str, other: str) -> int:
-    """How many parts of two places in the app are the same, from the end."""
+    """The number of equal parts of two paths, counted from the end."""
     parts = zip(reversed(place.split("/")), reversed(other.split("/")), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))
 

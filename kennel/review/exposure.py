@@ -1,4 +1,4 @@
-"""What is on the internet that was not, and what is not any more."""
+"""Resources that become public, and those that no longer are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

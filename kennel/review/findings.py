@@ -1,4 +1,4 @@
-"""What cfn-lint and CDK's own rules find in one side and not in the other."""
+"""Findings of cfn-lint and CDK's own rules in one side that the other does not have."""
 
 import functools
 import json
@@ -42,7 +42,7 @@ def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
 
 
 def planted(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
-    """What looks like a secret in a property and was not there before: whoever may read a template reads it.
+    """New property values that look like secrets: whoever may read a template reads them.
 
     What is new has no properties in CDK's comparison, so that it is not looked at.
     """

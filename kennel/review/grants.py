@@ -29,7 +29,7 @@ class Grant:
     but: tuple[str, ...] = ()
 
     def covers(self, other: "Grant") -> bool:
-        """Whether all that `other` is about, this one is about, too."""
+        """True if this one covers all that `other` covers."""
         parts = (
             ("principals", self.principal, other.principal),
             ("actions", self.action.lower(), other.action.lower()),
@@ -82,7 +82,7 @@ def _excepts_less(names: str, others: str) -> bool:
 
 
 def _weaker(weak: Any, strict: Any) -> bool:
-    """Whether each request that meets the condition `strict` meets `weak`, as far as they can be held side by side."""
+    """True if each request that meets the condition `strict` meets `weak`, as far as they can be compared."""
     if not isinstance(weak, dict) or not isinstance(strict, dict):
         return bool(weak == strict)
     for operator, keys in weak.items():

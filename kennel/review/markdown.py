@@ -1,4 +1,4 @@
-"""How a comment speaks: names of the app instead of logical ids, values as code, grants as sentences."""
+"""The wording of a comment: names of the app instead of logical ids, values as code, grants as sentences."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What differs in one property: as deep down as it does, without secrets, cut to where it begins."""
+"""The difference of one property: at its deepest level, without secrets, shortened."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def lines(item: Property, names: dict[str, str], *, accessed: bool = True) -> It
 
 
 def planted(item: Property, names: dict[str, str]) -> Iterator[str]:
-    """Where a property has what looks like a secret, and had not."""
+    """The places of a property with a new value that looks like a secret."""
     for path, old, new in _leaves(item.name, item.old, item.new):
         before, after = (REDACTED in (_text(path, value, names) or "") for value in (old, new))
         if after and not before:
@@ -38,7 +38,7 @@ def planted(item: Property, names: dict[str, str]) -> Iterator[str]:
 
 
 def _leaves(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where two values differ, as deep down as both have the same form."""
+    """The places where two values differ, as deep as both have the same form."""
     functions = ("Fn::", "Ref")
     if isinstance(old, dict) and isinstance(new, dict) and not any(key.startswith(functions) for key in {**old, **new}):
         for key in dict.fromkeys([*old, *new]):

@@ -123,7 +123,7 @@ def normalised(text: str) -> Template:
 
 
 def _malformed(template: Any) -> str:
-    """What of a template has not the form that it must have; empty where all has."""
+    """The parts of a template that are malformed; empty if it is well-formed."""
     if not isinstance(template, dict):
         return "it is no object"
     resources = template.get("Resources", {})
@@ -227,7 +227,7 @@ def _synthesized(revision: str, stage: str, folder: Path) -> Side:
 
 
 def _lend(tree: Path) -> None:
-    """What is installed and downloaded here serves there too, as long as the same is asked for."""
+    """Lends the installed packages and wheels of this checkout, if the other asks for the same versions."""
     (tree / "node_modules").symlink_to(REPOSITORY / "node_modules")
     pins, wheels = Path("training") / "vendor.txt", Path("build") / "wheels"
     if (REPOSITORY / wheels).is_dir() and (tree / pins).read_bytes() == (REPOSITORY / pins).read_bytes():
@@ -236,7 +236,7 @@ def _lend(tree: Path) -> None:
 
 
 def uncommitted(revision: str) -> bool:
-    """Whether the checkout has changes that the revision, where it is the one checked out, has not."""
+    """True if the checkout has changes that are not in the revision that it is at."""
     commit = _commit(revision)
     return bool(commit) and commit == _commit("HEAD") and bool(_git("status", "--porcelain"))
 

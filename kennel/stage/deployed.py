@@ -107,7 +107,7 @@ class DeployedStage:
         return names.stack(self.stage, stack)
 
     def _of_stack(self, stack: str, operation: str) -> dict[str, Any]:
-        """What an operation of CloudFormation says of a stack."""
+        """The response of an operation of CloudFormation for a stack."""
         from botocore import exceptions
 
         try:

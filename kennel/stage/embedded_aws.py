@@ -1,4 +1,4 @@
-"""What the embedded AWS is told of Kennel: the calls that its deploys take, and the prices of its instances."""
+"""Kennel's tables for the embedded AWS: the calls of its deploys, and the prices of its instances."""
 
 from kennel.local.control import Tables
 from kennel.stage.deployed import REPOSITORY

@@ -55,14 +55,14 @@ class LogTail:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a part of a stage writes its log: the group, and what its streams begin with."""
+    """The log of a part of a stage: the group, and the prefix of its streams."""
 
     group: str
     streams: str = ""
 
     @property
     def request(self) -> dict[str, str]:
-        """What CloudWatch Logs is asked with for it."""
+        """The parameters of CloudWatch Logs' calls for it."""
         return {"logGroupName": self.group, **({"logStreamNamePrefix": self.streams} if self.streams else {})}
 
 

@@ -1,4 +1,4 @@
-"""What a comment that anybody can read must not have: account ids and secrets."""
+"""Redaction of account ids and secrets in comments that anybody can read."""
 
 import re
 from collections.abc import Container

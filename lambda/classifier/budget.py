@@ -1,4 +1,4 @@
-"""What is left of the time of one request: every step takes its time limit from here, and none adds one of its own."""
+"""The remaining time of one request: every step takes its time limit from here, and none adds one of its own."""
 
 import time
 

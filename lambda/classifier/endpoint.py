@@ -87,7 +87,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _detail(message: Any) -> str:
-    """What the model server said of the image."""
+    """The model server's response for the image."""
     try:
         return str(json.loads(message)["detail"])
     except (ValueError, KeyError, TypeError):

@@ -194,7 +194,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Whether an address belongs to a host of the public internet."""
+    """True if an address belongs to a host of the public internet."""
     address = ipaddress.ip_address(text)
     if address.version == 6 and address not in GLOBAL_UNICAST:
         return False

@@ -46,7 +46,7 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 class Expected:
-    """What validation found of a model: its name, how sure it was on average, how often it gave each class."""
+    """The baseline of a model from validation: its name, mean top-1 probability, and share of each class."""
 
     def __init__(self, model: str, confidence: float, classes: dict[str, int]) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""What is wrong with images, before they cost training time: every finding at once."""
+"""Checks of images before they cost training time: every finding at once."""
 
 from array import array
 from collections import Counter, defaultdict
@@ -175,7 +175,7 @@ class _Index:
         self._older = [array("i") for _ in PARTS]
 
     def buckets(self, image: CheckedImage) -> list[int]:
-        """Where an image is in each table; nowhere if it has no hash."""
+        """The key of an image in each table; none if it has no hash."""
         if image.hash is None:
             return []
         # Fibonacci hashing (Knuth, volume 3, 6.4): the bits of a part lie far apart.

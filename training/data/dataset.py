@@ -115,7 +115,7 @@ def load(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress 
 
 
 def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], list[CheckedImage]]:
-    """What is to be said about the layout of `root`, and every image in it, in the order of their names."""
+    """Findings about the layout of `root`, and every image in it, in the order of their names."""
     found = layout.read(root)
     images = []
     for image in inspect_all(found.images):

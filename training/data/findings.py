@@ -1,4 +1,4 @@
-"""What is said about a dataset: one thing that is wrong, or that a reader of the result should know."""
+"""Findings about a dataset: an error, a warning, or a note for readers of the result."""
 
 from dataclasses import dataclass
 

@@ -45,7 +45,7 @@ class LeftOut:
 
 @dataclass
 class Folder:
-    """What a folder holds, in the order of names: images and other folders, by name. `left_out` is the whole tree's."""
+    """The contents of a folder, in the order of names: images and other folders. `left_out` is the whole tree's."""
 
     parts: tuple[str, ...]
     path: Path

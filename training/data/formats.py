@@ -55,5 +55,5 @@ def format_of(start: bytes) -> str | None:
 
 
 def placeholder(start: bytes) -> str | None:
-    """What a file is that was meant as an image, and what to do, if its first START_BYTES show that."""
+    """The kind of a file that was meant as an image, and the remedy, if its first START_BYTES show one."""
     return next((advice for pattern, advice in PLACEHOLDERS if pattern.fullmatch(start)), None)

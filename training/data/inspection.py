@@ -1,4 +1,4 @@
-"""What one file of a dataset shows: its digest and format, how it looks, and a hash that copies of it share.
+"""Inspection of one file: its digest and format, how it looks, and a hash that copies of it share.
 
 As a program it inspects files for inspector_pool.py: each line of its input is a JSON list of [path, format], each line
 of its output the list of what they show. A file that takes too much, or crashes a decoder, ends the process.
@@ -160,7 +160,7 @@ def _hash(levels: Pixels) -> int | None:
 
 
 def to_json(image: CheckedImage) -> list[Any]:
-    """What a file shows, in the order of SHOWN."""
+    """The result of a file, in the order of SHOWN."""
     return [base64.b64encode(image.grey).decode() if name == "grey" else getattr(image, name) for name in SHOWN]
 
 

@@ -32,7 +32,7 @@ class _Inspector:
         self._process: subprocess.Popen[bytes] | None = None
 
     def inspect(self, files: list[Image]) -> list[CheckedImage]:
-        """What the files show, in their order."""
+        """The results of the files, in their order."""
         self._process = self._process or _start()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -69,7 +69,7 @@ def _start() -> "subprocess.Popen[bytes]":
 
 
 def inspect_all(files: list[Image]) -> Iterator[CheckedImage]:
-    """What each of the files shows, in their order."""
+    """The result of each file, in their order."""
     idle: SimpleQueue[_Inspector] = SimpleQueue()
     inspectors = [_Inspector() for _ in range(usable())]
     for inspector in inspectors:

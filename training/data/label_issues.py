@@ -1,4 +1,4 @@
-"""What the backbone's features say against the dataset: images with a likely wrong label, and images unlike all others.
+"""Label issues by the backbone's features: images with a likely wrong label, and images unlike all others.
 
 Labels are judged by confident learning (Northcutt, Jiang, Chuang 2021): each image is classified by a linear classifier
 that was fitted without it, and is doubtful if that is as sure of another class as it is of that class's own images on
@@ -112,7 +112,7 @@ def _fitted(train: Features, classes: int) -> tuple[Array, Array, Array, float]:
 
 
 def _without_itself(scores: Array, turned: Array, spread: Array, labels: npt.NDArray[np.int64], classes: int) -> Array:
-    """What each row would be answered by a fit without it: (n, classes)."""
+    """The prediction for each row by a fit without it: (n, classes)."""
     own = ((turned**2) / spread).sum(axis=1, keepdims=True)
     left_out: Array = (scores - own * np.eye(classes)[labels]) / np.maximum(1 - own, 1e-9)
     return left_out

@@ -1,4 +1,4 @@
-"""What a training leaves: the variants of its network, measured, and the package of the one that is served."""
+"""The artifacts of a training: the measured variants of its network, and the package of the one that is served."""
 
 import argparse
 import dataclasses

@@ -229,7 +229,7 @@ def score(one: Candidate, run: runtimes.Run, scoring: Scoring, reference: Candid
 def logits(
     one: Candidate, folder: Path, images: Sequence[Path], size_px: int, say: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
-    """What a variant, whose file is in `folder`, answers to each image: (classes,) each."""
+    """The logits of a variant, whose file is in `folder`, for each image: (classes,) each."""
     workers = min(MAX_WORKERS, usable())
     return _logits(runtimes.load(one.runtime, folder / one.file, one.precision, workers), images, size_px, workers, say)
 
@@ -303,7 +303,7 @@ def _eager(served: ServingModule) -> runtimes.Run:
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """What the exporters say of themselves."""
+    """The messages of the exporters."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logger = logging.getLogger("torch.onnx")

@@ -1,4 +1,4 @@
-"""What a trained network must reach before its package is written; what fails is a failed job with the reason."""
+"""Quality gates before a package is written; a network that fails one is a failed job with the reason."""
 
 import math
 from collections.abc import Sequence

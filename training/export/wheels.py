@@ -30,7 +30,7 @@ class WheelError(Exception):
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What was unpacked: for model.json."""
+    """An unpacked wheel: for model.json."""
 
     name: str
     version: str

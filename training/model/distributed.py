@@ -32,7 +32,7 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this process speaks and writes for all."""
+        """True in the process that prints and writes for all."""
         return self.rank == 0
 
     def part(self, items: list[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How good a classifier is, from its logits: accuracy with intervals, classes, calibration."""
+"""Evaluation of a classifier from its logits: accuracy with intervals, classes, calibration."""
 
 from dataclasses import dataclass
 from typing import Any

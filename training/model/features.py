@@ -63,7 +63,7 @@ class Features:
 
     @property
     def block_count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return -(-len(self) // BLOCK_ROWS)
 
     def windows(self, generator: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -77,7 +77,7 @@ class _Images(TorchDataset[tuple[torch.Tensor, int]]):
 
 @dataclass
 class _Position:
-    """How far the training is: `step` steps of epoch `epoch` (from 1) are done, with these sums over their images."""
+    """The progress of training: `step` steps of epoch `epoch` (from 1) are done, with these sums over their images."""
 
     epoch: int = 1
     step: int = 0
@@ -261,7 +261,7 @@ def _numpy_state() -> dict[str, Any]:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether the hardware multiplies bfloat16 faster than float32: GPUs that support it, and CPUs with AMX.
+    """True if the hardware multiplies bfloat16 faster than float32: GPUs that support it, and CPUs with AMX.
 
     CPUs with AVX-512 BF16 alone ran the convolutions slower than in float32 when it was measured.
     """

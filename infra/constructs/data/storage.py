@@ -169,7 +169,7 @@ def _deny(bucket: s3.Bucket, sid: str, conditions: dict[str, Any], action: str =
 
 
 def _key_policy(stack: Stack, stage: StageSettings) -> iam.PolicyDocument:
-    """Who may do what with the key, where a policy of their own lets them too.
+    """The statements of the key's policy, for principals whose own policies allow the calls too.
 
     Nobody can use it directly: data only through S3, volumes only through a service, by a grant; and what tells of
     alarms and budgets uses it for one topic.

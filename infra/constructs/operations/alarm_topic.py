@@ -1,4 +1,4 @@
-"""Where alarms and the budget are told of: one topic, encrypted with the stage's key."""
+"""The topic for alarms and budget notifications, encrypted with the stage's key."""
 
 from aws_cdk import ArnFormat, Aws, Stack
 from aws_cdk import aws_iam as iam

@@ -1,4 +1,4 @@
-"""What a month of the stage may cost, and who is told before it does."""
+"""The monthly budget of a stage, and the notifications about it."""
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_sns as sns

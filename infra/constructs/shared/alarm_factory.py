@@ -14,7 +14,7 @@ from infra.settings import StageSettings
 
 
 class Severity(Enum):
-    """How soon somebody has to look."""
+    """The severity of an alarm: how soon somebody has to act."""
 
     # Now, today, this week.
     SEV1, SEV2, SEV3 = "SEV1", "SEV2", "SEV3"

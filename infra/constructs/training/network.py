@@ -1,4 +1,4 @@
-"""Where the EC2 training instance runs: a way out, no way in, no idle cost."""
+"""The network of the EC2 training instance: outgoing connections only, no idle cost."""
 
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct

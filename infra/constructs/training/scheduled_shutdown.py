@@ -1,4 +1,4 @@
-"""What costs money by the hour is stopped at a set time: the notebook, and the endpoints with their stack."""
+"""A schedule that stops what is billed by the hour: the notebook, and the endpoints with their stack."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a SageMaker training or tuning job may do."""
+"""The role of SageMaker training and tuning jobs."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam

@@ -1,4 +1,4 @@
-"""What Lambda refuses of a request before it calls the function behind a URL."""
+"""Checks of Lambda on a request, before it calls the function behind a URL."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What Lambda publishes of a function's URL and of its alias. ministack 1.5.33 counts calls of the function alone."""
+"""Metrics of function URLs and aliases, as Lambda publishes them. ministack 1.5.33 counts a function's calls only."""
 
 import time
 from typing import Any

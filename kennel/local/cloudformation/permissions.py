@@ -174,7 +174,7 @@ def _check(record: Record, types: Types, role: str, kind: str, verb: str, name: 
 
 
 def _by_key(role: str, action: str, resource: str, context: dict[str, Any], properties: Properties) -> bool:
-    """Whether a key's own policy allows a call: the one that a template gives to a new key, else the present one."""
+    """True if a key's own policy allows a call: the one that a template gives to a new key, else the present one."""
     if not action.startswith("kms:") or ":key/" not in resource:
         return False
     return key_allows(role, action, resource, context, properties.get("KeyPolicy"))

@@ -20,7 +20,7 @@ Properties = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """How one resource type is made, changed and removed through the API of its service.
+    """Handlers of resource types: creates, changes and deletes a resource through the API of its service.
 
     `name` is the property that names the resource: generated when the template leaves it out.
     `describe` gives the ARN and the attributes; `update` is an operation, or none where a change replaces the resource.

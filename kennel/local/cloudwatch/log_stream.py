@@ -1,4 +1,4 @@
-"""What a job or a server prints, in a file and in CloudWatch Logs."""
+"""The output of a job or a server, in a file and in CloudWatch Logs."""
 
 import threading
 import time

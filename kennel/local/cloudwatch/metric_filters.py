@@ -1,4 +1,4 @@
-"""What CloudWatch Logs does beyond keeping lines: metric filters, saved queries, events that EventBridge sends."""
+"""Features of CloudWatch Logs beyond storage: metric filters, saved queries, the events for EventBridge."""
 
 import json
 import uuid

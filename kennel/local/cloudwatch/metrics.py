@@ -1,4 +1,4 @@
-"""What SageMaker publishes of invocations and instances in CloudWatch; and how a metric is read, a period at a time."""
+"""SageMaker's metrics of invocations and instances; and how a metric is read, a period at a time."""
 
 import threading
 import time
@@ -64,7 +64,7 @@ class EndpointMetrics:
 
 
 def publish_uses(endpoint: str, variant: str, instances: list[dict[str, float]]) -> None:
-    """What the instances of a variant use, in percent, by metric; each instance is one sample."""
+    """The utilization of a variant's instances, in percent, by metric; each instance is one sample."""
     for uses in instances:
         for name, percent in uses.items():
             dimensions = {"EndpointName": endpoint, "VariantName": variant}

@@ -1,4 +1,4 @@
-"""What services of AWS tell a topic: only where the topic's policy lets them, and the policy of its key, too.
+"""Notifications of AWS services: only if the topic's policy and the policy of its key allow them.
 
 Neither refusal is seen by anybody on AWS: the alarm goes off, and nobody is told. ministack 1.5.33 asks neither policy.
 """

@@ -68,7 +68,7 @@ class Machine:
 
     @property
     def interrupted(self) -> bool:
-        """Whether its spot capacity is wanted back."""
+        """True if its spot capacity is being reclaimed."""
         return spot.interrupted(self.folder)
 
 

@@ -12,7 +12,7 @@ def offer(folder: Path) -> None:
 
 
 def interrupted(folder: Path) -> bool:
-    """Whether what runs in `folder` has been given notice."""
+    """True if the instance in `folder` has received an interruption notice."""
     return (folder / NOTICE).exists()
 
 

@@ -1,4 +1,4 @@
-"""What IAM decides in the embedded AWS: every check is written down, and the use of keys by S3 is checked too.
+"""IAM in the embedded AWS: every decision is recorded, and the use of keys by S3 is checked too.
 
 `calls.jsonl` in the state folder has one line for each check: who asked for what, on what, and the outcome.
 """

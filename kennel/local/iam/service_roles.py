@@ -46,7 +46,7 @@ def service_credentials(role_arn: str, session_name: str) -> dict[str, str]:
 
 
 def allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> bool:
-    """Whether a role's policies, within its boundary, allow a call; names of condition keys are in lower case."""
+    """True if a role's policies, within its boundary, allow a call; names of condition keys are in lower case."""
     name = role.rpartition("/")[2]
     limits = iam_evaluator._permissions_boundary(iam._roles, name, ACCOUNT)
     policies = iam_evaluator._gather_role_policies(name, ACCOUNT)
@@ -55,7 +55,7 @@ def allowed(role: str, action: str, resource: str, context: dict[str, Any]) -> b
 
 
 def key_allows(role: str, action: str, key: str, context: dict[str, Any], policy: Any = None) -> bool:
-    """Whether a key's policy, `policy` or the one that it has, allows a call to the role itself."""
+    """True if a key's policy, `policy` or the one that it has, allows a call to the role itself."""
     present = (kms._keys.get(key.rpartition("/")[2]) or {}).get("Policy") or policy
     request = _request(role, action, key, context)
     return bool(iam_evaluator.evaluate_resource_policy(present, request, named_only=True).decision == "Allow")
@@ -84,7 +84,7 @@ def service_role(path: str) -> str:
 
 
 def has_service_role(arn: str) -> bool:
-    """Whether the account has the service-linked role."""
+    """True if the account has the service-linked role."""
     return arn.rpartition("/")[2] in iam._roles
 
 

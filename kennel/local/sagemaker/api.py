@@ -237,7 +237,7 @@ def _require(settings: FleetSettings, count: int) -> None:
 
 
 def _local_storage(instance_type: str) -> bool:
-    """Whether a type has local disks, by EC2's DescribeInstanceTypes, as moto has it."""
+    """True if a type has local disks, by EC2's DescribeInstanceTypes, as moto has it."""
     return bool(INSTANCE_TYPES.get(instance_type.removeprefix("ml."), {}).get("InstanceStorageSupported"))
 
 

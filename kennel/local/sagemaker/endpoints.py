@@ -23,7 +23,7 @@ MINUTE_S = 60
 
 @dataclass(frozen=True)
 class Rollout:
-    """How an update takes over; times in seconds of AWS's."""
+    """The settings of a blue/green update; times in seconds of AWS's."""
 
     canary: dict[str, Any] | None = None
     bake_s: float = 0.0

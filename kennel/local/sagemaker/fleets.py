@@ -47,7 +47,7 @@ class Throttled(Exception):
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """What an endpoint config says of its variant."""
+    """The settings of a variant in an endpoint config."""
 
     config_name: str
     variant: str
@@ -65,7 +65,7 @@ class FleetSettings:
 
     @property
     def capture_summary(self) -> dict[str, Any]:
-        """How DescribeEndpoint tells of the capture."""
+        """The data capture in the form of DescribeEndpoint."""
         if not self.capture:
             return {}
         told = {key: self.capture[key] for key in ("DestinationS3Uri", "KmsKeyId") if key in self.capture}
@@ -110,7 +110,7 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """How many instances there are, ready or not."""
+        """The number of instances, ready or not."""
         return len(self._instances)
 
     def start(self) -> None:
@@ -131,7 +131,7 @@ class Fleet:
             self._end(surplus)
 
     def uses(self) -> list[dict[str, float]]:
-        """What each instance that is ready uses, in percent: of the processors, 100 for each, of memory and disk."""
+        """The utilization of each ready instance, in percent: of the processors, 100 for each, of memory and disk."""
         memory = memory_bytes(self.settings.instance_type)
         return [_uses(instance.process.pid, memory, self._folder) for instance in self._instances if instance.ready]
 

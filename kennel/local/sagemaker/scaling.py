@@ -41,7 +41,7 @@ class Scaling:
         threading.Thread(target=self._watch, name="scaling", daemon=True).start()
 
     def operations(self) -> dict[str, Callable[..., Any]]:
-        """What moto lacks, by API operation."""
+        """The operations that moto lacks."""
         return {"DescribeScalingActivities": self.activities, "PutScalingPolicy": self.put_policy}
 
     def put_policy(self, parameters: dict[str, Any], record: Callable[..., Any]) -> Any:
@@ -62,7 +62,7 @@ class Scaling:
         return answer
 
     def activities(self, parameters: dict[str, Any], record: Callable[..., Any]) -> dict[str, Activities]:
-        """What was scaled and why, newest first."""
+        """Scaling activities with their causes, newest first."""
         wanted = parameters.get("ResourceId")
         found = [item for item in reversed(self._activities) if wanted in (None, item["ResourceId"])]
         return {"ScalingActivities": found}
@@ -150,7 +150,7 @@ class Scaling:
 
 
 def scaled(endpoint: str) -> bool:
-    """Whether a variant of the endpoint is registered as a scalable target."""
+    """True if a variant of the endpoint is registered as a scalable target."""
     return bool(_resources(endpoint))
 
 

@@ -65,7 +65,7 @@ def isolated(package: Path) -> list[str]:
 
 
 def container_environment() -> dict[str, str]:
-    """What the processes of the container have set."""
+    """The environment of the container's processes."""
     here = f"{IMAGE}{os.pathsep}{REPOSITORY}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONPATH": here, "PYTHONUNBUFFERED": "1"}

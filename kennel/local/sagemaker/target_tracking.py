@@ -91,7 +91,7 @@ class Tracker:
         return next(value for value in reversed(self._recent) if value is not None)
 
     def _breached(self, datapoints: int, *, above: bool) -> bool:
-        """Whether the alarm breaches: the most recent `datapoints` that were published all lie beyond its threshold."""
+        """True if the alarm breaches: the most recent `datapoints` that were published all lie beyond its threshold."""
         looked_at = list(self._recent)[-datapoints - LOOKED_BACK :]
         known = [value for value in looked_at if value is not None][-datapoints:]
         if len(known) < datapoints:

@@ -72,7 +72,7 @@ class Container:
         return [sys.executable, given["sagemaker_program"], *arguments]
 
     def environment(self, endpoint: str) -> dict[str, str]:
-        """What the container has set; without network isolation also the role's credentials."""
+        """The container's environment; without network isolation also the role's credentials."""
         parameters = self._parameters
         environment = {
             "PATH": os.environ["PATH"],
@@ -101,7 +101,7 @@ class Container:
         return environment
 
     def failure(self, code: int, log: Path) -> str:
-        """Why the entry point ended with `code`: its own words, or its last line."""
+        """The reason why the entry point ended with `code`: its own words, or its last line."""
         written = self.root / "output" / "failure"
         if written.exists():
             return f"AlgorithmError: {written.read_text()}"

@@ -179,7 +179,7 @@ class Jobs:
         process: subprocess.Popen[bytes],
         parameters: dict[str, Any],
     ) -> None:
-        """What a host prints goes to its log stream; its metrics to the job."""
+        """Sends the output of a host to its log stream, and its metrics to the job."""
         number = int(container.host.rpartition(".")[2])
         stream = f"{job.training_job_name}/algo-{number}-{int(time.time())}"
         log = LogStream(session, self._endpoint, LOG_GROUP, stream, container.root.parent / "job.log")
