@@ -78,7 +78,7 @@ SILENCE_S, HEALTH_TIMEOUT_S = 10.0, 1.5
 DRAIN_S = 2.0
 # Then nobody is let in, and what was let in sends its request.
 LAST_S = 0.5
-# Of <linux/filter.h>: a program of one instruction, which takes 0 bytes of every packet.
+# A struct sock_filter of <linux/filter.h>: a program of one instruction, which takes 0 bytes of every packet.
 SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
 METRICS_EVERY_S = 60.0
 

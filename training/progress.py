@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 PROGRESS_S = 2.0
-# What is done, how much of it, and of how much.
+# The step, the number done, and the total.
 Say = Callable[[str, int, int], None]
 
 

@@ -20,7 +20,7 @@ from infra.names import STAGE_TAG
 
 Statement = dict[str, Any]
 
-# Of a managed policy, without white space.
+# The size limit of a managed policy, without white space.
 MAX_CHARACTERS = 6144
 MAX_QUALIFIER = 10
 # Where CDK looks for the qualifier of an app's bootstrap.

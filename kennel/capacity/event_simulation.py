@@ -119,7 +119,7 @@ class _Fleet:
             yield self._env.timeout(self._endpoint.instance.start_s)
             self.servers += [_Server(self._endpoint.instance, self._env.now) for _ in range(missing)]
         else:
-            # What is at work there ends there.
+            # Work in progress there ends there.
             del self.servers[wanted:]
             self._bill(self._env.now, wanted)
         self._updating = False

@@ -16,9 +16,9 @@ from kennel.pricing.prices import Prices
 EXACT_REQUESTS = 3_000_000
 # The server's own queue (inference/server.py).
 QUEUE = 64
-# Of executions at the same time, in an account that has not asked for more.
+# Concurrent executions in an account with the default quota.
 ACCOUNT_LIMIT = 1000
-# Of a serverless endpoint's requests at the same time.
+# Concurrent requests of a serverless endpoint.
 SERVERLESS_LIMIT = 200
 # Concurrent requests arrive in ten-second datapoints, sooner than the one-minute ones.
 CONCURRENT_PERIOD_S, CONCURRENT_DELAY_S = 10, 10.0
@@ -28,7 +28,7 @@ CONCURRENT_PERIOD_S, CONCURRENT_DELAY_S = 10, 10.0
 class Assumptions:
     """Assumptions, measured or not known from anybody; the report lists all of them."""
 
-    # Of one instance, at saturation; a request takes workers / requests_per_s.
+    # Throughput of one instance at saturation; a request takes workers / requests_per_s.
     requests_per_s: float
     workers: int = 2
     variation: float = 0.3
@@ -37,7 +37,7 @@ class Assumptions:
     network_s: float = 0.010
     function_own_s: float = 0.001
     function_cold_start_s: float = 0.19
-    # Of Lambda restoring a snapshot, which the embedded AWS cannot show.
+    # Time in which Lambda restores a snapshot, which the embedded AWS cannot show.
     snap_start_s: float = 0.10
     # AWS's script sleeps for 15 of them; the rest is Ray and the model, assumed.
     serverless_cold_start_s: float = 30.0
@@ -219,7 +219,7 @@ def endpoint_options(
         assumptions.serverless_cold_start_s,
         min(serverless.max_concurrency, function.limit),
     )
-    # What the stage has of it goes: infra/settings/endpoint.py says why.
+    # These settings of the stage are removed: infra/settings/endpoint.py says why.
     without = {"scaling_target_instance_type": "none", "capture_percent": 0, "fixed": False}
     smaller = {"max_image_bytes": SERVERLESS_BODY_BYTES}
     options.append(

@@ -91,9 +91,9 @@ class Outcome:
     refused: float
     late: float
     cold_starts: float
-    # How many answers are in each of BINS.
+    # The number of responses in each of BINS.
     counts: Floats
-    # Of all answers, and of what they waited at an instance.
+    # Sums over all responses, and over their waiting times at an instance.
     mean_s: float
     mean_wait_s: float
     # One row for each step of the report: second, requests/s, p50, p95, p99 in s, instances in service, failed share.
@@ -101,7 +101,7 @@ class Outcome:
     instance_s: float = 0.0
     # What the function and a serverless endpoint are billed for, beside the requests.
     busy_s: float = 0.0
-    # Of it, in environments that are kept ready.
+    # The part of it in provisioned environments.
     ready_busy_s: float = 0.0
     provisioned_s: float = 0.0
     peak_concurrency: float = 0.0

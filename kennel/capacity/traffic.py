@@ -15,7 +15,7 @@ Times = npt.NDArray[np.float64]
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 SHAPES = ("constant", "step", "daily", "spike")
-# Of the drawn shapes: fine enough for a smooth day.
+# The step of generated profiles: fine enough for a smooth day.
 STEP_S = 10.0
 # When of a day fewest requests come.
 TROUGH_S = 4 * HOUR_S

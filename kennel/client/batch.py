@@ -20,7 +20,7 @@ from kennel.errors import KennelError
 from training.data import folder
 from training.data.formats import CONVERTIBLE, format_of
 
-# What passes by itself: too many callers, an endpoint that is overloaded or being replaced.
+# Transient statuses: too many callers, an endpoint that is overloaded or being replaced.
 PASSING = (429, 503)
 NOT_AN_IMAGE = Answer(415, {"detail": f"This is not a {titles()} image: it was not sent"})
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0

@@ -204,7 +204,7 @@ def run_demo(
     demo.run(folder, keep=keep, stage=stage)
 
 
-# Of requests signed with a session that has ended.
+# Errors for requests signed with an expired session.
 SIGNED_OUT = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 
 

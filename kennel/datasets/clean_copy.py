@@ -31,7 +31,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Of images that are the same, the one in the split that measures is kept, or the measure would shrink.
+# Among identical images, the one in the split that measures is kept, or the measure would shrink.
 KEPT_FIRST = ("test", "valid", "train")
 _naming = threading.Lock()
 

@@ -92,7 +92,7 @@ def _go_on(url: str, part: Path, progress: Progress) -> None:
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
     with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True) as answer:
         if answer.status_code == 416:
-            # What is there is longer than the file: it is of another version.
+            # The partial download is longer than the file: it belongs to another version.
             part.unlink()
             raise httpx.RemoteProtocolError("the file has changed")
         answer.raise_for_status()

@@ -21,7 +21,7 @@ from kennel.local.errors import LocalError
 from kennel.local.ports import LOOPBACK
 
 PASSED_ON = ("content-type", "x-amz-content-sha256", "accept")
-# What a connection sets for itself.
+# Headers that a connection sets itself.
 KEPT = ("content-length", "transfer-encoding", "connection", "date", "server")
 
 

@@ -21,8 +21,8 @@ from kennel.local.iam.service_roles import GROUPS_ROLE, SCALING_ROLES, make_serv
 from kennel.local.settings import ACCOUNT, ACCOUNT_KINDS, ACCOUNT_VARIABLE, REGION
 
 Parameters = dict[str, Any]
-# Of Lambda's quota so much stays unreserved (developer guide, "Configuring reserved concurrency"); of a smaller one all
-# of it: "below its minimum value of [10]" (aws-samples/one-observability-demo#278).
+# The part of Lambda's quota that stays unreserved (developer guide, "Configuring reserved concurrency"); all of a
+# smaller one: "below its minimum value of [10]" (aws-samples/one-observability-demo#278).
 UNRESERVED = 100
 # Quotas: code, in an established account, in a new one.
 CONCURRENCY = ("lambda", "Concurrent executions")

@@ -16,7 +16,7 @@ from infra.bootstrap.execution_policy import qualifier as qualifier_of
 from kennel.errors import KennelError
 from kennel.stage.deployed import REPOSITORY, DeployedStage, cdk_json
 
-# Of a managed policy; the oldest goes for a sixth.
+# IAM keeps five versions of a managed policy: a sixth replaces the oldest.
 MAX_VERSIONS = 5
 TEMPLATE = REPOSITORY / "node_modules" / "aws-cdk" / "lib" / "api" / "bootstrap" / "bootstrap-template.yaml"
 # The last of the actions that CDK's template lets its deploy role do to every stack, of each statement. (Whom it asks

@@ -80,7 +80,7 @@ def _first_failed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         reason = event.get("ResourceStatusReason", "")
         if event["ResourceStatus"].endswith("_FAILED") and not of_stack and not reason.startswith(CANCELLED):
             return [event]
-    # Of a stack that failed as a whole, as by an export in use.
+    # For a stack that failed as a whole, as by an export in use.
     return [event for event in events if event["ResourceStatus"].endswith("FAILED")][:1]
 
 

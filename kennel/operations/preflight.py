@@ -19,8 +19,8 @@ from kennel.models import promotion
 from kennel.operations import account_bootstrap
 from kennel.stage.deployed import DeployedStage
 
-# Of Lambda's concurrency so much stays unreserved (developer guide, "Configuring reserved concurrency for a function"),
-# and of a smaller quota all of it.
+# The part of Lambda's concurrency that stays unreserved (developer guide, "Configuring reserved concurrency for a
+# function"), and all of a smaller quota.
 UNRESERVED = 100
 # The function that watches drift reserves one.
 DRIFT_RESERVES = 1
@@ -201,7 +201,7 @@ class Preflight:
             for resource in template["Resources"].values():
                 lookup = _NAMED.get(resource["Type"])
                 name = resource.get("Properties", {}).get(lookup.name) if lookup else None
-                # What is kept when a stage is destroyed is taken back by the deploy (--import-existing-resources).
+                # Resources that a destroyed stage kept are taken back by the deploy (--import-existing-resources).
                 kept = str(resource.get("DeletionPolicy", "")).startswith("Retain")
                 if lookup is None or not isinstance(name, str) or kept or _has(present, name):
                     continue

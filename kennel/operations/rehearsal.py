@@ -32,7 +32,7 @@ from kennel.stage.redaction import redacted
 
 STAGE = "rehearsal"
 FOLDER = REPOSITORY / "build" / "rehearsal"
-# What the copy has of the checkout; what is installed is lent to it.
+# Copied from the checkout; installed packages are lent.
 COPIED = ("app.py", "cdk.json", "infra", "inference", "kennel", "lambda", "notebooks", "pyproject.toml", "training")
 LENT = ("node_modules", "build/wheels")
 # In place of the settings of dev: two endpoints that a canary and a comparison take, and nothing reserved of Lambda's
@@ -253,7 +253,7 @@ def _causes(step: Step) -> list[str]:
 def rehearsed() -> DeployedStage:
     """The stage of the rehearsal, by the settings of its copy."""
     deployment = DeployedStage(STAGE)
-    # Of the copy's cdk.json; the checkout has no such stage.
+    # The stage in the copy's cdk.json; the checkout has none of this name.
     stages = json.loads((FOLDER / "project" / "cdk.json").read_text())["context"]["stages"]
     deployment.__dict__["_configured"] = stages[STAGE]
     return deployment

@@ -23,7 +23,7 @@ TIMEOUT_S = 3600
 POLL_S = 2.0
 KEPT_BY = ("Retain", "RetainExceptOnCreate")
 BUCKET, KEY, POLICY = "AWS::S3::Bucket", "AWS::KMS::Key", "AWS::IAM::ManagedPolicy"
-# Of S3's DeleteObjects.
+# The limit of S3's DeleteObjects.
 MOST_OBJECTS = 1000
 
 Say = Callable[[str], None]
@@ -45,7 +45,7 @@ class Inventory:
     stacks: dict[str, list[Resource]]
     parameters: list[str]
     log_groups: list[str]
-    # Whether the stage keeps its data, and so what is beside its stacks, too.
+    # True if the stage keeps its data, and so the leftovers beside its stacks, too.
     retains: bool
 
     def __bool__(self) -> bool:
@@ -147,7 +147,7 @@ def _resources(client: Any, name: str) -> Iterator[Resource]:
     body = client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
     declared = (json.loads(body) if isinstance(body, str) else body).get("Resources", {})
     for item in client.describe_stack_resources(StackName=name)["StackResources"]:
-        # What was never made has no id.
+        # A resource that was never created has no id.
         if item.get("PhysicalResourceId") and item["ResourceStatus"] != "DELETE_COMPLETE":
             policy = declared.get(item["LogicalResourceId"], {}).get("DeletionPolicy")
             yield Resource(item["ResourceType"], item["PhysicalResourceId"], policy in KEPT_BY)

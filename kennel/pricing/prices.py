@@ -34,9 +34,9 @@ class Prices:
     serverless_usd_gb_s: float
     lambda_usd: dict[str, float]
     storage_usd_gb_month: dict[str, float]
-    # What is billed by its being there.
+    # Billed while it exists.
     fixed_usd_month: dict[str, float]
-    # Of CloudWatch's logs, what is written.
+    # CloudWatch Logs, per GB ingested.
     log_usd_gb: float
     network_usd_h: dict[str, float]
     cloudfront_usd: dict[str, float]

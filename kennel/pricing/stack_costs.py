@@ -16,7 +16,7 @@ from kennel.stage.assemblies import Template
 HOURS = 730
 MONTH_S = HOURS * 3600
 MILLION = 1_000_000
-# Of the function's time, for each request: docs/concurrency.md.
+# The function's own time for each request: docs/concurrency.md.
 REQUEST_S = 0.04
 # Lambda traces one call a second, and of the others this share.
 TRACED = 0.05
@@ -202,7 +202,7 @@ class _Stack:
         # An alarm on an expression is billed for each of its metrics.
         metrics = [item["MetricStat"] for item in properties.get("Metrics", []) if "MetricStat" in item] or [properties]
         fast = [item for item in metrics if float(item.get("Period", HIGH_RESOLUTION_S)) < HIGH_RESOLUTION_S]
-        # Of high resolution it costs three times as much.
+        # A high-resolution alarm costs three times as much.
         yield "alarms", (len(metrics) + 2 * len(fast)) * self._prices.fixed_usd_month["alarm"]
 
     def _provisioned(self, properties: dict[str, Any], name: str) -> Iterator[tuple[str, float]]:

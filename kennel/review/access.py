@@ -27,7 +27,7 @@ GRANTING = (
 # Whose rights a resource acts with.
 ACTS_AS = ("ExecutionRoleArn", "IamInstanceProfile", "Role", "RoleARN", "RoleArn", "Roles", "ServiceRole")
 DOCUMENTS = ("AssumeRolePolicyDocument", "KeyPolicy", "PolicyDocument", "Policy", "ResourcePolicy")
-# Of CDK's own, which no resource of ours depends on.
+# CDK's own parameters, on which no resource of ours depends.
 NOT_FOLLOWED = ("Parameters.BootstrapVersion", "Conditions.CDKMetadataAvailable")
 
 

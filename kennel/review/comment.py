@@ -14,9 +14,9 @@ from kennel.review.markdown import code, plain
 
 # GitHub takes 65,536 characters.
 MAX_CHARACTERS = 65_000
-# Of a list; fewer where the comment would be too long.
+# Items of a list; fewer if the comment would be too long.
 MOST_ROWS = 1000
-# What others call by an address that a new one would not have.
+# Types that others call by an address that a new one would not have.
 CALLED = ("AWS::CloudFront::Distribution", "AWS::Lambda::Url")
 MARKER = "<!-- kennel review: {} -->"
 

@@ -26,7 +26,7 @@ VERBS: dict[str, Verb] = {
     "WILL_CREATE": "added",
     "WILL_IMPORT": "added",
 }
-# What holds something that a new one would not have.
+# Types with data that a new resource would not have.
 STATEFUL = (
     "AWS::Backup::BackupVault",
     "AWS::Cognito::UserPool",

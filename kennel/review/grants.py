@@ -9,10 +9,10 @@ from typing import Any
 
 from kennel.stage.template_roles import listed
 
-# Of these operators a longer list lets more requests through.
+# With these operators, a longer list allows more requests.
 ANY_OF = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "IpAddress", "StringEqualsIgnoreCase")
 NOBODY = "whoever has this policy"
-# Of a statement that nobody can read before the deploy.
+# For a statement that nobody can read before the deploy.
 UNREADABLE = "unreadable"
 
 

@@ -10,7 +10,7 @@ from kennel.stage.template_roles import listed
 
 MAX_NAME = 120
 HASH_OF_ID = re.compile(r"(?<=[A-Za-z0-9])[0-9A-F]{8}$")
-# Of a statement that nobody can read.
+# For a statement that nobody can read.
 MOVES = {"may now": "comes", "may no longer": "goes"}
 
 

@@ -10,7 +10,7 @@ from kennel.review.markdown import code, readable
 from kennel.stage.redaction import REDACTED, redacted, without_named, without_secrets
 
 MAX_VALUE = 160
-# What these say is told in words, under Access.
+# These are described in words, under Access.
 POLICIES = ("AssumeRolePolicyDocument", "KeyPolicy", "Policies", "PolicyDocument")
 
 

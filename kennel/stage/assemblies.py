@@ -57,9 +57,9 @@ class Side:
     name: str
     templates: dict[str, Template]
     assets: dict[str, list[Asset]] = field(default_factory=dict)
-    # Where the templates lie as files.
+    # The folder of the templates.
     folder: Path | None = None
-    # Of each stack, as far as it is known.
+    # For each stack, as far as it is known.
     regions: dict[str, str] = field(default_factory=dict)
     # In which the stacks are, as far as that is known.
     accounts: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ from kennel.errors import KennelError
 from kennel.stage.deployed import DeployedStage
 
 PARTS = ("function", "endpoint", "job", "ec2", "notebook", "failed-jobs", "drift")
-# Of which there are several.
+# Parts with several logs.
 NAMED = ("endpoint", "job", "ec2")
 POLL_S = 2.0
 LATE_MS = 60_000

@@ -25,7 +25,7 @@ ARNS = {
     "AWS::Lambda::Alias": f"arn:aws:lambda:{{region}}:{ACCOUNT}:function:{{stack}}-Function:live",
 }
 NAMES = {"AWS::Logs::LogGroup": "LogGroupName"}
-# What Ref gives where it is not the name.
+# The value of Ref, for types where it is not the name.
 REF_IS_ARN = ("AWS::Lambda::Alias", "AWS::IAM::ManagedPolicy")
 
 

@@ -111,7 +111,7 @@ def _of_copies(images: list[CheckedImage]) -> Iterator[Finding]:
     for group in alike(images):
         if len(group) == 1:
             continue
-        # Of one class in one split, near copies are no fault: films and bursts have them, and they teach little.
+        # Within one class and split, near copies are not an error: films and bursts have them, and they teach little.
         same = [one for one in group if (one.label, one.split) == (group[0].label, group[0].split)]
         distinct = len({one.digest for one in same})
         if distinct > 1:

@@ -28,14 +28,14 @@ from training.data.formats import CONVERTIBLE, START_BYTES, placeholder
 from training.data.layout import Image as Listed
 
 Decode = Callable[[bytes, int], Decoded]
-# Of a file that is too large to be decoded, at a time.
+# Bytes read at a time from a file that is too large to be decoded.
 READ_BYTES = 1 << 20
 # Difference hash of 16 × 16 bits.
 HASH_SIDE = 16
 # A hash of a nearly even image is noise: its neighbouring grey values differ by less than this on average.
 MIN_CONTRAST = 0.5
 BLANK, DARK, BLURRED = "blank", "dark", "blurred"
-# Of 256 grey levels: the standard deviation of an image on which there is nothing.
+# In grey levels of 256: the standard deviation of an image on which there is nothing.
 BLANK_LEVELS = 1.5
 # How an image looks is judged with its longer side at so many pixels. Of 486 images of five datasets (photographs,
 # hands, magnetic resonance), the least sharp had an edge contrast of 0.38, and the darkest a bright end of 102; with a
@@ -65,7 +65,7 @@ class CheckedImage:
     # HASH_SIDE × (HASH_SIDE + 1) grey levels, and their difference hash; none of an image that is nearly even.
     grey: bytes = b""
     hash: int | None = None
-    # Of BLANK, DARK, BLURRED.
+    # Thresholds in the order BLANK, DARK, BLURRED.
     looks: tuple[str, ...] = ()
 
 

@@ -20,7 +20,7 @@ from training.model.features import Cache, Features, in_order
 Array = npt.NDArray[np.float64]
 
 LABEL, OUTLIER = "label", "outlier"
-# Of the mean eigenvalue: the strengths of the ridge that are tried.
+# Ridge strengths that are tried, as shares of the mean eigenvalue.
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # Enough to calibrate the answers with.
 CALIBRATED_ROWS = 20_000

@@ -51,7 +51,7 @@ MAX_IMAGES = 2000
 TIMED_IMAGES = 24
 PROBED_IMAGES = 3
 CLEARLY_SLOWER = 2.0
-# Of the threads that score a candidate: each has a model of its own in memory.
+# The number of threads that score a candidate: each has a model of its own in memory.
 MAX_WORKERS = 8
 # One image at a time, and shapes that are known: OpenVINO loses accuracy in int8 where the batch size is open.
 BATCH = 1

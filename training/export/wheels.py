@@ -17,7 +17,7 @@ CODE = Path(__file__).resolve().parents[2]
 WHEELS = CODE / "build" / "wheels"
 PINNED = CODE / "training" / "vendor.txt"
 TAG = f"cp{PYTHON[0]}{PYTHON[1]}"
-# Of OpenVINO's wheel: other devices, other formats, headers. Half of its size.
+# Omitted from OpenVINO's wheel: other devices, other formats, headers. Half of its size.
 LEFT_OUT = re.compile(
     r"\.pyi$|openvino/(include|cmake|tools)/|openvino/libs/cache\.json"
     r"|libopenvino_(intel_[gn]pu|auto|hetero|tensorflow|pytorch|paddle|jax|gguf|c\.)|frontend/(tensorflow|pytorch|paddle|jax)/py_"

@@ -32,7 +32,7 @@ from training.progress import Say
 Rows = npt.NDArray[np.float32]
 
 MANIFEST = "manifest.json"
-# Of each training image: as it is served, mirrored, and two parts of it.
+# The features of each training image: as it is served, mirrored, and two parts of it.
 TRAIN_VIEWS = 4
 CROP_AREA = (0.35, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)

@@ -110,7 +110,7 @@ class Finetuning:
         self._average = AveragedModel(self._network, multi_avg_fn=_moving_average(settings.ema_decay))
         self._position = _Position()
         self.history: list[EpochMetrics] = []
-        # What the network was before; of a training that is resumed, as its checkpoint has it.
+        # The network's weights before training; for a resumed one, from its checkpoint.
         self.start = start
         self._stop = threading.Event()
 

@@ -14,7 +14,7 @@ from infra.constructs.shared.nag import acknowledge
 from infra.names import CAPTURES_PREFIX, CHECKPOINTS_PREFIX, INBOX_PREFIX, PROMOTED_PREFIX
 from infra.settings import StageSettings
 
-# What tells the stage's topic.
+# The rules that notify the stage's topic.
 NOTIFIERS = ("budgets", "cloudwatch")
 
 # S3 itself writes the access logs.

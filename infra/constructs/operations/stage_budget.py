@@ -6,7 +6,7 @@ from constructs import Construct
 
 from infra.settings import StageSettings
 
-# Of the budget, in percent: of what was spent, and of what the month will come to.
+# Percentages of the budget: for the actual and for the forecasted cost of the month.
 WARNINGS = (("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
 
 

@@ -22,5 +22,5 @@ def acknowledge(construct: Construct, reasons: dict[str, str]) -> None:
     Validations.of(construct).acknowledge(*(Acknowledgment(id=rule, reason=why) for rule, why in others))
 
 
-# Of a function where the stage sets no reserved concurrency.
+# For a function without reserved concurrency.
 UNRESERVED = {"CKV_AWS_115": "the stage reserves nothing: a new account's quota leaves nothing to reserve"}

@@ -135,7 +135,7 @@ class Ec2Training(Construct):
             launch_template=template,
             min_capacity=0,
             max_capacity=1,
-            # Of one minute, and free: how an instance that nobody ends is noticed.
+            # One-minute metrics, free of charge: they show an instance that nobody ends is noticed.
             group_metrics=[autoscaling.GroupMetrics(autoscaling.GroupMetric.DESIRED_CAPACITY)],
         )
         acknowledge(

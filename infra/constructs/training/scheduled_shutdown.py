@@ -61,7 +61,7 @@ class ScheduledShutdown(Construct):
                 arn=UNIVERSAL.format(Aws.PARTITION, operation),
                 role_arn=self.role.role_arn,
                 input=json.dumps(arguments),
-                # What is stopped already is an error, and the next evening is soon enough for others.
+                # Stopping a stopped notebook is an error, and the next evening is soon enough for others.
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(maximum_retry_attempts=0),
             ),
         )

@@ -112,7 +112,7 @@ class Provisioner:
         try:
             return self._settled(client, name)
         except Exception:
-            # What did not come up is taken back, too: the engine does not know its id yet.
+            # A resource that failed to come up is removed, too: the engine does not know its id yet.
             self.delete(name, properties)
             raise
 

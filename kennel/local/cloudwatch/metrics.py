@@ -10,7 +10,7 @@ from ministack.services import cloudwatch
 
 NAMESPACE = "AWS/SageMaker"
 INSTANCES = "/aws/sagemaker/Endpoints"
-# Who publishes a datapoint after newer ones does it within this.
+# A late datapoint, published after newer ones, does it within this.
 LATE_S = 60
 
 
@@ -56,7 +56,7 @@ class EndpointMetrics:
             of_variant = {"EndpointName": endpoint, "VariantName": variant}
             for name, values in counts.items():
                 unit = "Microseconds" if name.endswith("Latency") else "None"
-                # Of the variant, and of the fleet by itself.
+                # For the variant, and for the fleet by itself.
                 for dimensions in (of_variant, {**of_variant, "EndpointConfigName": config}):
                     cloudwatch._store_datum(
                         NAMESPACE, name, dimensions, second, unit, None, list(values), list(values.values()), None

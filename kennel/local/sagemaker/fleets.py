@@ -30,8 +30,8 @@ GRACE_S = 10.0
 RESTART_DELAY_S = 1.0
 # An instance gets no requests after so many health checks in a row without success: one may be late on a busy machine.
 MISSES = 3
-# Of an endpoint's instance without a local disk, unless VolumeSizeInGB asks for more (SageMaker's developer guide,
-# "SageMaker AI endpoint parameters for large model inference").
+# The disk of an endpoint's instance without a local one, unless VolumeSizeInGB asks for more (SageMaker's developer
+# guide, "SageMaker AI endpoint parameters for large model inference").
 VOLUME_BYTES = 30 * 10**9
 
 _http = urllib3.PoolManager(retries=False, maxsize=64)

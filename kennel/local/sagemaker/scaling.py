@@ -94,7 +94,7 @@ class Scaling:
                 continue
             before = int(endpoint.production_variants[0]["DesiredInstanceCount"])
             decisions = [(self._decide(policy, target, endpoint, before), policy.policy_name) for policy in policies]
-            # Of several policies, the one that wants most.
+            # Among several policies, the one that wants most.
             after, policy_name = max(decisions)
             if after > before:
                 try:

@@ -58,7 +58,7 @@ def isolated(package: Path) -> list[str]:
     """The command that runs the container in namespaces, which all end with its first process."""
     if not shutil.which("unshare") or not shutil.which("ip"):
         raise SystemExit("The container needs Linux with unshare (util-linux) and ip (iproute2).")
-    # Who is not root becomes root of a namespace.
+    # Without root, the process becomes root of a namespace.
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     namespaces = ["--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc"]
     return ["unshare", *user, *namespaces, "bash", str(ENTRYPOINT), str(package)]

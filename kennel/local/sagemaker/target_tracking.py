@@ -20,12 +20,12 @@ LOOKED_BACK = 2
 class Policy:
     """A target tracking policy on a metric per instance; times in seconds."""
 
-    # Of what is counted for each instance: requests in a datapoint's time, or requests at the same time.
+    # The target value for each instance: requests in a datapoint's time, or requests at the same time.
     target: float
     minimum: int
     maximum: int
     concurrent: bool = False
-    # Of one datapoint: 60 for invocations, 10 for concurrent requests, whose metric is of high resolution.
+    # The period of a datapoint: 60 for invocations, 10 for concurrent requests, whose metric is of high resolution.
     period_s: int = 60
     # CloudWatch delivers a datapoint up to this much later.
     delay_s: float = METRIC_DELAY_S
