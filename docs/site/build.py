@@ -14,7 +14,7 @@ SITE = REPOSITORY / "docs" / "site"
 NODE = SITE / "node_modules"
 WORK = REPOSITORY / "build" / "docs-site"
 # They keep their places, so that the links between them hold on GitHub and here.
-PAGES = ("*.md", "LICENSE", "docs/*.md", "bench/results/*", "lambda/classifier/openapi.json")
+PAGES = ("*.md", "LICENSE", "docs/*.md", "docs/*.svg", "bench/results/*", "lambda/classifier/openapi.json")
 ASSETS = (
     SITE / "site.css",
     SITE / "url.md",
