@@ -111,7 +111,7 @@ async def invoke(request: Request) -> Response:
 
 
 async def _answer(request: Request, said: dict[str, object]) -> Response:
-    """The response; adds to `said` what the log line says of it."""
+    """The response; adds to `said` the fields for its log line."""
     try:
         data = await _body(request)
     except ClientDisconnect:
@@ -188,7 +188,7 @@ def _attribute(request: Request, name: str) -> str | None:
 
 
 def _top_k(request: Request) -> int | None:
-    """The number of predictions asked for; None if it is no such number."""
+    """The requested number of predictions; None if it is not a valid one."""
     text = _attribute(request, "top_k")
     if text is None:
         return DEFAULT_TOP_K

@@ -1,4 +1,4 @@
-"""The Operations stack: alarms, whom they tell, the dashboard, the budget, questions to the logs."""
+"""The Operations stack: alarms and their topic, the dashboard, the budget, saved log queries."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 def lazily(name: str) -> ModuleType:
-    """The module `name`, loaded when one of its members is asked for; for use in functions, not at import."""
+    """The module `name`, loaded on first use of a member; for use in functions, not at import."""
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.find_spec(name)

@@ -146,7 +146,7 @@ def _finetune(
 
 
 def _doubts(cache: Cache, data: dataset.Dataset) -> list[label_issues.Doubt]:
-    """The images that the features speak against; says how many, and the first ones."""
+    """Images with label issues by their features; logs their number, and the first ones."""
     found = label_issues.of(cache, data)
     for kind, what in (
         (label_issues.LABEL, "has a likely wrong label"),
@@ -221,7 +221,7 @@ def seed_everything(seed: int) -> None:
 
 
 def weights(arguments: argparse.Namespace) -> str | None:
-    """The weights asked for; by default those in the channel of that name."""
+    """The requested weights; by default those in the channel of that name."""
     if arguments.weights is None and (folder := sagemaker_env.channel("weights")):
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         if len(files) != 1:

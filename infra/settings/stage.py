@@ -154,7 +154,7 @@ class StageSettings(Settings):
 
     @property
     def alarm_topic(self) -> str:
-        """The name of the topic that the alarms tell. It is constant: the key's policy names it, in another stack."""
+        """The name of the alarms' topic. It is constant: the key's policy names it, in another stack."""
         return f"{self.prefix}-alarms"
 
     @property

@@ -77,7 +77,7 @@ def endpoints(deployment: DeployedStage) -> tuple[str, str]:
 
 
 def drawn() -> bytes:
-    """A photograph's worth of JPEG, for who has none at hand."""
+    """A generated JPEG of a photograph's size."""
     image = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(image, "JPEG")
@@ -105,7 +105,7 @@ def compare(
     seed: int,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Comparison:
-    """Sends `image` to both endpoints at the moments of `profile`, then asks CloudWatch, by `period_s` seconds.
+    """Sends `image` to both endpoints at the times of `profile`, then reads CloudWatch, by `period_s` seconds.
 
     Raises KennelError where one of the endpoints is not deployed, or its instance type has no price.
     """

@@ -23,7 +23,7 @@ BLOCK = 65_536
 
 
 class _Server:
-    """One instance in service: who is at work and who waits is known by when they begin and end."""
+    """One instance in service: the begin and end of each request decide which are at work and which wait."""
 
     def __init__(self, instance: Instance, now: float) -> None:
         self._free_at = [now] * instance.workers

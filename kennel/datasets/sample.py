@@ -1,4 +1,4 @@
-"""A small labelled set that the project draws itself: patterns that a person tells apart, in any colours.
+"""A small labelled dataset that the project generates: patterns that a person can distinguish, in any colours.
 
 Every image has random colours, place, size, angle and noise, so that no class is known by its mean colour.
 The same seed gives the same bytes.

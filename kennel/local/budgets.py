@@ -35,7 +35,7 @@ class Bill:
         self._unknown = set[str]()
 
     def watch(self) -> None:
-        """Adds up, and tells of budgets, once in every minute of AWS's, for as long as this process lives."""
+        """Adds up the cost and checks the budgets, once in every minute of AWS's, for as long as this process lives."""
         threading.Thread(target=self._watch, name="bill", daemon=True).start()
 
     def _watch(self) -> None:

@@ -72,5 +72,5 @@ def listen(port: int) -> socket.socket:
 
 
 def serve(url: Origin, failure: type[Exception], listening: socket.socket) -> None:
-    """Serves until it is told to end."""
+    """Serves until it is stopped."""
     uvicorn.Server(uvicorn.Config(app(url, failure), log_level="warning")).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""Ports on loopback, and who answers there."""
+"""Ports on loopback, and the servers behind them."""
 
 import random
 import socket
@@ -19,7 +19,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no connection is given in the meantime."""
+    """A free port, reserved so that no connection gets it in the meantime."""
     for port in random.sample(SERVERS, len(SERVERS)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((LOOPBACK, port))

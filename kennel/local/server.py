@@ -1,4 +1,4 @@
-"""The process of the embedded AWS: ministack with the bridge, IAM enforced, on loopback, until it is told to stop."""
+"""The process of the embedded AWS: ministack with the bridge, IAM enforced, on loopback, until it is stopped."""
 
 import argparse
 import asyncio

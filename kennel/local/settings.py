@@ -78,7 +78,7 @@ def foreign_variables() -> list[str]:
 
 
 def nowhere() -> list[str]:
-    """Lines of shell that fail, and leave an endpoint that no proxy is asked for either."""
+    """Lines of shell that fail, and set an endpoint for which no proxy is used either."""
     direct = f"{client_environment(NOWHERE, '', '')['no_proxy']},{NOWHERE.rpartition('/')[2]}"
     return [f"export AWS_ENDPOINT_URL={NOWHERE} NO_PROXY={direct} no_proxy={direct}", "false"]
 

@@ -123,7 +123,7 @@ def log_stream_actions_are_authorized_on_the_bare_group() -> None:
 
 
 def the_namespace_of_a_metric_is_no_condition_key() -> None:
-    """ministack 1.5.33: PutMetricData has no cloudwatch:namespace: who may write to one may write to none."""
+    """ministack 1.5.33: PutMetricData has no cloudwatch:namespace: roles limited to one namespace may write to none."""
     from ministack.core import iam_actions
 
     upstream = iam_actions.request_tag_context
@@ -162,7 +162,7 @@ def the_principal_of_a_session_is_not_its_role() -> None:
 
 
 def the_key_does_not_reach_the_topic() -> None:
-    """ministack 1.5.33: CloudFormation drops a topic's KmsMasterKeyId, so that nobody asks whether it may be used."""
+    """ministack 1.5.33: CloudFormation drops a topic's KmsMasterKeyId, so that the key's policy is not checked."""
     from ministack.services import sns
 
     def encrypt(arn: str, properties: Properties) -> None:

@@ -50,7 +50,7 @@ class Target:
 
 
 def qualifier(stage: str) -> str:
-    """The part of the names of the bootstrap's roles and bucket that tells ours from those of other CDK apps.
+    """The part of the names of the bootstrap's roles and bucket that distinguishes ours from those of other CDK apps.
 
     A team that deploys by a bootstrap of its own has its qualifier in cdk.json.
     """

@@ -1,4 +1,4 @@
-"""A stage taken away: what holds it, then its stacks in their order, then what no stack knows of; and what stays, said.
+"""Deletion of a stage: blockers, its stacks in their order, leftovers outside of stacks; and a list of what is kept.
 
 CloudFormation deletes each stack in the role that deployed it. Nothing is read from cdk.json but the region and whether
 the stage keeps its data, so that a stage goes that cannot be synthesized or was deployed by half.

@@ -1,4 +1,4 @@
-"""Everything that is to be said of a change, before it is written down."""
+"""All facts of a change, before they are written as a comment."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The page for people: one file, which asks nobody but the function itself, and is allowed to do nothing else."""
+"""The web page: one file, which sends requests to the function only, and is allowed nothing else."""
 
 import base64
 import hashlib

@@ -182,7 +182,7 @@ def _decode(data: bytes, shorter_side: int) -> Decoded:
 
 
 def main() -> None:
-    """Inspects what is asked for on standard input, until that ends."""
+    """Inspects the requested files on standard input, until that ends."""
     memory.limit(MAX_MEMORY_BYTES)
     for line in sys.stdin.buffer:
         files = [Listed(Path(path), "", "", "", format) for path, format in json.loads(line)]

@@ -28,7 +28,7 @@ Key = TypeVar("Key")
 
 
 class TableError(Exception):
-    """A table that names the images, and no classes that can be told."""
+    """A table that names the images but has no column that can be identified as their classes."""
 
 
 def of_names(stems: list[str]) -> list[str] | None:

@@ -47,7 +47,7 @@ class Image:
 
 @dataclass
 class Layout:
-    """The images of a folder, what is left out, and what is to be said about it."""
+    """The images of a folder, the files left out, and findings about both."""
 
     images: list[Image] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)

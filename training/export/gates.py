@@ -48,7 +48,7 @@ def require_gain(start: Start | None, valid: Predictions) -> None:
 
 
 def require_skill(scored: Predictions, split: str) -> None:
-    """Raises NoModel if the model tells the classes of `split` no better than one answer for every image would.
+    """Raises NoModel if the model is no better on `split` than one answer for every image.
 
     Judged by the mean recall of the classes, which is 1 / classes whatever that one answer is: so the commonest class
     counts as one class, and a model that finds rare ones passes though it may be right on fewer images.
@@ -71,7 +71,7 @@ def require_skill(scored: Predictions, split: str) -> None:
 
 
 def too_few(scored: Predictions) -> bool:
-    """True if there are so few images that nothing can be said of a model by them."""
+    """True if there are too few images to judge a model."""
     return len(scored.targets) < JUDGED_IMAGES
 
 

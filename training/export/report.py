@@ -37,7 +37,7 @@ class Search:
 
 @dataclass(frozen=True)
 class ReportContext:
-    """All that the report tells: the model, its data, its training."""
+    """The contents of the report: the model, its data, its training."""
 
     name: str
     facts: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Several processes on one or more hosts: who this one is, how they are started, what they share."""
+"""Distributed training on one or more hosts: rank, start of processes, and what they share."""
 
 import ctypes
 import os

@@ -36,7 +36,7 @@ EVALUATION_BATCH = 32
 
 
 class Interrupted(Exception):
-    """The training was told to end (SIGTERM, as before a spot interruption); its state is in the checkpoint."""
+    """The training was stopped (SIGTERM, as before a spot interruption); its state is in the checkpoint."""
 
 
 class _Images(TorchDataset[tuple[torch.Tensor, int]]):

@@ -11,7 +11,7 @@ from infra.settings import StageSettings
 
 
 class AlarmTopic(Construct):
-    """The topic, who may tell it, and the people that the stage names. Others subscribe by themselves."""
+    """The topic, its publishers, and the stage's subscribers. Others subscribe themselves."""
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage) -> None:
         super().__init__(scope, construct_id)

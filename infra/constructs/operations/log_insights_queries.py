@@ -1,4 +1,4 @@
-"""Questions to the logs that an incident asks, saved where CloudWatch Logs Insights lists them."""
+"""Saved queries for incidents, in CloudWatch Logs Insights."""
 
 from aws_cdk import aws_logs as logs
 from constructs import Construct

@@ -47,7 +47,7 @@ def grant_read(role: iam.Role, bucket: s3.IBucket, *prefixes: str) -> None:
 
 
 def grant_asset_read(role: iam.Role, asset: assets.Asset, *, listing: bool) -> None:
-    """Lets `role` read one asset, not the others in CDK's bucket; SageMaker also lists what it is told to read."""
+    """Lets `role` read one asset, not the others in CDK's bucket; SageMaker also lists the prefixes that it reads."""
     if listing:
         grant(role, ["s3:ListBucket"], asset.bucket.bucket_arn, StringLike={"s3:prefix": asset.s3_object_key})
     grant(role, ["s3:GetObject"], asset.bucket.arn_for_objects(asset.s3_object_key))

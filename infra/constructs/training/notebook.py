@@ -1,4 +1,4 @@
-"""The notebook instance, which stops itself when nobody works in it."""
+"""The notebook instance, which stops itself when it is idle."""
 
 from pathlib import Path
 

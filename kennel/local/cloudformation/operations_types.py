@@ -56,7 +56,7 @@ class CompositeAlarms(_Named):
 
 
 class Budgets(_Named):
-    """AWS::Budgets::Budget: a change of whom it tells is a new budget, as on AWS."""
+    """AWS::Budgets::Budget: a change of subscribers makes a new budget, as on AWS."""
 
     service = "budgets"
 
@@ -71,7 +71,7 @@ class Budgets(_Named):
         return name, {}
 
     def update(self, physical_id: str, old: Properties, new: Properties, stack_name: str, logical_id: str) -> Any:
-        """Changes the amount or the filter; makes the budget again where those who are told changed."""
+        """Changes the amount or the filter; creates the budget again if its subscribers changed."""
         if new.get("NotificationsWithSubscribers") != old.get("NotificationsWithSubscribers"):
             self.delete(physical_id, old)
             return self.create(logical_id, new, stack_name)

@@ -82,7 +82,7 @@ def _error(status: int, message: str) -> Response:
 
 
 def main() -> None:
-    """Runs the adapter until it is told to end."""
+    """Runs the adapter until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8080)
     logging.basicConfig(level=logging.INFO)

@@ -46,7 +46,7 @@ def download_archive(session: boto3.Session, endpoint: str, uri: str, folder: Pa
 def upload(
     session: boto3.Session, endpoint: str, folder: Path, uri: str, wanted: Callable[[Path], bool] = lambda file: True
 ) -> None:
-    """Copies every file of `folder` that is wanted under the prefix `uri`; each is asked about just before its turn.
+    """Copies every wanted file of `folder` to the prefix `uri`; `wanted` is called just before each file's turn.
 
     One that is replaced or deleted in the meantime is passed over.
     """

@@ -36,7 +36,7 @@ class PackageError(Exception):
 
 
 def main() -> None:
-    """Runs a container until it is told to end, or one of its processes ends."""
+    """Runs a container until it is stopped, or one of its processes ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package", type=Path, help="the folder that the container sees as /opt/ml/model")
     parser.add_argument("--port", type=int, default=ADAPTER_PORT, help="where the adapter listens")
