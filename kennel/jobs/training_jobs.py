@@ -23,6 +23,11 @@ VOLUME_GIB = 30
 DATASET_SHARE = 1.2
 # How long a managed spot job waits for capacity, all interruptions together.
 SPOT_WAIT_S = 6 * 3600
+# Jobs that SageMaker stops have no failure reason (API reference, DescribeTrainingJob).
+STOPPED = {
+    "MaxRuntimeExceeded": "MaxRuntimeExceeded: it reached its time limit; set a longer --max-hours",
+    "MaxWaitTimeExceeded": "MaxWaitTimeExceeded: no Spot capacity in time; start it again, or without --spot",
+}
 # Unpacks the asset that arrives in the channel `code`: with network isolation the job can fetch nothing itself.
 ENTRYPOINT = (
     'python -m zipfile -e "/opt/ml/input/data/code/"*.zip "/opt/ml/code"'
@@ -184,6 +189,6 @@ def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> 
         ended = job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped")
         time.sleep(POLL_S)
     if job["TrainingJobStatus"] != "Completed":
-        reason = job.get("FailureReason", "it was stopped")
+        reason = job.get("FailureReason") or STOPPED.get(job["SecondaryStatus"], "it was stopped")
         raise KennelError(f"Training job {name} {job['TrainingJobStatus'].lower()}: {reason}")
     return JobResult(name, job["ModelArtifacts"]["S3ModelArtifacts"], packages.describe(deployment, name)["metrics"])

@@ -79,3 +79,17 @@ def test_running_job_can_be_stopped(deployed: Environment, dataset: str) -> None
     while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] == "InProgress":
         time.sleep(0.2)
     assert job["TrainingJobStatus"] == "Stopped"
+
+
+def test_job_over_its_time_limit_is_stopped_and_counted(deployed: Environment, dataset: str) -> None:
+    from kennel.errors import KennelError
+    from kennel.jobs import training_jobs
+    from kennel.stage.deployed import DeployedStage
+
+    name = training_jobs.start(DeployedStage("dev"), training_jobs.Request(dataset, max_run_s=1))
+    # API reference, DescribeTrainingJob: MaxRuntimeExceeded is a secondary status of Stopped, not of Failed.
+    with pytest.raises(KennelError, match=f"{name} stopped: MaxRuntimeExceeded: .* set a longer --max-hours"):
+        training_jobs.follow(DeployedStage("dev"), name, lambda line: None)
+    job = deployed.client("sagemaker").describe_training_job(TrainingJobName=name)
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+    assert name in deployed.run("kennel", "logs", "failed-jobs").stdout

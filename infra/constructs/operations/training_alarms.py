@@ -36,7 +36,7 @@ class TrainingAlarms(Construct):
         )
         failed = alarms.add_alarm(
             self,
-            AlarmText("failed-jobs", Severity.SEV3, "a training job or EC2 run failed"),
+            AlarmText("failed-jobs", Severity.SEV3, "a training job or EC2 run failed, or reached its time limit"),
             self.failed,
             threshold=0,
             datapoints_to_alarm=1,
@@ -96,7 +96,8 @@ class TrainingAlarms(Construct):
                 "detail-type": ["SageMaker Training Job State Change"],
                 "detail": {
                     "TrainingJobName": [{"prefix": f"{self._stage.prefix.lower()}-"}],
-                    "TrainingJobStatus": ["Failed"],
+                    # A job over its time limit is Stopped, as one that somebody stops: only this tells them apart.
+                    "SecondaryStatus": ["Failed", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"],
                 },
             },
             targets=[

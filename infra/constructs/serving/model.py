@@ -41,7 +41,7 @@ class Model(Construct):
         grant_read(self.role, storage.models, PACKAGES_PREFIX, PROMOTED_PREFIX)
         if stage.endpoint.capture_percent:
             grant_write(self.role, storage.models, CAPTURES_PREFIX)
-        grant_pull_image(self.role, stage.region, "ray")
+        grant_pull_image(self.role, stage.region, SERVING_IMAGE[0])
         grant_container_logs(self.role, names.endpoint_log_group(f"{name}-*"), "*")
         grant(
             self.role,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import cloudwatch, cloudwatch_logs, eventbridge
+from moto.sagemaker.models import FakeTrainingJob
 
 Properties = dict[str, Any]
 
@@ -19,14 +20,20 @@ def install() -> None:
     _keep_queries()
 
 
-def job_ended(name: str, arn: str, status: str, reason: str) -> None:
-    """SageMaker's event of a training job that has come to its end."""
-    detail = {"TrainingJobName": name, "TrainingJobArn": arn, "TrainingJobStatus": status, "FailureReason": reason}
+def job_ended(job: FakeTrainingJob) -> None:
+    """Sends SageMaker's event of a training job that has ended (developer guide, "Training job state change")."""
+    detail = {
+        "TrainingJobName": job.training_job_name,
+        "TrainingJobArn": job.arn,
+        "TrainingJobStatus": job.training_job_status,
+        "SecondaryStatus": job.secondary_status,
+        "FailureReason": getattr(job, "failure_reason", None) or "",
+    }
     entry = {
         "Source": "aws.sagemaker",
         "DetailType": "SageMaker Training Job State Change",
         "Detail": json.dumps(detail),
-        "Resources": [arn],
+        "Resources": [job.arn],
     }
     eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 

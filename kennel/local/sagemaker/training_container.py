@@ -19,6 +19,14 @@ class JobFailed(Exception):
     """The job ends as Failed, with this message as its reason."""
 
 
+class JobStopped(Exception):
+    """The job ends as Stopped; `secondary` is its secondary status."""
+
+    def __init__(self, secondary: str, message: str) -> None:
+        super().__init__(message)
+        self.secondary = secondary
+
+
 class Container:
     """One host of a training job; `parameters` are those of CreateTrainingJob."""
 

@@ -18,7 +18,7 @@ from kennel.local.ec2 import spot
 from kennel.local.iam.service_roles import service_session
 from kennel.local.processes import Processes
 from kennel.local.sagemaker.s3_transfer import download, upload, upload_archive
-from kennel.local.sagemaker.training_container import Container, JobFailed
+from kennel.local.sagemaker.training_container import Container, JobFailed, JobStopped
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 FAILURE_REASON_CHARS = 1024
@@ -74,10 +74,10 @@ class Jobs:
             job.model_artifacts = {"S3ModelArtifacts": self._upload(session, name, containers[0].root, parameters)}
             _move(job, "Completed", "Completed", "Training job completed")
         except JobFailed as failure:
-            status = "Stopped" if name in self._stopped else "Failed"
-            if status == "Failed":
-                job.failure_reason = str(failure)[:FAILURE_REASON_CHARS]
-            _move(job, status, status, str(failure))
+            job.failure_reason = str(failure)[:FAILURE_REASON_CHARS]
+            _move(job, "Failed", "Failed", str(failure))
+        except JobStopped as end:
+            _move(job, "Stopped", end.secondary, str(end))
         except Exception as error:  # an error of the platform's own, a refused S3 call for example
             job.failure_reason = f"ClientError: {error}"[:FAILURE_REASON_CHARS]
             _move(job, "Failed", "Failed", str(error))
@@ -87,7 +87,7 @@ class Jobs:
             spot.forget(self._folder / name)
             for container in containers:
                 shutil.rmtree(container.root, ignore_errors=True)
-            job_ended(name, job.arn, job.training_job_status, getattr(job, "failure_reason", None) or "")
+            job_ended(job)
 
     def _attempt(
         self, session: Any, job: FakeTrainingJob, containers: list[Container], parameters: dict[str, Any]
@@ -152,13 +152,13 @@ class Jobs:
         keeper.join()
         del self._running[name]
         if name in self._stopped:
-            raise JobFailed("Training job stopped")
+            raise JobStopped("Stopped", "Training job stopped")
         if any(codes) and spot.interrupted(self._folder / name):
             return "interrupted"
         for container, code in zip(containers, codes, strict=True):
             if code != 0:
                 if time.monotonic() - started >= limit_s:
-                    raise JobFailed(f"MaxRuntimeExceeded: the job ran longer than {limit_s} s")
+                    raise JobStopped("MaxRuntimeExceeded", f"Training job ran for more than {limit_s} s")
                 raise JobFailed(container.failure(code, container.root.parent / "job.log"))
         return "completed"
 
