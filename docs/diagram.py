@@ -8,17 +8,17 @@ from collections.abc import Iterator
 
 from kennel.stage.template_roles import Role, Stacks
 
-# What acts in each role: the stack's name, and what a reader calls it.
+# The actor of each role: its stack, and its label.
 ACTORS = {
     "ClassifierRole": ("Api", "function behind the URL"),
-    "DriftRole": ("Operations", "drift of the answers, hourly"),
+    "DriftRole": ("Operations", "drift check, hourly"),
     "Ec2Role": ("Training", "EC2 training, group of 0 or 1"),
     "JobRole": ("Training", "SageMaker training job"),
     "ModelRole": ("Serving", "endpoint with the model"),
-    "NightStopRole": ("Training", "stop in the evening"),
+    "NightStopRole": ("Training", "scheduled shutdown"),
     "NotebookRole": ("Training", "notebook"),
 }
-# What is acted on, by what its ARN has in it: the node, or an actor's.
+# The targets by a part of their ARN: a node, or an actor's.
 TARGETS = (
     (r":s3:::\S*storagedatasets", "Datasets"),
     (r":s3:::\S*storagemodels", "Models"),
@@ -34,7 +34,7 @@ NODES = {
     "Models": ("Data", "packages, checkpoints, captures", "[({})]"),
     "Parameter": ("", "promoted package, SSM", "[/{}/]"),
 }
-# What a call is to a reader; others, of logs and keys for example, are left out.
+# The verb for a call; others, of logs and keys for example, are left out.
 VERBS = (
     (r"s3:GetObject", "reads"),
     (r"s3:PutObject$", "writes"),
@@ -89,7 +89,7 @@ def _more(stack: str, stacks: Stacks) -> Iterator[str]:
     if stack == "Api" and _count(stacks, "AWS::Lambda::Url"):
         yield 'Url(["URL, signed"])'
     if stack == "Operations":
-        yield f'Alarms["{_count(stacks, "AWS::CloudWatch::Alarm")} alarms, and one over three of them"]'
+        yield f'Alarms["{_count(stacks, "AWS::CloudWatch::Alarm")} alarms, and one composite alarm"]'
         yield 'Budget["monthly budget"]'
         yield 'Topic[["topic, encrypted"]]'
 

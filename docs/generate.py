@@ -81,7 +81,7 @@ def synthesized() -> Stacks:
 
 
 def _roles(roles: dict[str, Role]) -> str:
-    lines = ["| Role | May | On | If |", "|---|---|---|---|"]
+    lines = ["| Role | Allowed actions | Resources | Conditions |", "|---|---|---|---|"]
     for name, role in sorted(roles.items()):
         first = name
         for statement in role.statements():
@@ -144,7 +144,16 @@ def _stolen(function: Role) -> str:
         ),
     }
     rows = [f"| {name} | {calls:,} of {len(every):,} | {wide:,} |" for name, (calls, wide) in counts.items()]
-    return "\n".join(["| The function with | could make | of them on every resource |", "|---|---|---|", *rows]) + "\n"
+    return (
+        "\n".join(
+            [
+                "| Policy of the function's role | Allowed actions | Of these, on every resource |",
+                "|---|---|---|",
+                *rows,
+            ]
+        )
+        + "\n"
+    )
 
 
 def _anywhere(statements: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def _values(field: dict[str, Any]) -> str:
     kinds = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
     if field["type"] == "array":
         return "list of objects" if "$ref" in field["items"] else f"list of {_values(field['items'])}"
-    bounds = [text.format(f"{field[name]:,}") for name, text in BOUNDS.items() if name in field]
+    bounds = [text.format(f"{field[name]:,.15g}") for name, text in BOUNDS.items() if name in field]
     return " ".join([kinds[field["type"]], ", ".join(bounds)]).strip()
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Keeps one comment for each stage of a pull request: created, updated, or deleted once nothing changes any more.
-# The argument is the review: an empty file where nothing changes; a file that is missing is a review that failed.
+# Keeps one comment per stage on a pull request: creates it, updates it, or deletes it when nothing changes any more.
+# The argument is the review file. It is empty if nothing changes, and missing if the review failed.
 # Needs gh with GH_TOKEN, GITHUB_REPOSITORY, NUMBER (of the pull request), STAGE and RUN_URL.
 set -euo pipefail
 review=$1
@@ -10,7 +10,7 @@ text=$(mktemp)
 if [ -f "$review" ]; then
   cp "$review" "$text"
 else
-  printf '%s\n**Stage %s could not be reviewed.** That is not "nothing changes": see [the run](%s).\n' \
+  printf '%s\n**The review of stage %s failed.** This does not mean that nothing changes: see [the run](%s).\n' \
     "$marker" "$STAGE" "$RUN_URL" > "$text"
 fi
 

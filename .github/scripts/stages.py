@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Facts of cdk.json for the workflows, so that a stage is written there and nowhere else.
+"""Reads the stages from cdk.json for the workflows, so that they are listed only there.
 
-stages.py list              the names of all stages, as JSON, in their order: that of a deploy
-stages.py list --awake      without those that are stopped every evening
-stages.py region STAGE      its region, as an output of a step; needs nothing but cdk.json
+stages.py list              the names of all stages, as JSON, in the order of deploys
+stages.py list --awake      the same, without stages that have a shutdown_schedule
+stages.py region STAGE      the stage's region, as a step output; reads only cdk.json
 stages.py outputs STAGE ACCOUNT
-                            region, and the roles that deploy to and look at the stage, as outputs of a step; ACCOUNT is
-                            that of the stages that have no `account` of their own
+                            the region, the deploy role and the lookup role of the stage, as step outputs; ACCOUNT is
+                            used if the stage has no `account`
 """
 
 import json
@@ -28,7 +28,7 @@ def main(command: str, stage: str = "", account: str = "") -> None:
         return
     if stage not in STAGES:
         sys.exit(f"No stage {stage!r} in cdk.json (known: {', '.join(STAGES)}).")
-    region, account = STAGES[stage]["region"], STAGES[stage].get("account", account)
+    region, account = STAGES[stage]["region"], STAGES[stage].get("account") or account
     print(f"region={region}")
     if command == "region":
         return

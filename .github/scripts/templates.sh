@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The templates of a stage as they are deployed, into a folder, with the AWS command line that runners have: what may ask
-# for credentials installs nothing. A stage that is not deployed leaves a file that says so.
+# Downloads the deployed templates of a stage into a folder with the runner's AWS CLI, because jobs that may request
+# credentials install nothing. For a stage that is not deployed, it writes a file that says so.
 #
 # templates.sh STAGE FOLDER
 set -euo pipefail

@@ -42,5 +42,9 @@ def _time_zone(name: str) -> str:
 class Schedule(Settings):
     """A time that repeats."""
 
-    cron: Annotated[str, AfterValidator(_cron)] = Field(description="the six fields of AWS, such as 0 7 ? * MON-FRI *")
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="time zone of the IANA database")
+    cron: Annotated[str, AfterValidator(_cron)] = Field(
+        description="cron expression with the six fields of AWS, such as 0 7 ? * MON-FRI *"
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC", description="IANA time zone, such as Europe/Zurich"
+    )

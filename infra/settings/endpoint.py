@@ -22,52 +22,65 @@ class ServerlessSettings(Settings):
     """An endpoint without instances: it has no idle cost, and cold starts."""
 
     memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = Field(4096, description="memory of one environment")
-    max_concurrency: int = Field(10, ge=1, le=200, description="throttle more simultaneous requests than this")
+    max_concurrency: int = Field(
+        10, ge=1, le=200, description="largest number of simultaneous requests; more are throttled"
+    )
 
 
 class EndpointSettings(Settings):
-    """The autoscaled endpoint, and a fixed one beside it with the same model and instance type; or a serverless one."""
+    """The autoscaled endpoint, optionally with a fixed one of the same model and type; or a serverless endpoint."""
 
     instance_type: Annotated[str, AfterValidator(valid_instance_type("endpoint", "ml.m5.large"))] = Field(
         "ml.m5.large", description="instance type of both endpoints, x86-64"
     )
     scaling_target_instance_type: str = Field(
         "ml.m5.large",
-        description="the type for which scaling is registered: instance_type again, or `none` to switch scaling off",
+        description="instance type for which scaling is registered: as instance_type, or `none` for no scaling",
     )
     serverless: ServerlessSettings | None = Field(None, description="a serverless endpoint instead of instances")
-    fixed: bool = Field(False, description="deploy the endpoint without autoscaling, too")
+    fixed: bool = Field(False, description="also deploy a second endpoint, without autoscaling")
     fixed_instances: int = Field(2, ge=1, description="instances of the fixed endpoint")
     min_instances: int = Field(2, ge=1, description="smallest number of instances of the autoscaled endpoint")
     max_instances: int = Field(4, ge=1, description="largest number of instances of the autoscaled endpoint")
-    instance_hours: tuple[InstanceSchedule, ...] = Field((), description="times at which these two bounds change")
+    instance_hours: tuple[InstanceSchedule, ...] = Field(
+        (), description="times at which min_instances and max_instances change"
+    )
     requests_per_s: float = Field(
         199, gt=0, description="throughput of one instance, measured with `make bench-serving`"
     )
     scaling_safety: float = Field(0.7, gt=0, le=1, description="share of that throughput that target tracking uses")
     invocations_per_instance_per_min: int | None = Field(
-        None, ge=1, description="target of target tracking; null computes it from the two settings above"
+        None, ge=1, description="target of target tracking; null computes it from the two before"
     )
-    scale_out_cooldown_s: int = Field(60, ge=0, description="wait after scaling out")
-    scale_in_cooldown_s: int = Field(300, ge=0, description="wait after scaling in")
+    scale_out_cooldown_s: int = Field(60, ge=0, description="time after scaling out before the next one")
+    scale_in_cooldown_s: int = Field(300, ge=0, description="time after scaling in before the next one")
     model_threads: int | None = Field(None, ge=1, description="inference threads of an instance; null is cores plus 1")
     capture_percent: int = Field(
-        100, ge=0, le=100, description="share of responses captured in the model bucket; 0 captures none, and no drift"
+        100,
+        ge=0,
+        le=100,
+        description="share of responses captured in the model bucket; 0 also switches the drift check off",
     )
     capture_inputs: bool = Field(False, description="also capture the images of the requests")
     capture_days: int = Field(30, ge=1, description="delete captured data after this time")
-    timeout_s: int = Field(20, ge=1, le=60, description="time limit that the function sets for an invocation")
+    timeout_s: int = Field(20, ge=1, le=60, description="time limit of the function for one invocation of the endpoint")
     canary_percent: int | None = Field(
         None, ge=1, le=50, description="share of traffic that an update shifts first; null shifts all at once"
     )
     bake_time_s: int = Field(
         360, ge=0, le=3600, description="watch the alarms for this time before an update completes"
     )
-    termination_wait_s: int = Field(120, ge=0, le=3600, description="keep the old instances for this time afterwards")
+    termination_wait_s: int = Field(
+        120, ge=0, le=3600, description="keep the old instances for this time after an update"
+    )
     alarm_period_s: int = Field(60, ge=60, multiple_of=60, description="period of the alarms that roll an update back")
-    alarm_datapoints: int = Field(2, ge=1, description="periods in a row over the limit before they fire")
-    max_error_percent: float = Field(5, gt=0, le=100, description="rollback limit: share of 5xx responses")
-    max_model_latency_ms: int = Field(2000, ge=1, description="rollback limit: 90th percentile of the model's latency")
+    alarm_datapoints: int = Field(2, ge=1, description="consecutive periods over the limit before they fire")
+    max_error_percent: float = Field(
+        5, gt=0, le=100, description="limit of the rollback and error alarms: share of 5xx responses"
+    )
+    max_model_latency_ms: int = Field(
+        2000, ge=1, description="limit of the rollback and latency alarms: p90 of the model"
+    )
 
     @model_validator(mode="after")
     def _deployable(self) -> Self:

@@ -23,34 +23,43 @@ class ProvisionedSchedule(Schedule):
 class FunctionSettings(Settings):
     """The Lambda function behind the URL."""
 
-    memory_mib: int = Field(512, ge=128, le=10240, description="memory, and with it processor time")
-    timeout_s: int = Field(29, ge=1, le=900, description="time limit of a request; 2 s more than endpoint.timeout_s")
+    memory_mib: int = Field(512, ge=128, le=10240, description="memory; processor time is proportional to it")
+    timeout_s: int = Field(
+        29, ge=1, le=900, description="time limit of a request; at least 2 s more than endpoint.timeout_s"
+    )
     reserved_concurrency: int | None = Field(
         10,
         ge=1,
-        description="concurrency reserved out of the account's quota, of which AWS keeps 100 unreserved; null reserves "
-        "none, for new accounts",
+        description="concurrency reserved for the function; 100 of the account's quota must stay unreserved, so new "
+        "accounts need null, which reserves none",
     )
     provisioned_min: int | None = Field(
-        None, ge=1, description="smallest provisioned concurrency; null provisions none: requests may wait for a start"
+        None,
+        ge=1,
+        description="smallest provisioned concurrency; null provisions none: requests may wait for a cold start",
     )
     provisioned_max: int | None = Field(None, ge=1, description="largest provisioned concurrency")
     provisioned_hours: tuple[ProvisionedSchedule, ...] = Field((), description="times at which provisioned_min changes")
-    snap_start: bool = Field(False, description="start from a snapshot; excludes provisioned concurrency")
+    snap_start: bool = Field(
+        False, description="start from a snapshot (Lambda SnapStart); excludes provisioned concurrency"
+    )
     provisioned_utilization: float = Field(
         0.7, ge=0.1, le=0.9, description="share of the provisioned concurrency that target tracking keeps in use"
     )
     max_image_bytes: int = Field(
-        5_000_000, ge=1, le=BODY_BYTES, description="largest image by URL or S3 address; a request body holds 4.4 MB"
+        5_000_000,
+        ge=1,
+        le=BODY_BYTES,
+        description="largest image; a request body holds 4.4 MB, larger images need a URL or S3 address",
     )
     url_fetch: Literal["https", "https and http", "off"] = Field(
-        "https", description="schemes of URLs from which the function fetches images for a caller"
+        "https", description="schemes of the image URLs that the function fetches for a caller; off fetches none"
     )
     url_fetch_hosts: tuple[str, ...] = Field(
-        (), description="hosts of these URLs; an empty list allows all public ones"
+        (), description="hosts from which images may be fetched; an empty list allows all public ones"
     )
     web_page: bool = Field(False, description="answer GET / with a web page")
-    cloudfront: bool = Field(False, description="publish the web page on the internet, by CloudFront")
+    cloudfront: bool = Field(False, description="publish the web page on the internet through CloudFront")
     url_auth: Literal["AWS_IAM", "NONE"] = Field(
         "AWS_IAM", description="NONE lets anyone call the URL without credentials"
     )

@@ -13,10 +13,10 @@ class OperationsSettings(Settings):
     """Alarms, budget and drift."""
 
     alarm_emails: tuple[str, ...] = Field(
-        (), description="addresses that receive alarms; each recipient confirms once, by a link"
+        (), description="e-mail addresses that receive alarms; each recipient must first confirm with a link"
     )
     runbooks: str = Field(
-        "docs/runbooks.md", min_length=1, description="address of the runbooks, to which the texts of alarms link"
+        "docs/runbooks.md", min_length=1, description="path or URL of the runbooks; alarm descriptions link to it"
     )
     budget_usd_month: float = Field(
         150,
@@ -28,7 +28,7 @@ class OperationsSettings(Settings):
     max_url_error_percent: float = Field(5, gt=0, le=100, description="alarm limit: share of 5xx responses of the URL")
     max_url_latency_ms: int = Field(5000, ge=1, description="alarm limit: 90th percentile of the URL's response time")
     max_refused_percent: float = Field(
-        50, gt=0, le=100, description="alarm limit: share of the endpoint's 4xx responses"
+        50, gt=0, le=100, description="alarm limit: share of 4xx among the endpoint's responses"
     )
     max_memory_percent: float = Field(90, gt=0, le=100, description="alarm limit: memory use of the instances")
     max_disk_percent: float = Field(80, gt=0, le=100, description="alarm limit: disk use of the instances")
@@ -36,7 +36,10 @@ class OperationsSettings(Settings):
         0.15, gt=0, le=1, description="drift limit: drop of the mean top-1 probability since validation"
     )
     max_class_mix_shift: float = Field(
-        0.3, gt=0, le=1, description="drift limit: share of predictions that changed class since validation"
+        0.3,
+        gt=0,
+        le=1,
+        description="drift limit: share of predictions that would have to change class to match validation",
     )
 
     @field_validator("alarm_emails")

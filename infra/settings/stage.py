@@ -37,20 +37,27 @@ class StageSettings(Settings):
     """One deployment of the whole: every name starts with `Kennel-<name>`, every value has its unit in its name."""
 
     name: str = Field(description="the stage's key in `stages`")
-    region: str = Field(description="AWS region, one with AWS's deep learning containers and function URLs")
+    region: str = Field(description="AWS region; it must offer AWS's deep learning containers and Lambda function URLs")
     account: str | None = Field(None, description="12-digit account id; null uses the account of the credentials")
-    retain_data: bool = Field(True, description="keep buckets and key when the stage is destroyed")
+    retain_data: bool = Field(
+        True,
+        description="keep key, buckets, log groups and parameters when the stage is destroyed; requires two instances",
+    )
     log_retention_days: int = Field(
-        30, description="retention of the logs", json_schema_extra={"enum": [*RETENTION_DAYS]}
+        30,
+        description="days for which log groups and access logs are kept",
+        json_schema_extra={"enum": [*RETENTION_DAYS]},
     )
     model_packages_days: int = Field(
-        90, ge=1, description="delete superseded versions of model packages after this time"
+        90, ge=1, description="delete old versions of objects, such as model packages, after this time"
     )
     permissions_boundary: bool = Field(
-        True, description="put the boundary of `make bootstrap` on each role; its deploy role creates no others"
+        True,
+        description="attach the boundary of `make bootstrap` to every role; deploys cannot create roles without it",
     )
     shutdown_schedule: ShutdownSchedule | None = Field(
-        None, description="when the endpoints are deleted and the notebook is stopped, for stages that may sleep"
+        None,
+        description="when the endpoints are deleted and the notebook is stopped, for stages that need not always run",
     )
     notebook: NotebookSettings = NotebookSettings()
     ec2: Ec2TrainingSettings = Ec2TrainingSettings()

@@ -13,8 +13,10 @@ class NotebookSettings(Settings):
     instance_type: Annotated[str, AfterValidator(valid_instance_type("notebook", "ml.t3.medium"))] = Field(
         "ml.t3.medium", description="instance type of the notebook, x86-64"
     )
-    volume_size_gib: int = Field(20, ge=5, le=16384, description="size of its volume")
-    idle_stop_min: int = Field(60, ge=5, le=1440, description="stop after this time without a running kernel")
+    volume_size_gib: int = Field(20, ge=5, le=16384, description="size of the volume")
+    idle_stop_min: int = Field(
+        60, ge=5, le=1440, description="stop after this time without activity in a kernel or terminal"
+    )
 
 
 class Ec2TrainingSettings(Settings):
@@ -23,6 +25,6 @@ class Ec2TrainingSettings(Settings):
     instance_type: Annotated[str, AfterValidator(valid_instance_type("ec2", "m5.xlarge"))] = Field(
         "m5.xlarge", description="instance type, x86-64"
     )
-    volume_size_gib: int = Field(80, ge=30, le=16384, description="size of its volume; torch with CUDA takes 6 GiB")
+    volume_size_gib: int = Field(80, ge=30, le=16384, description="size of the volume; torch with CUDA takes 6 GiB")
     spot: bool = Field(True, description="use a spot instance; after an interruption, resume from the last checkpoint")
-    max_run_h: int = Field(12, ge=1, le=168, description="end a longer run as failed")
+    max_run_h: int = Field(12, ge=1, le=168, description="stop a run that takes longer, and report it as failed")

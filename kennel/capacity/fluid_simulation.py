@@ -106,7 +106,7 @@ def simulate(
     timeout_s: float = 60.0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Outcome:
-    """The same as exact.simulate, on average: numbers of requests are expected ones."""
+    """The same as event_simulation.simulate, on average: numbers of requests are expected ones."""
     instance = endpoint.instance
     control, warm = _Control(endpoint), _Warm(function) if function else None
     extra_s = network_s + (function.own_s if function else 0.0)

@@ -41,9 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, serve and operate an image classifier on AWS.\n\n"
-    "Each command works on one stage: on AWS with your credentials, or on the embedded AWS if AWS_ENDPOINT_URL "
-    'points to it: eval "$(kennel local env)".\n\n'
-    "First deploy: make bootstrap training · kennel train FOLDER --promote · make deploy · kennel predict.",
+    "Each command works on one stage: on AWS with your credentials, or on the embedded AWS on this machine if "
+    'AWS_ENDPOINT_URL points to it. To point this shell to it: eval "$(kennel local env)"\n\n'
+    "First deploy, in this order: make bootstrap training · kennel train FOLDER --promote · make deploy · "
+    "kennel predict IMAGE",
 )
 app.add_typer(data.app, name="data")
 app.command()(training.train)
@@ -123,11 +124,17 @@ def deliver(
 
 @app.command()
 def promote(
-    run: Annotated[str | None, typer.Argument(help="Training job or EC2 run (default: the latest).")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Training job or EC2 run with the package (default: the newest package)."),
+    ] = None,
     previous: Annotated[
-        bool, typer.Option("--previous", help="Promote the previously promoted package again.")
+        bool, typer.Option("--previous", help="Promote the package that was promoted before the current one.")
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Print what is promoted; fail if nothing is.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print the promoted package; fail if there is none or it cannot be deployed."),
+    ] = False,
     stage: Stage = "dev",
 ) -> None:
     """Choose the model package that the next deploy serves."""

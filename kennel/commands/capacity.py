@@ -29,7 +29,7 @@ else:
 REPORTS = REPOSITORY / "build" / "reports"
 CLOUDWATCH = "cloudwatch"
 
-app = typer.Typer(no_args_is_help=True, help="AWS list prices: the dated table that plan and review use.")
+app = typer.Typer(no_args_is_help=True, help="AWS list prices: the table that plan and review use, with its date.")
 
 
 def plan(
@@ -41,28 +41,33 @@ def plan(
             "cloudwatch: the invocations of the deployed endpoint in the last --hours.",
         ),
     ] = "step",
-    low: Annotated[float, typer.Option(min=0, help="Requests per second in quiet times.")] = 1.0,
+    low: Annotated[float, typer.Option(min=0, help="Requests per second in quiet times; unused by constant.")] = 1.0,
     high: Annotated[float, typer.Option(min=0, help="Requests per second at the peak.")] = 20.0,
     hours: Annotated[float | None, typer.Option(help="Duration of the profile in hours (default: by profile).")] = None,
     goal_ms: Annotated[float, typer.Option(min=1, help="Latency objective in ms.")] = 500.0,
     goal_share: Annotated[
         float, typer.Option(min=0.01, max=0.999, help="Fraction of responses that must meet the latency objective.")
     ] = 0.95,
-    goal_failed: Annotated[float, typer.Option(min=0, max=1, help="Maximum error rate (0 to 1).")] = 0.001,
+    goal_failed: Annotated[
+        float, typer.Option(min=0, max=1, help="Maximum fraction of requests without a response in time.")
+    ] = 0.001,
     requests_per_s: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Measured throughput of one instance in requests/s (default: the stage's)."),
+        typer.Option(min=0.01, help="Throughput of one instance in requests/s (default: endpoint.requests_per_s)."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Requests that one instance processes concurrently.")] = 2,
     start_s: Annotated[
-        float, typer.Option(min=0, help="Seconds from a scale-out to an instance in service.")
+        float, typer.Option(min=0, help="Seconds from a decision to scale out to the instance in service.")
     ] = START_S,
-    seed: Annotated[int, typer.Option(help="Seed for the arrival process.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed for the arrival times of requests.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     output: Annotated[Path | None, typer.Option(help="Report file (default: build/reports/plan-….html).")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Simulate the stage under a traffic profile: latency, error rate and cost of each option, and a recommendation."""
+    """Simulate the stage under a traffic profile, with several settings of instances and concurrency.
+
+    Shows latency, error rate and cost of each, and recommends one.
+    """
     deployment = DeployedStage(stage)
     endpoint, function = deployment.settings.endpoint, deployment.settings.function
     profile = _profile(shape, low, high, hours, deployment)
@@ -96,7 +101,7 @@ def compare(
     period_s: Annotated[
         int, typer.Option("--period", help="Seconds per row: at least 60 on AWS, 1 on the embedded AWS.")
     ] = 60,
-    seed: Annotated[int, typer.Option(help="Seed for the arrival process.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed for the arrival times of requests.")] = 1,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the cost without confirmation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     output: Annotated[Path | None, typer.Option(help="Report file (default: build/reports/compare-….html).")] = None,

@@ -49,11 +49,13 @@ def status(stage: Stage = "dev") -> None:
 
 
 def logs(
-    part: Annotated[str, typer.Argument(help=f"{', '.join(log.PARTS)}.")] = "function",
-    name: Annotated[str | None, typer.Argument(help="Name of a job, run or endpoint (default: all).")] = None,
-    since: Annotated[str, typer.Option(help="Start of the period, such as 90s, 15m, 6h or 2d ago.")] = "1h",
+    part: Annotated[str, typer.Argument(metavar="[PART]", help=f"One of {', '.join(log.PARTS)}.")] = "function",
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One job, EC2 run or endpoint, for job, ec2 and endpoint.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="How far back to start, such as 90s, 15m, 6h or 2d.")] = "1h",
     containing: Annotated[
-        str, typer.Option("--grep", help="Only lines that contain this text, such as a request_id.")
+        str, typer.Option("--grep", help="Only lines that contain this text in any case, such as a request_id.")
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
     stage: Stage = "dev",
@@ -97,7 +99,7 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Delete a stage: running jobs, stacks and leftovers. Lists what is deleted and what is kept, then asks."""
+    """Delete a stage: running jobs, stacks, parameters and log groups. Lists what is deleted and kept, then asks."""
     deployment = DeployedStage(stage)
     found = teardown.inventory(deployment)
     if not found:
@@ -126,7 +128,9 @@ def destroy(
 
 
 def explain(stage: Stage = "dev") -> None:
-    """Explain why the stage's last deploys failed: the root cause instead of the cancelled resources, and leftovers.
+    """Explain why the stage's last deploys failed: root causes, without the resources cancelled because of them.
+
+    Also lists the resources that the deploys left behind.
 
     For a denied call: the call, the resource, the role, and the statement that would allow it.
     """

@@ -45,7 +45,9 @@ def review(
     ] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Summarize a change as one Markdown comment: losses, access, exposure, cost, files. Empty if nothing changes.
+    """Summarize a change as one Markdown comment: lost resources, access, exposure, cost, files.
+
+    Empty if nothing changes.
 
     A revision is synthesized in a separate work tree without credentials; `deployed` reads templates with yours.
     Exits with 1 if --fail-on matches and no label accepts it, or if a side cannot be read.

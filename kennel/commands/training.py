@@ -111,7 +111,7 @@ def tune(
     force: Force = False,
     stage: Stage = "dev",
 ) -> None:
-    """Tune the settings of the head on a dataset; `kennel train` then uses the best ones.
+    """Search for the best hyperparameters of the head on a dataset; `kennel train` then uses them.
 
     The features of the frozen backbone are computed once and cached. With --engine job, a search resumes where an
     earlier one ended, and writes a model package trained with the best settings. With --engine sagemaker, each trial
@@ -169,11 +169,13 @@ def _usable(instance_type: str | None) -> None:
 
 
 def report(
-    run: Annotated[str | None, typer.Argument(help="Training job or EC2 run (default: the latest).")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Training job or EC2 run (default: the latest).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Output file or folder.")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Download a model's report, one HTML file: accuracy with intervals, confusion matrix, calibration, errors."""
+    """Download a model's report, one HTML file: accuracy with confidence intervals, confusions, calibration, errors."""
     deployment = DeployedStage(stage)
     run = run or packages.newest(deployment)
     file = packages.save_report(deployment, run, out or Path("build/reports") / f"{run}.html")

@@ -305,7 +305,7 @@ def test_stages_of_workflows_are_those_of_cdk_json(tmp_path: Path) -> None:
             matrix = job.get("strategy", {}).get("matrix", {}).get("stage", "fromJSON")
             assert "fromJSON" in matrix, f"{file.name} lists stages"
     settings = json.loads((REPOSITORY / "cdk.json").read_text())
-    settings["context"]["stages"]["staging"] = {"region": "eu-central-1"}
+    settings["context"]["stages"]["staging"] = {"region": "eu-central-1", "account": None}
     (tmp_path / "cdk.json").write_text(json.dumps(settings))
 
     def asked(*arguments: str) -> str:
@@ -391,9 +391,9 @@ def test_missing_drift_review_does_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("review", "present", "call"),
     [
-        ("it differs", "", "issue create --repo acme/kennel --title Drift: prod is not what main says"),
+        ("it differs", "", "issue create --repo acme/kennel --title Drift: the deployed stage prod differs from main"),
         ("it differs", "41", "issue edit --repo acme/kennel 41 --body-file"),
-        ("", "41", "issue close --repo acme/kennel 41 --comment It is what main says again."),
+        ("", "41", "issue close --repo acme/kennel 41 --comment The deployed stage agrees with main again."),
         ("", "", ""),
     ],
 )
