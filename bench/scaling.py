@@ -166,7 +166,7 @@ def saturation(send: Callable[[int], int]) -> float:
 def tables(document: dict[str, Any]) -> str:
     """The figures as Markdown."""
     lines = [
-        f"By `make bench-scaling`, on {document['machine']['processor']}, {document['machine']['cores']} cores.",
+        f"By `make bench-scaling`, on {document['machine']['processor']}, {document['machine']['cores']} core(s).",
         "",
         "| queue | load | mean wait, simulated | by the formula | difference |",
         "|---|---|---|---|---|",
@@ -202,7 +202,7 @@ def tables(document: dict[str, Any]) -> str:
         "",
         "Ten seconds at a time, against every request:",
         "",
-        "| traffic | p50 | p95 | without an answer | instance hours |",
+        "| traffic | p50 | p95 | without a response | instance hours |",
         "|---|---|---|---|---|",
     ]
     for row in document["aggregate"]:

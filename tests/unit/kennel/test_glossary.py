@@ -16,6 +16,7 @@ GLOSSARY = REPOSITORY / "docs" / "glossary.md"
 PAGES = [
     *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
     *(page for page in sorted((REPOSITORY / "docs").glob("*.md")) if page != GLOSSARY),
+    *sorted((REPOSITORY / "bench" / "results").glob("*.md")),
 ]
 SOURCES = [
     file
