@@ -48,7 +48,8 @@ def clean(folder: Path, images: list[Any], copy: Path, *, near: bool = False) ->
     """Writes the clean copy of `folder`, whose `images` were read by the check, to the new folder `copy`.
 
     One of several identical files in a class is kept. Identical files in different classes are all removed, because
-    only a person can decide which class is right. With `near`, near duplicates are treated as identical.
+    only a person can decide which class is right. With `near`, near-duplicates in several classes or splits are treated
+    in the same way; those within one class and split are kept.
     """
     if copy.exists():
         raise KennelError(f"{copy} already exists: choose a new folder.")

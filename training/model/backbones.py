@@ -82,7 +82,9 @@ def _resnet50(weights: str | None) -> nn.Module:
     from torchvision.models import ResNet50_Weights, resnet50
 
     if weights is None:
-        raise WeightsError("resnet50 needs its weights: --weights FILE, a channel named weights, or --weights hub")
+        raise WeightsError(
+            "resnet50 needs its weights: --weights FILE, a channel named weights, or --weights hub with a network"
+        )
     network: nn.Module
     if weights == HUB:
         try:
