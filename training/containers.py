@@ -1,7 +1,7 @@
 """AWS's deep learning containers in which Kennel trains and serves, and the Python in both.
 
-To change one, change it here, and the versions that it brings in requirements-ml.txt, training/requirements.txt and
-training/vendor.txt: tests/unit/training/test_containers.py holds them to each other.
+To change one, change it here, and the versions that it brings in requirements-ml.txt, training/requirements.txt,
+training/vendor.txt and, for serving, requirements-image.txt: tests/unit/training/test_containers.py compares them.
 
 `python -m training.containers` prints the version of Python.
 """

@@ -65,9 +65,8 @@ def client_environment(endpoint: str, region: str, key: str) -> dict[str, str]:
         # Loopback is not reached by way of a proxy.
         "NO_PROXY": direct,
         "no_proxy": direct,
-        # The SageMaker SDK looks its role up and asks for telemetry; neither has a place here.
+        # The SageMaker SDK would look its role up.
         "SAGEMAKER_VALIDATE_ROLE": "false",
-        "SAGEMAKER_TELEMETRY_OPT_OUT": "1",
     }
 
 
