@@ -54,11 +54,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90, help="of each load on the server (%(default)g)")
     parser.add_argument("--rounds", type=int, default=3, help="of all loads (%(default)s)")
     arguments = parser.parse_args()
+    # Before the loads take a core of their own.
+    measured_on = machine()
     document = {
         "closed_forms": closed_forms(),
         "aggregate": aggregated(),
         "server": served(arguments.seconds, arguments.rounds),
-        "machine": machine(),
+        "machine": measured_on,
     }
     RESULTS.write_text(json.dumps(document, indent=2) + "\n")
     text = DOCUMENT.read_text()
@@ -181,7 +183,7 @@ def tables(document: dict[str, Any]) -> str:
     lines += [
         "",
         f"The real server (ResNet50 on one core, {server['workers'] / server['service_s']:.0f} requests/s when "
-        "saturated; the callers on another core), in brackets the rounds:",
+        "saturated; the callers on another core), in brackets the smallest and the largest of the rounds:",
         "",
         "| load | requests/s | p50 measured | simulated | difference | p95 measured | simulated | difference |",
         "|---|---|---|---|---|---|---|---|",
@@ -200,7 +202,8 @@ def tables(document: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "Ten seconds at a time, against every request:",
+        "The approximation in steps of ten seconds, compared with the simulation of every request (approximate against "
+        "exact):",
         "",
         "| traffic | p50 | p95 | without a response | instance hours |",
         "|---|---|---|---|---|",

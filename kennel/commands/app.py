@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, serve and operate an image classifier on AWS.\n\n"
-    "Each command works on one stage: on AWS with your credentials, or on the embedded AWS on this machine if "
+    "Most commands work on one stage: on AWS with your credentials, or on the embedded AWS on this machine if "
     'AWS_ENDPOINT_URL points to it. To point this shell to it: eval "$(kennel local env)"\n\n'
     "First deploy, in this order: make bootstrap training · kennel train FOLDER --promote · make deploy · "
     "kennel predict IMAGE",
@@ -126,7 +126,7 @@ def deliver(
 def promote(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Training job or EC2 run with the package (default: the newest package)."),
+        typer.Argument(metavar="RUN", help="Training job or EC2 run with the package (default: the newest package)."),
     ] = None,
     previous: Annotated[
         bool, typer.Option("--previous", help="Promote the package that was promoted before the current one.")

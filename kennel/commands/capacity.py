@@ -29,7 +29,7 @@ else:
 REPORTS = REPOSITORY / "build" / "reports"
 CLOUDWATCH = "cloudwatch"
 
-app = typer.Typer(no_args_is_help=True, help="AWS list prices: the table that plan and review use, with its date.")
+app = typer.Typer(no_args_is_help=True, help="AWS list prices: the table, with its date, by which costs are estimated.")
 
 
 def plan(
@@ -49,7 +49,7 @@ def plan(
         float, typer.Option(min=0.01, max=0.999, help="Fraction of responses that must meet the latency objective.")
     ] = 0.95,
     goal_failed: Annotated[
-        float, typer.Option(min=0, max=1, help="Maximum fraction of requests without a response in time.")
+        float, typer.Option(min=0, max=1, help="Maximum fraction of failed requests: rejected, throttled or timed out.")
     ] = 0.001,
     requests_per_s: Annotated[
         float | None,
@@ -57,7 +57,7 @@ def plan(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Requests that one instance processes concurrently.")] = 2,
     start_s: Annotated[
-        float, typer.Option(min=0, help="Seconds from a decision to scale out to the instance in service.")
+        float, typer.Option(min=0, help="Seconds from the decision to scale out until the instance is in service.")
     ] = START_S,
     seed: Annotated[int, typer.Option(help="Random seed for the arrival times of requests.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

@@ -41,7 +41,7 @@ SHOWN_PER_KIND = 5
 SEED = 1
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
-FOLDER = typer.Argument(help="Folder, zip or tar of images: splits, one folder per class, or a table of labels.")
+FOLDER = typer.Argument(help="Folder, zip or tar: one folder per class, also in split folders, or a CSV of labels.")
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: download, check, upload, erase.")
 
@@ -90,7 +90,7 @@ def check(
 ) -> None:
     """Check images before training: unreadable files, leaks between splits, duplicates, tiny classes.
 
-    Every training job starts with the same check and fails on errors; here they give exit status 1.
+    Exits with 1 on errors, except with --fix. Every training job starts with the same check and fails on them.
     """
     from training.data import dataset
 

@@ -35,7 +35,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def status(stage: Stage = "dev") -> None:
-    """Show endpoints, model, function, versions, alarms and cost of a stage; fail if callers are affected."""
+    """Show endpoints, model, function, container versions, alarms and cost; fail if callers are affected."""
     found = health.check(DeployedStage(stage))
     table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
     for finding in found:
@@ -49,13 +49,14 @@ def status(stage: Stage = "dev") -> None:
 
 
 def logs(
-    part: Annotated[str, typer.Argument(metavar="[PART]", help=f"One of {', '.join(log.PARTS)}.")] = "function",
+    part: Annotated[str, typer.Argument(metavar="PART", help=f"One of {', '.join(log.PARTS)}.")] = "function",
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One job, EC2 run or endpoint, for job, ec2 and endpoint.")
+        str | None,
+        typer.Argument(metavar="NAME", help="Name of one job, EC2 run or endpoint (default: all; the stage's)."),
     ] = None,
     since: Annotated[str, typer.Option(help="How far back to start, such as 90s, 15m, 6h or 2d.")] = "1h",
     containing: Annotated[
-        str, typer.Option("--grep", help="Only lines that contain this text in any case, such as a request_id.")
+        str, typer.Option("--grep", help="Only lines that contain this text, in upper or lower case.")
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
     stage: Stage = "dev",
@@ -99,7 +100,7 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Delete a stage: running jobs, stacks, parameters and log groups. Lists what is deleted and kept, then asks."""
+    """Delete a stage: running jobs, stacks and leftovers. Lists what is deleted and what is kept, then asks."""
     deployment = DeployedStage(stage)
     found = teardown.inventory(deployment)
     if not found:
@@ -191,4 +192,4 @@ def _show(found: teardown.Inventory) -> None:
         console.print(f"Keeps: {name}", soft_wrap=True, markup=False)
     for name in found.scheduled:
         console.print(f"Key {name}: AWS deletes it after 30 days; data encrypted with it is lost then.", soft_wrap=True)
-    console.print("Keeps, for other stages: the CDK bootstrap stack with its assets, records and logs of past jobs.")
+    console.print("Keeps: the stage's CDK bootstrap with its assets, and records and logs of past jobs.")

@@ -7,7 +7,7 @@ import typer
 from kennel.errors import KennelError
 
 Stage = Annotated[str, typer.Option("--stage", "-s", envvar="STAGE", help="Stage in cdk.json.")]
-Force = Annotated[bool, typer.Option("--force", help="Continue despite blocking findings.")]
+Force = Annotated[bool, typer.Option("--force", help="Continue although preflight reports obstacles.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Training setting, see training/settings.py."),

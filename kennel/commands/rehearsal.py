@@ -33,7 +33,7 @@ def rehearse(
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     force: Force = False,
 ) -> None:
-    """Run all steps of a stage on a throw-away account: bootstrap, train, deploy, call, update, compare, destroy.
+    """Take a stage through its life on a throw-away account: bootstrap, train, deploy, call, update, compare, destroy.
 
     The stage is named `rehearsal` and does not touch others. The maximum cost is printed first; the run stops when it
     is reached. build/rehearsal/report.md lists every step, denied call and duration, without account ids: attach it to

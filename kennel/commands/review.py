@@ -31,13 +31,15 @@ def review(
     fail_on: Annotated[
         str,
         typer.Option(
-            "--fail-on", help="Comma-separated: destroy, replace, widen, block. Exit with 1 if the change does it."
+            "--fail-on", help="Exit with 1 if the change does one of: destroy, replace, widen, block (comma-separated)."
         ),
     ] = "",
     labels: Annotated[
         str,
         typer.Option(
-            "--labels", envvar="KENNEL_LABELS", help="Labels of the pull request; `accept-destroy` allows a destroy."
+            "--labels",
+            envvar="KENNEL_LABELS",
+            help="Labels of the pull request, by comma; `accept-destroy` allows destroy.",
         ),
     ] = "",
     every_stack: Annotated[
@@ -47,9 +49,10 @@ def review(
 ) -> None:
     """Summarize a change as one Markdown comment: lost resources, access, exposure, cost, files.
 
-    Empty if nothing changes.
+        The comment is empty if nothing changes.
 
-    A revision is synthesized in a separate work tree without credentials; `deployed` reads templates with yours.
+    Git revisions are synthesized in a separate work tree, without credentials. `deployed` downloads the templates with
+    your credentials.
     Exits with 1 if --fail-on matches and no label accepts it, or if a side cannot be read.
     """
     # CDK's library and cfn-lint take their time to load.

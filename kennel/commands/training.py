@@ -37,7 +37,9 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 
 Dataset = Annotated[
     str | None,
-    typer.Argument(help="Pushed dataset, or a folder or archive to push first; optional if there is only one dataset."),
+    typer.Argument(
+        help="Uploaded dataset, or a folder or archive to upload first; optional if there is only one dataset."
+    ),
 ]
 InstanceType = Annotated[str | None, typer.Option(help="Instance type of the SageMaker job (default: ml.m5.xlarge).")]
 # SageMaker ends a job after 28 days at the latest (CreateTrainingJob, StoppingCondition).
@@ -170,7 +172,7 @@ def _usable(instance_type: str | None) -> None:
 
 def report(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Training job or EC2 run (default: the latest).")
+        str | None, typer.Argument(metavar="RUN", help="Training job or EC2 run (default: the latest).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output file or folder.")] = None,
     stage: Stage = "dev",
