@@ -18,13 +18,15 @@ from docs.diagram import mermaid
 from docs.settings_reference import reference, schema
 from infra.config import parse_stage
 from infra.stage import add_stacks
+from kennel.pricing import prices, stack_costs
 from kennel.stage.template_roles import ACCOUNT, KEY_ID, Role, Stacks, listed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md", "settings.md")]
+PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md", "settings.md", "costs.md")]
 SCHEMA = REPOSITORY / "infra" / "settings" / "cdk.schema.json"
 STAGE = "dev"
+STACKS = ("Data", "Training", "Serving", "Api", "Operations")
 # What the course project gave its function.
 COURSE_POLICY = "AmazonSageMakerFullAccess"
 FUNCTION = "ClassifierRole"
@@ -53,6 +55,7 @@ def with_generated(text: str, stacks: Stacks) -> str:
         "stolen": lambda: _stolen(roles[FUNCTION]),
         "diagram": lambda: mermaid(stacks),
         "settings": reference,
+        "costs": lambda: _costs(stacks),
     }
     for name, write in parts.items():
         begin, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->"
@@ -115,6 +118,20 @@ def _conditions(conditions: dict[str, dict[str, Any]]) -> str:
             values = " or ".join(f"`{_short(str(item))}`" for item in listed(value))
             said.append(f"{key} is {values}")
     return "<br>".join(said)
+
+
+def _costs(stacks: Stacks) -> str:
+    """What each part of each stack costs idle and per million requests, in USD, as `kennel review` counts it."""
+    table = prices.load()
+    lines = ["| Stack | Part | Idle, per month | Per million requests |", "|---|---|---|---|"]
+    found = {name: stack_costs.cost(stacks.templates[name], table) for name in STACKS}
+    for name, cost in found.items():
+        rows = [(part, f"{usd:.2f}", "") for part, usd in cost.at_rest.items()]
+        rows += [(part, "", f"{usd:.2f}") for part, usd in cost.per_million.items()]
+        lines += [f"| {'' if number else name} | {' | '.join(row)} |" for number, row in enumerate(rows)]
+    idle, requests = (sum(getattr(cost, kind) for cost in found.values()) for kind in ("month_usd", "million_usd"))
+    lines.append(f"| **Total** | | **{idle:.2f}** | **{requests:.2f}** |")
+    return "\n".join([*lines, "", f"Prices of {table.region}, {table.date}."]) + "\n"
 
 
 def _stolen(function: Role) -> str:

@@ -51,7 +51,7 @@ class Stacks:
     """The templates of one stage, by the last part of the stack's name ("Data", "Api")."""
 
     def __init__(self, templates: dict[str, Template], stage: str, region: str) -> None:
-        self._templates, self._stage, self._region = templates, stage, region
+        self.templates, self._stage, self._region = templates, stage, region
 
     def roles(self) -> dict[str, Role]:
         """The roles by logical id, without the hash at its end."""
@@ -89,20 +89,20 @@ class Stacks:
 
     def resources(self, kind: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Stack, logical id and resource of every resource of a type."""
-        for stack, template in self._templates.items():
+        for stack, template in self.templates.items():
             for logical_id, resource in template["Resources"].items():
                 if resource["Type"] == kind:
                     yield stack, logical_id, resource
 
     def arn(self, stack: str, logical_id: str) -> str:
         """The ARN of a resource."""
-        resource = self._templates[stack]["Resources"][logical_id]
+        resource = self.templates[stack]["Resources"][logical_id]
         pattern = ARNS[resource["Type"]]
         name = self._name(stack, logical_id)
         return pattern.format(region=self._region, name=name, lower=name.lower(), stack=names.stack(self._stage, stack))
 
     def _name(self, stack: str, logical_id: str) -> str:
-        resource = self._templates[stack]["Resources"][logical_id]
+        resource = self.templates[stack]["Resources"][logical_id]
         given = resource.get("Properties", {}).get(NAMES.get(resource["Type"], ""))
         return str(given or f"Kennel-{self._stage}-{stack}-{logical_id}")
 
@@ -129,7 +129,7 @@ class Stacks:
             return re.sub(r"\$\{([^}]+)\}", lambda match: self._reference(stack, match[1]), value)
         if function == "Fn::ImportValue":
             owner = value.partition(":")[0].rpartition("-")[2]
-            for output in self._templates[owner]["Outputs"].values():
+            for output in self.templates[owner]["Outputs"].values():
                 if output.get("Export", {}).get("Name") == value:
                     return self.resolved(owner, output["Value"])
         raise KeyError(f"{function} {value}")
@@ -139,7 +139,7 @@ class Stacks:
             return self._region
         if name in PSEUDO:
             return PSEUDO[name]
-        kind = self._templates[stack]["Resources"][name]["Type"]
+        kind = self.templates[stack]["Resources"][name]["Type"]
         return self.arn(stack, name) if kind in REF_IS_ARN else self._name(stack, name)
 
 

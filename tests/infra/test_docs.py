@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,8 @@ import pytest
 
 from helpers import REPOSITORY
 from helpers.invariants import Templates
+from kennel.pricing import prices
+from kennel.pricing.stack_costs import cost
 from kennel.stage.template_roles import Stacks
 
 
@@ -23,10 +26,23 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "security.md", "settings.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "security.md", "settings.md", "costs.md"])
 def test_generated_docs_are_up_to_date(page: str, matrix: dict[str, Templates]) -> None:
     text = Path(REPOSITORY / "docs" / page).read_text()
     assert generator().with_generated(text, Stacks(matrix["dev"], "dev", "us-east-1")) == text
+
+
+def test_readme_has_the_idle_cost(matrix: dict[str, Templates]) -> None:
+    readme = " ".join((REPOSITORY / "README.md").read_text().split())
+    figures = r"about (\d+) USD per month after .*?, and (\d+) USD more .*? for (\d+) USD, runs all month"
+    found = re.search(figures, readme)
+    assert found
+    first, second, endpoint = map(int, found.groups())
+    usd = {name: cost(matrix["dev"][name], prices.load()) for name in generator().STACKS}
+    training = round(usd["Data"].month_usd + usd["Training"].month_usd)
+    assert first == training
+    assert second == round(sum(one.month_usd for one in usd.values())) - training
+    assert endpoint == round(max(usd["Serving"].at_rest.values()))
 
 
 def test_schema_is_up_to_date() -> None:
