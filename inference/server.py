@@ -101,17 +101,17 @@ async def invoke(request: Request) -> Response:
     """An image in, predictions out."""
     started = time.perf_counter()
     identity = request.headers.get("x-amzn-sagemaker-inference-id") or f"{random.getrandbits(128):032x}"
-    said: dict[str, object] = {"request": identity}
-    answer = await _answer(request, said)
+    log_fields: dict[str, object] = {"request": identity}
+    answer = await _answer(request, log_fields)
     total_ms = (time.perf_counter() - started) * 1000
-    log.info(json.dumps({**said, "status": answer.status_code, "total_ms": round(total_ms, 1)}))
+    log.info(json.dumps({**log_fields, "status": answer.status_code, "total_ms": round(total_ms, 1)}))
     if serving.pool:
         serving.metrics.time("TotalTime", total_ms)
     return _counted(answer)
 
 
-async def _answer(request: Request, said: dict[str, object]) -> Response:
-    """The response; adds to `said` the fields for its log line."""
+async def _answer(request: Request, log_fields: dict[str, object]) -> Response:
+    """The response; adds to `log_fields` the fields for its log line."""
     try:
         data = await _body(request)
     except ClientDisconnect:
@@ -120,7 +120,7 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
     if data is None:
         too_large = f"the image has more than {MAX_BODY_BYTES:,} bytes"
         return problem(413, "Too large", too_large, headers={"Connection": "close"})
-    said["bytes"] = len(data)
+    log_fields["bytes"] = len(data)
     if serving.pool is None:
         return problem(503, "Not ready", "the model is loading")
     top_k = _top_k(request)
@@ -137,12 +137,12 @@ async def _answer(request: Request, said: dict[str, object]) -> Response:
         return problem(415, "Not an image", str(error))
     except UnreadableImage as error:
         return problem(422, "Unreadable image", str(error))
-    return _success(answer, said)
+    return _success(answer, log_fields)
 
 
-def _success(answer: Result, said: dict[str, object]) -> Response:
+def _success(answer: Result, log_fields: dict[str, object]) -> Response:
     times = {"queue_ms": round(answer.queue_ms, 1), "model_ms": round(answer.model_ms, 1)}
-    said |= times
+    log_fields |= times
     serving.metrics.time("QueueTime", answer.queue_ms)
     serving.metrics.time("ModelTime", answer.model_ms)
     # The one header of an answer that SageMaker hands to the caller.

@@ -28,7 +28,7 @@ from training.export import report
 from training.model import features, head
 from training.model.backbones import BACKBONES
 from training.model.features import Cache
-from training.progress import progress, say
+from training.progress import log_line, progress
 from training.settings import SPACE, Choice, HeadSettings, settings_of
 
 STARTUP_TRIALS = 8
@@ -54,9 +54,9 @@ def search(arguments: argparse.Namespace) -> None:
     found = find(cache, file.with_suffix(".journal"), arguments)
     file.write_text(json.dumps(dataclasses.asdict(found)) + "\n")
     for row in found.trials[: report.TRIALS]:
-        say(_line(row))
+        log_line(_line(row))
     best = argparse.Namespace(**{**vars(arguments), **found.best})
-    say("training with the best: " + ", ".join(f"{name}={value:.4g}" for name, value in found.best.items()))
+    log_line("training with the best: " + ", ".join(f"{name}={value:.4g}" for name, value in found.best.items()))
     train.train(best, data, found)
 
 
@@ -65,7 +65,7 @@ def find(cache: Cache, journal: Path, arguments: argparse.Namespace) -> report.S
     study = _study(journal, arguments)
     missing = arguments.trials - len(study.get_trials(deepcopy=False, states=DONE))
     if missing < arguments.trials:
-        say(f"{arguments.trials - missing} trials are in the journal, {max(0, missing)} to go")
+        log_line(f"{arguments.trials - missing} trials are in the journal, {max(0, missing)} to go")
     study.optimize(lambda trial: _try(trial, cache, arguments), n_trials=max(0, missing), callbacks=[_say_trial])
     return _result(study)
 
@@ -146,7 +146,7 @@ def _result(study: optuna.Study) -> report.Search:
 def _say_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     state = "pruned" if trial.state == TrialState.PRUNED else "complete"
     row = {"number": trial.number, "value": trial.user_attrs["top1"], "state": state, "settings": trial.params}
-    say(_line(row))
+    log_line(_line(row))
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _one(arguments: argparse.Namespace) -> None:
     kept: list[head.EpochMetrics] = []
 
     def after_epoch(epoch: head.EpochMetrics) -> None:
-        say(f"epoch={epoch.number} train_loss={epoch.train_loss:.4f} epoch_top1={epoch.top1:.4f}")
+        log_line(f"epoch={epoch.number} train_loss={epoch.train_loss:.4f} epoch_top1={epoch.top1:.4f}")
         if not kept or epoch.loss < kept[0].loss:
             kept[:] = [epoch]
 
@@ -168,7 +168,7 @@ def _one(arguments: argparse.Namespace) -> None:
     parts = cache.splits["train"], cache.splits["valid"], len(cache.labels)
     head.train(*parts, settings, epochs=arguments.epochs, seed=arguments.seed, after_epoch=after_epoch)
     # The tuner's objective: said once, of the epoch that would be kept.
-    say(f"valid_top1={kept[0].top1:.4f} valid_loss={kept[0].loss:.4f}")
+    log_line(f"valid_top1={kept[0].top1:.4f} valid_loss={kept[0].loss:.4f}")
 
 
 def parse() -> argparse.Namespace:

@@ -36,7 +36,7 @@ from training.model.checkpoint import Checkpoint
 from training.model.distributed import Group
 from training.model.evaluation import Predictions
 from training.model.features import Cache
-from training.progress import progress, say
+from training.progress import log_line, progress
 from training.settings import FinetuneSettings, HeadSettings, SettingsError, add_arguments, check, settings_of
 
 FINDINGS_SAID = 10
@@ -56,7 +56,7 @@ def run(training: Any) -> int:
     try:
         training()
     except finetune.Interrupted as interruption:
-        say(f"interrupted: {interruption}; the next run goes on from the checkpoint")
+        log_line(f"interrupted: {interruption}; the next run goes on from the checkpoint")
         return 128 + 15  # as a process ended by SIGTERM
     except (dataset.DatasetError, WeightsError, features.CacheError, wheels.WheelError, gates.NoModel) as error:
         message = f"Training failed: {error}"
@@ -83,7 +83,7 @@ def train(
         def after_epoch(epoch: head.EpochMetrics) -> None:
             epochs.append(epoch)
             if group.first:
-                say(str(epoch))
+                log_line(str(epoch))
 
         if arguments.mode == "finetune":
             trained = _finetune(arguments, data, whole, group)
@@ -104,7 +104,7 @@ def train(
             )
         if group.first:
             artifacts.write(arguments, data, trained, search or _search(arguments, data))
-            say(f"model package written, {time.perf_counter() - started:.1f} s in all")
+            log_line(f"model package written, {time.perf_counter() - started:.1f} s in all")
 
 
 def _finetune(
@@ -123,7 +123,7 @@ def _finetune(
         )
         found = _doubts(cache, data)
     if group.first and checkpoint.load() is None:
-        say("the head first, on the features of the frozen backbone")
+        log_line("the head first, on the features of the frozen backbone")
         whole[1] = head.train(
             cache.splits["train"],
             cache.splits["valid"],
@@ -133,12 +133,12 @@ def _finetune(
             seed=arguments.seed,
         )
         start = gates.Start(*head.score(whole[1], cache.splits["valid"]))
-        say(f"head: valid_top1={start.top1:.4f}")
+        log_line(f"head: valid_top1={start.top1:.4f}")
     whole[1].load_state_dict(group.from_first(whole[1].state_dict()))
     finetuning = finetune.Finetuning(whole, backbone, data, settings, group, checkpoint, start)
     if group.first:
-        say(f"then the whole network: {group.size} process(es) on {group.device.type}")
-    trained = finetuning.run(lambda epoch: say(str(epoch)) if group.first else None)
+        log_line(f"then the whole network: {group.size} process(es) on {group.device.type}")
+    trained = finetuning.run(lambda epoch: log_line(str(epoch)) if group.first else None)
     scored = {split: finetuning.logits(trained, split) for split in data.splits}
     if group.first:
         checkpoint.remove()
@@ -155,9 +155,9 @@ def _doubts(cache: Cache, data: dataset.Dataset) -> list[label_issues.Doubt]:
         same = [one for one in found if one.kind == kind]
         for one in same[:DOUBTS_SAID]:
             like = "" if one.looks_like is None else f": it looks like {data.labels[one.looks_like]!r}"
-            say(f"doubtful: {one.split} {data.labels[one.sample.label]!r} {one.sample.path.name} {what}{like}")
+            log_line(f"doubtful: {one.split} {data.labels[one.sample.label]!r} {one.sample.path.name} {what}{like}")
         if len(same) > DOUBTS_SAID:
-            say(f"doubtful: {len(same)} in all; the report shows more")
+            log_line(f"doubtful: {len(same)} in all; the report shows more")
     return found
 
 
@@ -197,16 +197,16 @@ def load_data(arguments: argparse.Namespace, group: Group | None = None) -> data
     )
     if speaks:
         counts = ", ".join(f"{len(samples)} {split}" for split, samples in data.splits.items())
-        say(f"{len(data.labels)} classes, images: {counts}; dataset {data.fingerprint[:12]}")
+        log_line(f"{len(data.labels)} classes, images: {counts}; dataset {data.fingerprint[:12]}")
         for reason in data.skipped:
-            say(f"skipped {reason}")
+            log_line(f"skipped {reason}")
         if data.skipped:
-            say(f"skipped {len(data.skipped)} unreadable image(s)")
+            log_line(f"skipped {len(data.skipped)} unreadable image(s)")
         other = [item for item in data.findings if item.severity != ERROR and item.kind != "unreadable"]
         for finding in other[:FINDINGS_SAID]:
-            say(f"{finding.severity}: {finding}")
+            log_line(f"{finding.severity}: {finding}")
         if len(other) > FINDINGS_SAID:
-            say(f"{len(other) - FINDINGS_SAID} more findings; `kennel data check` shows all")
+            log_line(f"{len(other) - FINDINGS_SAID} more findings; `kennel data check` shows all")
     return data
 
 

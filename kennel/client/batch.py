@@ -46,8 +46,8 @@ class Source:
     is_json: bool = False
 
 
-def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
-    """The images that are meant; `say` gets what is left out of folders. Raises KennelError with all that is none."""
+def sources(given: Iterable[str], progress: Callable[[str], None]) -> list[Source]:
+    """The images that are meant; `progress` gets what folders leave out. Raises KennelError with all that is none."""
     found, wrong = [], []
     for name in given:
         path, scheme = Path(name), name.partition("://")[0].lower()
@@ -65,7 +65,7 @@ def sources(given: Iterable[str], say: Callable[[str], None]) -> list[Source]:
             if not files:
                 wrong.append(f"{name} has no images, and {len(left_out)} other file(s)")
             for reason, count in Counter(item.reason for item in left_out).items():
-                say(f"{name}: {count} left out: {reason}")
+                progress(f"{name}: {count} left out: {reason}")
             found += [Source(str(file.path), file.path.read_bytes) for file in files]
         elif path.is_file():
             found.append(Source(name, path.read_bytes))

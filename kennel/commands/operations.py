@@ -174,12 +174,12 @@ def check_first(
 def require(found: "list[preflight.Finding]", *, force: bool) -> None:
     """Shows the findings; raises KennelError if one blocks, unless `force`."""
 
-    def say(finding: "preflight.Finding") -> None:
+    def progress(finding: "preflight.Finding") -> None:
         style = "red" if finding.blocks else "yellow"
         console.print(f"[{style}]{'✗' if finding.blocks else '!'}[/{style}] {escape(finding.what)}.", soft_wrap=True)
         console.print(f"  → {escape(finding.remedy)}", soft_wrap=True)
 
-    preflight.require(found, say, force=force)
+    preflight.require(found, progress, force=force)
 
 
 def _show(found: teardown.Inventory) -> None:

@@ -49,7 +49,7 @@ def start(deployment: DeployedStage, request: Request) -> str:
     return name
 
 
-def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> JobResult:
+def follow(deployment: DeployedStage, name: str, progress: Callable[[str], None]) -> JobResult:
     """Says each line of the run's log as it comes, until the group is empty. Raises KennelError unless it completed."""
     group = deployment.output("Training", "Ec2GroupName")
     log = LogTail(deployment.client("logs"), deployment.output("Training", "Ec2LogGroup"), f"{name}/")
@@ -60,14 +60,14 @@ def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> 
         activity = "" if instances else _activity(deployment, group)
         if (now := ", ".join(instances) or activity) and now != said:
             said = now
-            say(now)
+            progress(now)
         for line in log.lines():
-            say(line)
+            progress(line)
         if not state["DesiredCapacity"] and not state["Instances"]:
             break
         time.sleep(POLL_S)
     for line in log.lines():
-        say(line)
+        progress(line)
     status = _status(deployment, name)
     if status["state"] != "Completed":
         raise KennelError(f"EC2 run {name} failed: {status['reason']}")

@@ -169,7 +169,7 @@ def dataset_uri(deployment: DeployedStage, dataset: str) -> str:
     return f"s3://{deployment.output('Data', 'DatasetBucket')}/{DATASETS_PREFIX}{dataset}/"
 
 
-def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> JobResult:
+def follow(deployment: DeployedStage, name: str, progress: Callable[[str], None]) -> JobResult:
     """Says each line of the job's log as it comes, until the job ends. Raises KennelError unless it completed."""
     sagemaker = deployment.client("sagemaker")
     log = LogTail(deployment.client("logs"), LOG_GROUP, f"{name}/")
@@ -179,10 +179,10 @@ def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> 
         # All that happened, not the state of now: an interruption is shorter than the time between two looks.
         transitions = job.get("SecondaryStatusTransitions", [])
         for transition in transitions[said:]:
-            say(transition["Status"])
+            progress(transition["Status"])
         said = len(transitions)
         for line in log.lines():
-            say(line)
+            progress(line)
         if ended:
             break
         # Once more after its end: the last lines, often those of the error, may come late.

@@ -139,7 +139,7 @@ def start(
     return name
 
 
-def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> Search:
+def follow(deployment: DeployedStage, name: str, progress: Callable[[str], None]) -> Search:
     """Says each trial as it ends, until the tuner ends. Raises KennelError unless a trial completed."""
     sagemaker = deployment.client("sagemaker")
     seen: dict[str, dict[str, Any]] = {}
@@ -151,7 +151,7 @@ def follow(deployment: DeployedStage, name: str, say: Callable[[str], None]) -> 
         for item in (item for page in pages for item in page["TrainingJobSummaries"]):
             if item["TrainingJobName"] not in seen and item["TrainingJobStatus"] not in RUNNING:
                 seen[item["TrainingJobName"]] = item
-                say(_line(item))
+                progress(_line(item))
         if job["HyperParameterTuningJobStatus"] not in RUNNING:
             break
         time.sleep(POLL_S)

@@ -173,11 +173,11 @@ def _direct(deployment: DeployedStage, package_uri: str, held: list[Held], progr
 
 
 def _every(count: int, progress: Any) -> Any:
-    def say(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         if done % count == 0 or done == total:
             progress(f"{done} of {total}")
 
-    return say
+    return show
 
 
 def _share(truths: Any) -> float:

@@ -442,10 +442,10 @@ def _execution_policies(stack: dict[str, Any]) -> list[str]:
     return []
 
 
-def require(found: list[Finding], say: Callable[[Finding], None], *, force: bool) -> None:
+def require(found: list[Finding], progress: Callable[[Finding], None], *, force: bool) -> None:
     """Says every finding; raises KennelError if one blocks, unless `force`."""
     for finding in found:
-        say(finding)
+        progress(finding)
     blocking = sum(finding.blocks for finding in found)
     if blocking and not force:
         raise KennelError(f"{blocking} obstacle(s): nothing was started. Remove them, or continue with --force.")

@@ -133,7 +133,7 @@ def steps(compare_min: float) -> list[Step]:
     ]
 
 
-def run(project: Path, wanted: list[Step], deadline: float, say: Callable[[str], None]) -> Iterator[Outcome]:
+def run(project: Path, wanted: list[Step], deadline: float, progress: Callable[[str], None]) -> Iterator[Outcome]:
     """Runs the steps until one fails that is needed, or the time that the money is enough for is over."""
     failed = ""
     for step in wanted:
@@ -141,17 +141,17 @@ def run(project: Path, wanted: list[Step], deadline: float, say: Callable[[str],
             failed = failed or "the time was over"
             yield Outcome(step.name, step.shown, f"left out: {failed}")
             continue
-        outcome = _one(project, step, deadline, say)
+        outcome = _one(project, step, deadline, progress)
         if outcome.state != "done":
             outcome.causes = _causes(step)
             failed = f"{step.name} failed" if step.needed else ""
         yield outcome
 
 
-def remove(project: Path, say: Callable[[str], None]) -> Outcome:
+def remove(project: Path, progress: Callable[[str], None]) -> Outcome:
     """Destroys the stage, whatever became of its deploys."""
     step = Step("destroy", (sys.executable, "-m", "kennel", "destroy", "--yes", "--stage", STAGE))
-    return _one(project, step, time.monotonic() + 3600, say)
+    return _one(project, step, time.monotonic() + 3600, progress)
 
 
 def remove_bootstrap(deployment: DeployedStage) -> Outcome:
@@ -220,7 +220,7 @@ def require_empty(deployment: DeployedStage) -> None:
         )
 
 
-def _one(project: Path, step: Step, deadline: float, say: Callable[[str], None]) -> Outcome:
+def _one(project: Path, step: Step, deadline: float, progress: Callable[[str], None]) -> Outcome:
     started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(project), "PYTHONUNBUFFERED": "1", "STAGE": STAGE, "COLUMNS": "160"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
@@ -236,7 +236,7 @@ def _one(project: Path, step: Step, deadline: float, say: Callable[[str], None])
             log.write(line)
             lines.append(line.rstrip())
             if line.strip():
-                say(line.strip()[:120])
+                progress(line.strip()[:120])
         status = process.wait()
         timer.cancel()
     state = "done" if status == 0 else f"failed ({status})"

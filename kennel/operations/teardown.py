@@ -26,7 +26,7 @@ BUCKET, KEY, POLICY = "AWS::S3::Bucket", "AWS::KMS::Key", "AWS::IAM::ManagedPoli
 # The limit of S3's DeleteObjects.
 MOST_OBJECTS = 1000
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,21 @@ def inventory(deployment: DeployedStage) -> Inventory:
     )
 
 
-def destroy(deployment: DeployedStage, found: Inventory, say: Say) -> None:
+def destroy(deployment: DeployedStage, found: Inventory, progress: Progress) -> None:
     """Takes all of `found` away but what it keeps. Raises KennelError with the reasons where a stack cannot go."""
-    _stop_jobs(deployment, say)
-    _remove_of_notebooks(deployment, say)
+    _stop_jobs(deployment, progress)
+    _remove_of_notebooks(deployment, progress)
     for resources in found.stacks.values():
         for resource in resources:
             if resource.kind == POLICY:
-                _detach(deployment.client("iam"), resource.name, say)
+                _detach(deployment.client("iam"), resource.name, progress)
     client = deployment.client("cloudformation")
     for name, resources in found.stacks.items():
         for resource in resources:
             if resource.kind == BUCKET and not resource.kept:
                 # The stack's own way to empty them may be gone, or never have come.
-                empty(deployment.client("s3"), resource.name, say)
-        _delete(client, name, say)
+                empty(deployment.client("s3"), resource.name, progress)
+        _delete(client, name, progress)
     if found.retains:
         return
     for name in found.parameters:
@@ -153,22 +153,22 @@ def _resources(client: Any, name: str) -> Iterator[Resource]:
             yield Resource(item["ResourceType"], item["PhysicalResourceId"], policy in KEPT_BY)
 
 
-def _stop_jobs(deployment: DeployedStage, say: Say) -> None:
+def _stop_jobs(deployment: DeployedStage, progress: Progress) -> None:
     """A job would go on, be paid for, and write into buckets that are on their way."""
     client = deployment.client("sagemaker")
     prefix = names.resource(deployment.stage, "")
     named = {"NameContains": prefix, "StatusEquals": "InProgress"}
     for page in client.get_paginator("list_hyper_parameter_tuning_jobs").paginate(**named):
         for name in _own(page["HyperParameterTuningJobSummaries"], "HyperParameterTuningJobName", prefix):
-            say(f"stopping {name}")
+            progress(f"stopping {name}")
             client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
     for page in client.get_paginator("list_training_jobs").paginate(**named):
         for name in _own(page["TrainingJobSummaries"], "TrainingJobName", prefix):
-            say(f"stopping {name}")
+            progress(f"stopping {name}")
             client.stop_training_job(TrainingJobName=name)
 
 
-def _remove_of_notebooks(deployment: DeployedStage, say: Say) -> None:
+def _remove_of_notebooks(deployment: DeployedStage, progress: Progress) -> None:
     """Endpoints that somebody made in the notebook cost by the hour, and no stack has them."""
     client = deployment.client("sagemaker")
     prefix = names.resource(deployment.stage, "notebook-")
@@ -179,12 +179,12 @@ def _remove_of_notebooks(deployment: DeployedStage, say: Say) -> None:
     ):
         for page in client.get_paginator(operation).paginate(NameContains=prefix):
             for name in _own(page[f"{noun}s"], f"{noun}Name", prefix):
-                say(f"removing {name}")
+                progress(f"removing {name}")
                 delete = {"Endpoint": "endpoint", "EndpointConfig": "endpoint_config", "Model": "model"}[noun]
                 getattr(client, f"delete_{delete}")(**{f"{noun}Name": name})
 
 
-def _detach(client: Any, arn: str, say: Say) -> None:
+def _detach(client: Any, arn: str, progress: Progress) -> None:
     """Detaches the callers' policy from everyone: CloudFormation could not delete it otherwise."""
     try:
         attached = client.list_entities_for_policy(PolicyArn=arn)
@@ -192,11 +192,11 @@ def _detach(client: Any, arn: str, say: Say) -> None:
         return
     for kind in ("User", "Group", "Role"):
         for entity in attached[f"Policy{kind}s"]:
-            say(f"detaching the callers' policy from {entity[f'{kind}Name']}")
+            progress(f"detaching the callers' policy from {entity[f'{kind}Name']}")
             getattr(client, f"detach_{kind.lower()}_policy")(**{f"{kind}Name": entity[f"{kind}Name"]}, PolicyArn=arn)
 
 
-def empty(client: Any, bucket: str, say: Say) -> None:
+def empty(client: Any, bucket: str, progress: Progress) -> None:
     """Deletes every version of every object of a bucket, if there is the bucket."""
     removed = 0
     try:
@@ -210,20 +210,20 @@ def empty(client: Any, bucket: str, say: Say) -> None:
                 if errors := answer.get("Errors"):
                     raise KennelError(f"{bucket}: {errors[0]['Key']} cannot be deleted: {errors[0]['Message']}.")
                 removed += len(objects)
-                say(f"{removed:,} objects of {bucket}")
+                progress(f"{removed:,} objects of {bucket}")
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchBucket":
             raise
 
 
-def _delete(client: Any, name: str, say: Say) -> None:
+def _delete(client: Any, name: str, progress: Progress) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     asked, left_behind = False, list[str]()
     while True:
         state = _state(client, name)
         if state in (None, "DELETE_COMPLETE"):
             return
-        say(f"{name}: {state}")
+        progress(f"{name}: {state}")
         if not asked and not state.endswith("_IN_PROGRESS"):
             client.delete_stack(StackName=name)
             asked = True

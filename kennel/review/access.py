@@ -46,7 +46,7 @@ def changes_of(difference: StackDifference, base: Template, head: Template) -> l
     removed = [list(grants_of(item)) for item in difference.statements_removed]
     allowed, forbidden = _of(added, "Allow"), _of(added, "Deny")
     allowed_before, forbidden_before = _of(removed, "Allow"), _of(removed, "Deny")
-    destroyed = {change.logical_id for change in difference.changes if change.verb in ("destroyed", "let go")}
+    destroyed = {change.logical_id for change in difference.changes if change.verb in ("destroyed", "orphaned")}
     # To what is not there any more, nobody needs to be refused.
     forbidden_before = [
         [grant for grant in statement if destroyed.isdisjoint(re.findall(r"\$\{(\w+)", grant.resource))]

@@ -10,7 +10,7 @@ from kennel.review.assets import AssetChange, asset_changes
 from kennel.review.blockers import blockers
 from kennel.review.differences import Change, Property, compare, names_of, under_new_names
 from kennel.review.exposure import Exposed, exposed, rules
-from kennel.review.findings import Finding, findings, planted
+from kennel.review.findings import Finding, findings, new_secrets
 from kennel.stage.assemblies import Side
 from kennel.stage.redaction import AWS_ACCOUNTS, accounts
 
@@ -153,7 +153,7 @@ def review(base: Side, head: Side, stage: str, region: str, prices: Prices) -> R
         cost_before={stack: cost(template, prices) for stack, template in base.templates.items()},
         cost_after={stack: cost(template, prices) for stack, template in head.templates.items()},
         assets=asset_changes(base, head),
-        new_findings=[*planted(changes, names), *(item for item in found_after if item not in found_before)],
+        new_findings=[*new_secrets(changes, names), *(item for item in found_after if item not in found_before)],
         gone_findings=[item for item in found_before if item not in found_after],
         moved={
             stack: (base.regions[stack], region)

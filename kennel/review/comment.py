@@ -41,7 +41,7 @@ def _lines(review: Review, rows: int) -> Iterator[str]:
     yield f"## What {code(review.head)} changes in {review.stage}"
     yield ""
     yield f"{_summary(review)}, against {code(review.base)}."
-    lost = [change for change in review.changes if change.lost or change.unprotected or change.verb == "let go"]
+    lost = [change for change in review.changes if change.lost or change.unprotected or change.verb == "orphaned"]
     yield from _section("Cannot be deployed as it is", [f"- {sentence}." for sentence in review.blocked])
     yield from _section("Lost or replaced", [*_lost_rows(review.moved, lost, rows)])
     yield from _section("Other accounts", [f"- **{_short(item.stack)}**: {item.sentence}" for item in review.of_others])
@@ -65,8 +65,8 @@ def _summary(review: Review) -> str:
     if review.moved:
         regions = ", ".join(sorted({plain(after) for _, after in review.moved.values()}))
         parts.append(f"**{len(review.moved)} stacks are others, in {regions}**")
-    for verb in ("destroyed", "may be destroyed", "replaced", "may be replaced", "let go"):
-        if number := sum(change.verb == verb and (change.lost or verb == "let go") for change in review.changes):
+    for verb in ("destroyed", "may be destroyed", "replaced", "may be replaced", "orphaned"):
+        if number := sum(change.verb == verb and (change.lost or verb == "orphaned") for change in review.changes):
             parts.append(f"**{number} {verb}**")
     for verb in ("changed", "added"):
         if number := sum(_word(change) == verb for change in review.changes):
@@ -135,7 +135,7 @@ def _because(change: Change) -> str:
             return f"it refers to what is replaced{kept}"
         names = ", ".join(code(item.name) for item in causes)
         return f"{names} cannot be changed in place{kept}"
-    if change.verb == "let go":
+    if change.verb == "orphaned":
         return "it leaves the stack and stays in the account"
     return "it leaves the stack"
 

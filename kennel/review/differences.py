@@ -15,13 +15,13 @@ from kennel.stage.assemblies import Side, Template
 
 LIBRARY = NodeProgram(Path(__file__).with_name("diff.mjs"))
 
-Verb = Literal["destroyed", "may be destroyed", "replaced", "may be replaced", "let go", "changed", "added"]
-# By CDK's words. What is let go stays in the account, and no stack knows of it.
+Verb = Literal["destroyed", "may be destroyed", "replaced", "may be replaced", "orphaned", "changed", "added"]
+# By CDK's words. An orphaned resource stays in the account, outside of any stack.
 VERBS: dict[str, Verb] = {
     "WILL_DESTROY": "destroyed",
     "WILL_REPLACE": "replaced",
     "MAY_REPLACE": "may be replaced",
-    "WILL_ORPHAN": "let go",
+    "WILL_ORPHAN": "orphaned",
     "WILL_UPDATE": "changed",
     "WILL_CREATE": "added",
     "WILL_IMPORT": "added",
@@ -113,7 +113,7 @@ class Change:
     def lost(self) -> bool:
         """True if the present resource is lost, other than by being renewed."""
         renewed = "replaced" in self.verb and self.kind in RENEWED
-        return self.verb not in ("let go", "changed", "added") and not renewed
+        return self.verb not in ("orphaned", "changed", "added") and not renewed
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _difference(item: dict[str, Any], base: Side, head: Side) -> StackDifference
         if verb == "changed" and any(item.name == "Condition" for item in properties):
             verb = "may be destroyed"
         logical_id = found["logical_id"]
-        template = old if verb in ("destroyed", "let go") else new
+        template = old if verb in ("destroyed", "orphaned") else new
         before, other = old.get("Resources", {}).get(logical_id, {}), renamed.get(logical_id)
         changes.append(
             Change(
@@ -205,7 +205,7 @@ def _renames(found: list[dict[str, Any]], old: Template, new: Template) -> Itera
     come: dict[str, list[str]] = {}
     for item in found:
         verb, logical_id = VERBS.get(item["impact"]), item["logical_id"]
-        if verb in ("destroyed", "let go"):
+        if verb in ("destroyed", "orphaned"):
             gone.setdefault(_alike(old, logical_id), []).append(logical_id)
         elif verb == "added":
             come.setdefault(_alike(new, logical_id), []).append(logical_id)
@@ -245,7 +245,7 @@ def under_new_names(base: Side, head: Side, differences: list[StackDifference]) 
         for difference in differences
         for change in difference.changes
         # A logical id that CDK did not make may be a word that is everywhere.
-        if change.renamed_id and change.verb in ("destroyed", "let go") and HASH_OF_ID.search(change.logical_id)
+        if change.renamed_id and change.verb in ("destroyed", "orphaned") and HASH_OF_ID.search(change.logical_id)
     }
     if not renamed:
         return base

@@ -41,14 +41,14 @@ def findings(side: Side, stacks: list[str], region: str) -> list[Finding]:
     return [*found, *(finding for finding in _reported(side) if finding.stack in stacks)]
 
 
-def planted(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
+def new_secrets(changes: list[Change], names: dict[str, str]) -> Iterator[Finding]:
     """New property values that look like secrets: whoever may read a template reads them.
 
     What is new has no properties in CDK's comparison, so that it is not looked at.
     """
     for change in changes:
         for item in change.properties:
-            for path in properties.planted(item, names):
+            for path in properties.new_secrets(item, names):
                 yield Finding(change.stack, change.name, SECRET, f"{path}: take it from Secrets Manager or SSM")
 
 

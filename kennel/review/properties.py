@@ -29,7 +29,7 @@ def lines(item: Property, names: dict[str, str], *, accessed: bool = True) -> It
             yield f"{code(path)}: {' → '.join(_values(before, after))}"
 
 
-def planted(item: Property, names: dict[str, str]) -> Iterator[str]:
+def new_secrets(item: Property, names: dict[str, str]) -> Iterator[str]:
     """The places of a property with a new value that looks like a secret."""
     for path, old, new in _leaves(item.name, item.old, item.new):
         before, after = (REDACTED in (_text(path, value, names) or "") for value in (old, new))

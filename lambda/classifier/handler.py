@@ -39,17 +39,17 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
     event = _well_formed(event)
     request_id = event["requestContext"].get("requestId") or context.aws_request_id
     # Lambda itself traces the call, under this name; a tracing library would take ten times as long to start as we do.
-    said: dict[str, Any] = {"request_id": request_id, "trace": os.environ.get("_X_AMZN_TRACE_ID")}
+    log_fields: dict[str, Any] = {"request_id": request_id, "trace": os.environ.get("_X_AMZN_TRACE_ID")}
     budget = Budget(context.get_remaining_time_in_millis() / 1000 - RESERVE_S)
     try:
-        response = _route(event)(event, request_id, budget, said)
+        response = _route(event)(event, request_id, budget, log_fields)
     except Problem as problem:
         response = problem.response(request_id)
-        said["reason"] = repr(problem.__cause__) if problem.__cause__ else problem.logged
+        log_fields["reason"] = repr(problem.__cause__) if problem.__cause__ else problem.logged
     except Exception as error:
         response = Problem(500, "An error of ours: report the request_id").response(request_id)
-        said["reason"] = repr(error)
-    _log(said, response["statusCode"], time.perf_counter() - started)
+        log_fields["reason"] = repr(error)
+    _log(log_fields, response["statusCode"], time.perf_counter() - started)
     if event["requestContext"]["http"].get("method") == "HEAD":
         response |= {"body": "", "isBase64Encoded": False}
     return response
@@ -93,30 +93,30 @@ def _route(event: dict[str, Any]) -> Answers:
     return methods[method]
 
 
-def _classify(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:
+def _classify(event: dict[str, Any], request_id: str, budget: Budget, log_fields: dict[str, Any]) -> dict[str, Any]:
     top_k = _top_k(event["queryStringParameters"])
     content_type = event["headers"].get("content-type", "")
     data, media_type = _images.image(content_type, _body(event), budget)
-    said["bytes"] = len(data)
+    log_fields["bytes"] = len(data)
     asked = time.perf_counter()
     try:
         answer = _endpoint.invoke(data, media_type, top_k, budget)
     finally:
-        said["endpoint_ms"] = round((time.perf_counter() - asked) * 1000, 1)
+        log_fields["endpoint_ms"] = round((time.perf_counter() - asked) * 1000, 1)
     return _json({**answer, "request_id": request_id})
 
 
-def _health(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:
+def _health(event: dict[str, Any], request_id: str, budget: Budget, log_fields: dict[str, Any]) -> dict[str, Any]:
     return _json({"status": "ok", "request_id": request_id})
 
 
-def _page(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:
+def _page(event: dict[str, Any], request_id: str, budget: Budget, log_fields: dict[str, Any]) -> dict[str, Any]:
     from classifier import web_page
 
     return web_page.response(_max_image_bytes)
 
 
-def _openapi(event: dict[str, Any], request_id: str, budget: Budget, said: dict[str, Any]) -> dict[str, Any]:
+def _openapi(event: dict[str, Any], request_id: str, budget: Budget, log_fields: dict[str, Any]) -> dict[str, Any]:
     return _json(json.loads(Path(__file__).with_name("openapi.json").read_text()))
 
 
@@ -152,16 +152,16 @@ def _body(event: dict[str, Any]) -> bytes:
         raise Problem(400, "The body is not valid base64") from None
 
 
-def _log(said: dict[str, Any], status: int, seconds: float) -> None:
+def _log(log_fields: dict[str, Any], status: int, seconds: float) -> None:
     """One line for each request, of which CloudWatch makes metrics, too (embedded metric format). Never an image."""
     global _cold
     values = {"Requests": 1, f"Status{status // 100}xx": 1, "Latency": round(seconds * 1000, 1)}
-    if "endpoint_ms" in said:
-        values["EndpointLatency"] = said.pop("endpoint_ms")
+    if "endpoint_ms" in log_fields:
+        values["EndpointLatency"] = log_fields.pop("endpoint_ms")
     if _cold:
         values["ColdStarts"], _cold = 1, False
-    if "reason" in said:
-        said["reason"] = said["reason"][:500]
+    if "reason" in log_fields:
+        log_fields["reason"] = log_fields["reason"][:500]
     names = [{"Name": name, "Unit": "Milliseconds" if name.endswith("Latency") else "Count"} for name in values]
     metrics = {"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": [{**METRICS, "Metrics": names}]}
-    print(json.dumps({**said, "status": status, "Stage": _stage, **values, "_aws": metrics}))
+    print(json.dumps({**log_fields, "status": status, "Stage": _stage, **values, "_aws": metrics}))

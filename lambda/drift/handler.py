@@ -40,9 +40,9 @@ def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         Namespace=os.environ["NAMESPACE"],
         MetricData=[{"MetricName": name, "Value": value, "Unit": "None"} for name, value in values.items()],
     )
-    said = {"stage": stage, "model": expected.model, **values}
-    print(json.dumps(said))
-    return said
+    log_fields = {"stage": stage, "model": expected.model, **values}
+    print(json.dumps(log_fields))
+    return log_fields
 
 
 class Expected:

@@ -17,7 +17,7 @@ from training.export import candidates, gates, model_package, report
 from training.model import evaluation, head
 from training.model.backbones import BACKBONES, Backbone
 from training.model.evaluation import Predictions
-from training.progress import progress, say
+from training.progress import log_line, progress
 from training.settings import FinetuneSettings, HeadSettings, settings_of
 
 NETWORK = "network.pt"
@@ -48,7 +48,7 @@ def write(
     # Before minutes are spent on its variants; what is served is judged once more.
     gates.require_skill(trained.scored[looked_at], looked_at)
     if gates.too_few(trained.scored[looked_at]):
-        say(
+        log_line(
             f"warning: {len(trained.ordered[looked_at])} images of {looked_at} are too few to tell if the model is good"
         )
     backbone = BACKBONES[arguments.backbone]
@@ -65,7 +65,9 @@ def write(
     scored = _as_served(kept, trained, backbone, arguments.model_dir)
     gates.require_skill(scored[looked_at], looked_at)
     temperature = evaluation.fit_temperature(scored["valid"])
-    say(f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms an image, {measured[0].ms:.1f} as trained")
+    log_line(
+        f"served by {kept.runtime} in {kept.precision}: {kept.ms:.1f} ms an image, {measured[0].ms:.1f} as trained"
+    )
     story = report.ReportContext(
         name=f"{backbone.name}-{data.fingerprint[:8]}",
         facts={
@@ -90,7 +92,7 @@ def write(
     metrics = report.metrics(story)
     for split, values in metrics["splits"].items():
         low, high = values["top1_interval"]
-        say(
+        log_line(
             f"{split}_top1={values['top1']:.4f} (95 %: {low:.4f} to {high:.4f}) {split}_top5={values['top5']:.4f} "
             f"{split}_loss={values['loss']:.4f} {split}_ece={values['ece_calibrated']:.4f}"
         )
@@ -116,7 +118,7 @@ def write(
 
 def _candidates(backbone: Backbone, trained: TrainResult, folder: Path) -> list[candidates.Candidate]:
     """All variants of the network, in `folder`, calibrated on training images and measured on validation images."""
-    say("exporting and quantising the model")
+    log_line("exporting and quantising the model")
     served = candidates.ServingModule(trained.network.float(), backbone.mean, backbone.std)
     size = backbone.size_px
     calibration = _spread(trained.ordered["train"], candidates.CALIBRATION_IMAGES)

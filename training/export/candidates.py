@@ -157,7 +157,7 @@ def candidates(
     folder: Path,
     size_px: int,
     images: Sequence[tuple[Path, int]],
-    say: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> list[Candidate]:
     """The reference and all servable variants, timed and compared: the fastest that holds its accuracy is "served".
 
@@ -174,7 +174,7 @@ def candidates(
             *(runtimes.load(one.runtime, folder / one.file, one.precision, workers) for one in found[1:]),
         ]
         time_candidates(found, runs, [decode(file.read_bytes(), size_px)[None] for file, _ in images[:TIMED_IMAGES]])
-        scoring = Scoring(images, size_px, workers, say)
+        scoring = Scoring(images, size_px, workers, progress)
         score(found[0], runs[0], scoring)
         choose(found[1:], lambda one: score(one, runs[found.index(one)], scoring, found[0]))
     finally:
@@ -216,26 +216,28 @@ class Scoring:
     images: Sequence[tuple[Path, int]]
     size_px: int
     workers: int
-    say: Callable[[int, int], None] = lambda done, of: None
+    progress: Callable[[int, int], None] = lambda done, of: None
 
 
 def score(one: Candidate, run: runtimes.Run, scoring: Scoring, reference: Candidate | None = None) -> None:
     """Measures top-1 and the agreement with `reference`, on all images and all cores; rejects what loses accuracy."""
     files = [file for file, _ in scoring.images]
-    one.logits = _logits(run, files, scoring.size_px, scoring.workers, scoring.say)
+    one.logits = _logits(run, files, scoring.size_px, scoring.workers, scoring.progress)
     judge(one, np.array([label for _, label in scoring.images]), reference or one)
 
 
 def logits(
-    one: Candidate, folder: Path, images: Sequence[Path], size_px: int, say: Callable[[int, int], None]
+    one: Candidate, folder: Path, images: Sequence[Path], size_px: int, progress: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
     """The logits of a variant, whose file is in `folder`, for each image: (classes,) each."""
     workers = min(MAX_WORKERS, usable())
-    return _logits(runtimes.load(one.runtime, folder / one.file, one.precision, workers), images, size_px, workers, say)
+    return _logits(
+        runtimes.load(one.runtime, folder / one.file, one.precision, workers), images, size_px, workers, progress
+    )
 
 
 def _logits(
-    run: runtimes.Run, images: Sequence[Path], size_px: int, workers: int, say: Callable[[int, int], None]
+    run: runtimes.Run, images: Sequence[Path], size_px: int, workers: int, progress: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
     def answer(file: Path) -> npt.NDArray[np.float32]:
         logits: npt.NDArray[np.float32] = run(decode(file.read_bytes(), size_px)[None])[0]
@@ -246,7 +248,7 @@ def _logits(
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for logits in pool.map(answer, images):
             found.append(logits)
-            say(len(found), len(images))
+            progress(len(found), len(images))
     return found
 
 

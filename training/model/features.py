@@ -27,7 +27,7 @@ from inference import colours, decoder, image_file, images
 from inference.processors import usable
 from training.data.dataset import Dataset, Sample
 from training.model.backbones import Backbone, on_device
-from training.progress import Say
+from training.progress import Progress
 
 Rows = npt.NDArray[np.float32]
 
@@ -97,11 +97,16 @@ class CacheError(Exception):
 
 
 def cached(
-    root: Path, data: Dataset, backbone: Backbone, network: nn.Module, say: Say = lambda *_: None, device: str = "cpu"
+    root: Path,
+    data: Dataset,
+    backbone: Backbone,
+    network: nn.Module,
+    progress: Progress = lambda *_: None,
+    device: str = "cpu",
 ) -> Cache:
     """The cache of `data` below `root`, with whatever rows it lacks computed now.
 
-    `say` gets (split, images done, images of the split).
+    `progress` gets (split, images done, images of the split).
     """
     recipe = _recipe(backbone, network)
     folder = root / f"{recipe}-{_identity(data)}"
@@ -116,7 +121,7 @@ def cached(
         file = folder / f"{split}.npy"
         rows = _open(file, (len(ordered), views, backbone.features))
         _take_over(rows, ordered, known)
-        _extract(rows, ordered, backbone, network, device, partial(say, split))
+        _extract(rows, ordered, backbone, network, device, partial(progress, split))
         rows.flush()
         manifest["splits"][split] = {
             "labels": [sample.label for sample in ordered],
@@ -252,7 +257,7 @@ def _extract(
     backbone: Backbone,
     network: nn.Module,
     device: str,
-    say: Callable[[int, int], Any],
+    progress: Callable[[int, int], Any],
 ) -> None:
     """Fills the missing rows: a worker per core, each decodes its batch and runs it through the network on one thread.
 
@@ -294,7 +299,7 @@ def _extract(
                     break
                 ready, running = wait(running, return_when=FIRST_COMPLETED)
                 done += sum(future.result() for future in ready)
-                say(done, len(rows))
+                progress(done, len(rows))
         finally:
             torch.set_num_threads(threads)
 
