@@ -57,10 +57,11 @@ def test_cloudfront_access_is_scoped_and_removable(deployed: Environment) -> Non
         return listed
 
     cloudfront = deployed.client("cloudfront")
-    public = assembly(function={"cloudfront": True, "public_url_reason": "for visitors"})
+    public_page = {"cloudfront": True, "public_url_reason": "for visitors"}
+    public = assembly(function=public_page)
     # Without having asked for it when it was bootstrapped, a stage may touch no distribution of the account.
     assert "not authorized to perform: cloudfront:" in " ".join(deployed.deploy("Api", app=public, check=False).split())
-    deployed.bootstrap(function={"cloudfront": True})
+    deployed.bootstrap(function=public_page)
     deployed.deploy("Api", app=public)
     (distribution,) = distributions()
     (origin,) = distribution["Origins"]["Items"]

@@ -32,7 +32,7 @@ from kennel.local.ports import free_port
 from kennel.local.settings import ACCOUNT_KINDS, REGION, isolate, isolated_environment, state_dir
 from kennel.models import packages, promotion
 from kennel.operations import account_bootstrap
-from kennel.stage.deployed import DeployedStage
+from kennel.stage.deployed import DeployedStage, cdk_json
 from kennel.stage.embedded_aws import TABLES
 
 # For make in the checkout, where it is not its own environment that runs the tests. (make takes no path with a space.)
@@ -123,9 +123,9 @@ class Environment:
     def bootstrap(self, stage: str = "dev", **changes: dict[str, Any]) -> None:
         """`kennel bootstrap`, with settings of the stage's parts changed."""
         deployment = DeployedStage(stage)
-        settings = copy.deepcopy(deployment.settings)
+        settings = copy.deepcopy(cdk_json()["context"]["stages"][stage])
         change(settings, changes)
-        deployment.__dict__["settings"] = settings
+        deployment.__dict__["_configured"] = settings
         target, arguments = account_bootstrap.prepare(deployment)
         self.run("cdk", "bootstrap", target, *arguments)
 
