@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_cdk import App, Stack
 
 from helpers import REPOSITORY
 from helpers.invariants import resources
 from helpers.kept import CACHE, CLI_CONTEXT, assembly
 from helpers.synthesis import Templates
+from infra.constructs.training import training_asset
 
 ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole", "DriftRole"}
 
@@ -289,3 +291,12 @@ def test_idle_stop_python_syntax_is_valid() -> None:
     script = (REPOSITORY / "infra/constructs/training/notebook_idle_stop.sh").read_text()
     body = script.split("<<'PYTHON'\n")[1].split("\nPYTHON\n")[0]
     ast.parse(body.replace("@IDLE_STOP_MIN@", "60"))
+
+
+def test_wheels_are_read_only_where_they_are_bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(training_asset, "WHEELS", "build/none")
+    # So that CDK, for `cdk destroy` and `cdk ls`, bundles no stack.
+    app = App(context={"aws:cdk:bundling-stacks": []}, outdir=str(tmp_path / "none"))
+    training_asset.TrainingCode(Stack(app, "Training"), "Code")
+    with pytest.raises(Exception, match="run `make wheels`"):
+        training_asset.TrainingCode(Stack(App(outdir=str(tmp_path / "all")), "Training"), "Code")

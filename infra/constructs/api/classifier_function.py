@@ -53,7 +53,7 @@ class ClassifierFunction(Construct):
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(
-                str(REPOSITORY / "lambda" / "classifier"), display_name="lambda/classifier/", **bundle(FILES)
+                str(REPOSITORY / "lambda" / "classifier"), display_name="lambda/classifier/", **bundle(lambda: FILES)
             ),
             handler="classifier.handler.handle",
             role=self.role.without_policy_updates(),

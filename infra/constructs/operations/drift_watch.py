@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.data.storage import Storage
-from infra.constructs.shared.bundle import REPOSITORY, bundle
+from infra.constructs.shared.bundle import REPOSITORY
 from infra.constructs.shared.grants import grant, grant_list, grant_objects
 from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import UNRESERVED, acknowledge
@@ -48,7 +48,9 @@ class DriftWatch(Construct):
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(
-                str(REPOSITORY / "lambda" / "drift"), display_name="lambda/drift/", **bundle({"drift": "lambda/drift"})
+                str(REPOSITORY / "lambda"),
+                exclude=["__pycache__", "*.pyc", "classifier"],
+                display_name="lambda/drift/",
             ),
             handler="drift.handler.handle",
             role=self.role.without_policy_updates(),

@@ -1,5 +1,6 @@
 """Assets that are put together from several places of the repository."""
 
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from typing import Any
@@ -10,10 +11,10 @@ from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def bundle(files: dict[str, str]) -> dict[str, Any]:
+def bundle(files: Callable[[], dict[str, str]]) -> dict[str, Any]:
     """The options of an asset with `files`: folders and files of the repository, by their places in the asset.
 
-    It is named by the hash of what it holds.
+    It is named by the hash of what it holds. `files` is called only if CDK bundles the asset's stack.
     """
     return {
         "asset_hash_type": AssetHashType.OUTPUT,
@@ -26,11 +27,11 @@ def bundle(files: dict[str, str]) -> dict[str, Any]:
 class _Copy:
     """Copies files: no Docker, no network."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(self, files: Callable[[], dict[str, str]]) -> None:
         self._files = files
 
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
-        assemble(Path(output_dir), self._files)
+        assemble(Path(output_dir), self._files())
         return True
 
 

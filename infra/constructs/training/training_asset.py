@@ -12,18 +12,17 @@ class TrainingCode(assets.Asset):
     """Zip of `training/`, `inference/` (copied into every model package) and the wheels of `build/wheels/`."""
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
-        folders = {folder: folder for folder in ("training", "inference")}
         super().__init__(
             scope,
             construct_id,
             path=str(REPOSITORY / "training"),
             display_name="training/, inference/ and wheels",
-            **bundle({**folders, **{wheel: wheel for wheel in _wheels()}}),
+            **bundle(_files),
         )
 
 
-def _wheels() -> list[str]:
+def _files() -> dict[str, str]:
     wheels = sorted((REPOSITORY / WHEELS).glob("*.whl"))
     if not wheels:
         raise FileNotFoundError(f"{WHEELS} is empty: run `make wheels` to download what training/vendor.txt pins")
-    return [str(wheel.relative_to(REPOSITORY)) for wheel in wheels]
+    return {place: place for place in ("training", "inference", *(f"{WHEELS}/{wheel.name}" for wheel in wheels))}
