@@ -152,7 +152,7 @@ sbom: setup ## What Kennel is made of, in CycloneDX: build/sbom/
 	@ls -l build/sbom/*.json
 
 .PHONY: docs
-docs: setup ## Write the generated parts of docs/: roles, diagram, settings
+docs: setup ## Write the generated parts of docs/: roles, diagram, costs, settings
 	@exec python -m docs.generate
 
 .PHONY: docs-site

@@ -1,4 +1,4 @@
-"""Writes the generated parts of the docs: roles and architecture from the templates, settings from their models.
+"""Writes the generated parts of the docs: roles, diagram and costs from the templates, settings from their models.
 
 make docs           writes them; the tests fail if they are out of date
 """
@@ -16,6 +16,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from docs.diagram import mermaid
 from docs.settings_reference import reference, schema
+from infra import names
 from infra.config import parse_stage
 from infra.stage import add_stacks
 from kennel.pricing import prices, stack_costs
@@ -26,7 +27,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md", "settings.md", "costs.md")]
 SCHEMA = REPOSITORY / "infra" / "settings" / "cdk.schema.json"
 STAGE = "dev"
-STACKS = ("Data", "Training", "Serving", "Api", "Operations")
 # What the course project gave its function.
 COURSE_POLICY = "AmazonSageMakerFullAccess"
 FUNCTION = "ClassifierRole"
@@ -121,10 +121,10 @@ def _conditions(conditions: dict[str, dict[str, Any]]) -> str:
 
 
 def _costs(stacks: Stacks) -> str:
-    """What each part of each stack costs idle and per million requests, in USD, as `kennel review` counts it."""
+    """The idle cost and the cost per million requests of each part, in USD, as `kennel review` counts them."""
     table = prices.load()
     lines = ["| Stack | Part | Idle, per month | Per million requests |", "|---|---|---|---|"]
-    found = {name: stack_costs.cost(stacks.templates[name], table) for name in STACKS}
+    found = {name: stack_costs.cost(stacks.templates[name], table) for name in names.PARTS}
     for name, cost in found.items():
         rows = [(part, f"{usd:.2f}", "") for part, usd in cost.at_rest.items()]
         rows += [(part, "", f"{usd:.2f}") for part, usd in cost.per_million.items()]
@@ -161,16 +161,8 @@ def _stolen(function: Role) -> str:
         ),
     }
     rows = [f"| {name} | {calls:,} of {len(every):,} | {wide:,} |" for name, (calls, wide) in counts.items()]
-    return (
-        "\n".join(
-            [
-                "| Policy of the function's role | Allowed actions | Of these, on every resource |",
-                "|---|---|---|",
-                *rows,
-            ]
-        )
-        + "\n"
-    )
+    head = "| Policy of the function's role | Allowed actions | Of these, on every resource |"
+    return "\n".join([head, "|---|---|---|", *rows]) + "\n"
 
 
 def _anywhere(statements: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from infra.settings import StageSettings
 
-# What bounds of JSON Schema mean, in the order in which they are shown.
+# The bounds of JSON Schema as they are shown, in this order.
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "multipleOf": "multiple of {}"}
 
 

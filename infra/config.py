@@ -116,5 +116,5 @@ def _unknown(path: list[str]) -> str:
         if isinstance(part, type) and issubclass(part, BaseModel) and name in part.model_fields:
             part = part.model_fields[name].annotation
     known = part.model_fields if isinstance(part, type) and issubclass(part, BaseModel) else {}
-    meant = [f"use {name}, or " for name in get_close_matches(path[-1], known, 1)]
-    return f"{where}: no such setting: {''.join(meant)}see docs/settings.md"
+    meant = "".join(f"use {name}, or " for name in get_close_matches(path[-1], known, 1))
+    return f"{where}: no such setting: {meant}see docs/settings.md"

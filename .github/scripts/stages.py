@@ -20,11 +20,8 @@ STAGES = CONTEXT["stages"]
 def main(command: str, stage: str = "", account: str = "") -> None:
     """Prints the answer."""
     if command == "list":
-        print(
-            json.dumps(
-                [name for name, found in STAGES.items() if stage != "--awake" or not found.get("shutdown_schedule")]
-            )
-        )
+        awake = [name for name, found in STAGES.items() if not found.get("shutdown_schedule")]
+        print(json.dumps(awake if stage == "--awake" else [*STAGES]))
         return
     if stage not in STAGES:
         sys.exit(f"No stage {stage!r} in cdk.json (known: {', '.join(STAGES)}).")

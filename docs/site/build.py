@@ -42,7 +42,7 @@ def main() -> int:
         shutil.copy(file, pages / file.name)
     (pages / "modules").mkdir()
     names = []
-    for package, modules in _packages():
+    for package, modules in packages():
         names.append(package)
         text = "\n".join(f"::: {module}\n" for module in modules)
         (pages / "modules" / f"{package}.md").write_text(f"# {package}\n\n{text}")
@@ -52,7 +52,7 @@ def main() -> int:
     return subprocess.run(command).returncode
 
 
-def _packages() -> Iterator[tuple[str, list[str]]]:
+def packages() -> Iterator[tuple[str, list[str]]]:
     """Each package, and what its page shows: itself and its modules."""
     for root, names in PACKAGES.items():
         for name in names:

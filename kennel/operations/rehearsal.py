@@ -252,11 +252,9 @@ def _causes(step: Step) -> list[str]:
 
 def rehearsed() -> DeployedStage:
     """The stage of the rehearsal, by the settings of its copy."""
-    deployment = DeployedStage(STAGE)
     # The stage in the copy's cdk.json; the checkout has none of this name.
     stages = json.loads((FOLDER / "project" / "cdk.json").read_text())["context"]["stages"]
-    deployment.__dict__["_configured"] = stages[STAGE]
-    return deployment
+    return DeployedStage.configured_by(STAGE, stages[STAGE])
 
 
 def _revision() -> str:

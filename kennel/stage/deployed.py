@@ -37,6 +37,13 @@ class DeployedStage:
 
     stage: str
 
+    @classmethod
+    def configured_by(cls, stage: str, settings: dict[str, Any]) -> "DeployedStage":
+        """The stage with `settings` in place of those in cdk.json."""
+        deployment = cls(stage)
+        deployment.__dict__["_configured"] = settings
+        return deployment
+
     @cached_property
     def settings(self) -> "StageSettings":
         """The stage's settings in cdk.json; raises KennelError if they are not valid, with every error."""

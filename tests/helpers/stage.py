@@ -122,11 +122,9 @@ class Environment:
 
     def bootstrap(self, stage: str = "dev", **changes: dict[str, Any]) -> None:
         """`kennel bootstrap`, with settings of the stage's parts changed."""
-        deployment = DeployedStage(stage)
         settings = copy.deepcopy(cdk_json()["context"]["stages"][stage])
         change(settings, changes)
-        deployment.__dict__["_configured"] = settings
-        target, arguments = account_bootstrap.prepare(deployment)
+        target, arguments = account_bootstrap.prepare(DeployedStage.configured_by(stage, settings))
         self.run("cdk", "bootstrap", target, *arguments)
 
     def deploy(self, *stacks: str, app: Path | None = None, check: bool = True) -> str:

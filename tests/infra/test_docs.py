@@ -1,35 +1,25 @@
 """Generated docs are up to date: roles and architecture, settings, and the JSON schema of cdk.json."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 
 import jsonschema
 import pytest
 
+from docs import generate
 from helpers import REPOSITORY
 from helpers.invariants import Templates
+from infra import names
 from kennel.pricing import prices
 from kennel.pricing.stack_costs import cost
 from kennel.stage.template_roles import Stacks
 
 
-def generator() -> ModuleType:
-    """docs/generate.py."""
-    spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("page", ["architecture.md", "security.md", "settings.md", "costs.md"])
 def test_generated_docs_are_up_to_date(page: str, matrix: dict[str, Templates]) -> None:
     text = Path(REPOSITORY / "docs" / page).read_text()
-    assert generator().with_generated(text, Stacks(matrix["dev"], "dev", "us-east-1")) == text
+    assert generate.with_generated(text, Stacks(matrix["dev"], "dev", "us-east-1")) == text
 
 
 def test_readme_has_the_idle_cost(matrix: dict[str, Templates]) -> None:
@@ -38,7 +28,7 @@ def test_readme_has_the_idle_cost(matrix: dict[str, Templates]) -> None:
     found = re.search(figures, readme)
     assert found
     first, second, endpoint = map(int, found.groups())
-    usd = {name: cost(matrix["dev"][name], prices.load()) for name in generator().STACKS}
+    usd = {name: cost(matrix["dev"][name], prices.load()) for name in names.PARTS}
     training = round(usd["Data"].month_usd + usd["Training"].month_usd)
     assert first == training
     assert second == round(sum(one.month_usd for one in usd.values())) - training
@@ -46,11 +36,11 @@ def test_readme_has_the_idle_cost(matrix: dict[str, Templates]) -> None:
 
 
 def test_schema_is_up_to_date() -> None:
-    assert generator().schema_text() == generator().SCHEMA.read_text()
+    assert generate.schema_text() == generate.SCHEMA.read_text()
 
 
 def test_schema_accepts_cdk_json() -> None:
-    jsonschema.validate(json.loads((REPOSITORY / "cdk.json").read_text()), generator().schema())
+    jsonschema.validate(json.loads((REPOSITORY / "cdk.json").read_text()), generate.schema())
 
 
 @pytest.mark.parametrize(
@@ -60,7 +50,7 @@ def test_schema_accepts_cdk_json() -> None:
 )
 def test_schema_rejects_invalid_settings(settings: dict[str, object]) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"context": {"stages": {"dev": settings}}}, generator().schema())
+        jsonschema.validate({"context": {"stages": {"dev": settings}}}, generate.schema())
 
 
 def test_new_grant_changes_generated_docs(matrix: dict[str, Templates]) -> None:
@@ -70,7 +60,7 @@ def test_new_grant_changes_generated_docs(matrix: dict[str, Templates]) -> None:
     statement = {"Effect": "Allow", "Action": "s3:DeleteObject", "Resource": "*"}
     roles["JobRole"].policies["more"] = {"Version": "2012-10-17", "Statement": [statement]}
     stacks.roles = lambda: roles  # type: ignore[method-assign]
-    assert "DeleteObject" in generator().with_generated(text, stacks)
+    assert "DeleteObject" in generate.with_generated(text, stacks)
 
 
 def test_new_grant_changes_diagram_arrow(matrix: dict[str, Templates]) -> None:
@@ -82,4 +72,4 @@ def test_new_grant_changes_diagram_arrow(matrix: dict[str, Templates]) -> None:
     statement = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{bucket}/datasets/*"}
     roles["JobRole"].policies["more"] = {"Version": "2012-10-17", "Statement": [statement]}
     stacks.roles = lambda: roles  # type: ignore[method-assign]
-    assert "JobRole -->|reads, writes| Datasets" in generator().with_generated(text, stacks)
+    assert "JobRole -->|reads, writes| Datasets" in generate.with_generated(text, stacks)

@@ -39,7 +39,7 @@ SIGNATURES = {
 # One pattern with a group for each format: it counts with a million files.
 NAMES = tuple(SIGNATURES)
 START = re.compile(b"|".join(b"(" + signature + b")" for signature in SIGNATURES.values()), re.DOTALL)
-# What a copy or a download can leave in the place of an image, by its first bytes.
+# Files that a copy or a download can leave in the place of an image, by their first bytes.
 PLACEHOLDERS = (
     (re.compile(rb""), "the file is empty: copy or download it again"),
     (re.compile(rb"version https://git-lfs.*", re.DOTALL), "a Git LFS pointer: run git lfs pull in the repository"),

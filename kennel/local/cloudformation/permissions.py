@@ -193,22 +193,22 @@ def _calls(
         context["iam:permissionsboundary"] = role.get("PermissionsBoundary")
     calls = []
     if verb == "create":
-        calls += [(action, resource, {}) for action in takes.calls.get("makes", [])]
+        calls += [(action, resource, {}) for action in takes.calls["makes"]]
         calls += [
             (tag, resource, {WHILE_CREATING[tag].lower(): action.partition(":")[2]})
-            for action in takes.calls.get("makes", [])
-            for tag in {*takes.calls.get("update", [])} & {*WHILE_CREATING}
+            for action in takes.calls["makes"]
+            for tag in {*takes.calls["update"]} & {*WHILE_CREATING}
         ]
         for key, parent in takes.parents.items():
             for parent_id in _each_of(properties.get(key)):
                 arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:{parent}/{parent_id}"
                 tags = _tags_of(_tags_in_ec2(arn))
-                calls += [(action, arn, tags) for action in (takes.calls.get("makes") or takes.calls.get("create", []))]
-        calls += [(action, "*", context) for action in takes.calls.get("anywhere", [])]
-    calls += [(action, resource, context) for action in takes.calls.get(verb, [])]
+                calls += [(action, arn, tags) for action in (takes.calls["makes"] or takes.calls["create"])]
+        calls += [(action, "*", context) for action in takes.calls["anywhere"]]
+    calls += [(action, resource, context) for action in takes.calls[verb]]
     if verb != "delete":
         # CloudFormation reads what it has made: a template refers to its attributes.
-        calls += [(action, resource, context) for action in takes.calls.get("read", [])]
+        calls += [(action, resource, context) for action in takes.calls["read"]]
     calls += [
         (
             action,

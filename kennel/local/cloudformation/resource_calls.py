@@ -4,6 +4,8 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
+VERBS = ("create", "update", "delete", "read", "anywhere", "makes")
+
 
 class ResourceCalls(NamedTuple):
     """The row of one type: the ARN up to its name, the property with its name, and calls as `service:Call`, by verb.
@@ -26,7 +28,7 @@ def load(file: Path) -> dict[str, ResourceCalls]:
         kind: ResourceCalls(
             row["on"],
             row.get("name", ""),
-            {verb: list(_named(text)) for verb, text in row.items() if isinstance(text, str) and ": " in text},
+            {verb: _named(row.get(verb, "")) for verb in VERBS},
             row.get("parents", {}),
             row.get("tagged", False),
             row.get("passes_role", False),

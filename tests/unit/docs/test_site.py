@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.site.build import PACKAGES, WORK
+from docs.site.build import PACKAGES, WORK, packages
 from helpers import REPOSITORY
 
 
@@ -24,13 +24,10 @@ def public(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
 def names() -> set[str]:
     """Every public name of the product's packages."""
     found = set()
-    for root, packages in PACKAGES.items():
-        for package in packages:
-            for file in (root / package).rglob("*.py"):
-                if file.stem.startswith("__"):
-                    continue
-                module = ".".join(file.relative_to(root).with_suffix("").parts)
-                found |= set(public(ast.parse(file.read_text()), module))
+    for _, modules in packages():
+        for module in modules[1:]:
+            (file,) = (path for root in PACKAGES if (path := root / f"{module.replace('.', '/')}.py").is_file())
+            found |= set(public(ast.parse(file.read_text()), module))
     return found
 
 

@@ -30,7 +30,7 @@ def test_both_readers_of_the_resource_types_agree() -> None:
     assert set(rows) == set(TYPES)
     for kind, row in rows.items():
         for verb in ("create", "update", "delete", "read", "anywhere", "makes"):
-            assert row.calls.get(verb, []) == list(getattr(TYPES[kind], verb))
+            assert row.calls[verb] == list(getattr(TYPES[kind], verb))
         assert (row.on, row.name, row.tagged, row.passes_role, row.parents) == (
             TYPES[kind].on,
             TYPES[kind].name,
