@@ -6,18 +6,19 @@ from pathlib import Path
 
 from helpers import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 CODE = re.compile(r"```([a-z]*)\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 # An image's arrows are no commands.
 IMAGE = "mermaid"
-SEPARATORS = re.compile(r"\s*[;·|,]\s+|\s+&&\s+|\s+#|\s+──▶\s+")
+# A pipe with a backslash is part of a command that stands in a table.
+SEPARATORS = re.compile(r"\s*[;·,]\s+|\s*(?<!\\)\|\s+|\s+&&\s+|\s+#|\s+──▶\s+")
 
 
 def lines(text: str) -> Iterator[str]:
     """The commands of a page, and whatever else its code has."""
     for language, block, inline in CODE.findall(text):
         for line in [] if language == IMAGE else (block or inline).splitlines():
-            yield from (words.strip() for words in SEPARATORS.split(line))
+            yield from (words.strip().replace(r"\|", "|") for words in SEPARATORS.split(line))
 
 
 def commands(text: str) -> set[str]:
