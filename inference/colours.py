@@ -18,4 +18,4 @@ def rgb(image: Image.Image) -> Image.Image:
         below = Image.new("RGB", whole.size, BACKGROUND)
         below.paste(whole, mask=whole)
         return below
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -76,7 +76,8 @@ def decode(data: bytes, shorter_side: int, share: float = 0) -> Decoded:
             image = Image.open(io.BytesIO(file.data), formats=(file.format,))
             image.draft("RGB", (shorter_side, shorter_side))
             image = rgb(image)
-            pixels = np.asarray(image.reduce(_scale(image.size, shorter_side)))
+            scale = _scale(image.size, shorter_side)
+            pixels = np.asarray(image.reduce(scale) if scale > 1 else image)
     except (UnreadableImage, UnsupportedImage):
         raise
     except MemoryError:
@@ -131,6 +132,8 @@ def _fast(file: ImageFile, shorter_side: int) -> Pixels | None:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation == 1:
+        return pixels
     if orientation in (5, 7):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 4):

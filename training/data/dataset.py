@@ -80,14 +80,15 @@ def check(root: Path, seed: int, valid_fraction: float = 0.2, progress: Progress
     for image in images:
         if not image.problem and image.label in known:
             splits.setdefault(image.split, []).append(image)
+    groups = checks.alike(images)
     findings = [
         *structure,
-        *checks.of_images(images),
+        *checks.of_images(images, groups),
         *checks.of_classes(images, split_already="valid" in splits),
     ]
     checked = Checked(images, findings, labels, splits)
     if not checked.errors and "valid" not in splits:
-        splits["train"], splits["valid"], divided = _hold_out(splits["train"], seed, valid_fraction)
+        splits["train"], splits["valid"], divided = _hold_out(groups, seed, valid_fraction)
         findings += divided
     return checked
 
@@ -126,24 +127,25 @@ def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], l
 
 
 def _hold_out(
-    images: list[CheckedImage], seed: int, fraction: float
+    alike: list[list[CheckedImage]], seed: int, fraction: float
 ) -> tuple[list[CheckedImage], list[CheckedImage], list[Finding]]:
     """Splits each class by itself, so that all are in both parts; what shows the same stays on one side, if it can."""
     generator = random.Random(seed)
     train: list[CheckedImage] = []
     valid: list[CheckedImage] = []
     findings: list[Finding] = []
-    by_label: dict[str, list[CheckedImage]] = defaultdict(list)
-    for image in images:
-        by_label[image.label].append(image)
-    for label, members in sorted(by_label.items()):
-        groups = checks.alike(members)
+    by_label: dict[str, list[list[CheckedImage]]] = defaultdict(list)
+    for group in alike:
+        for label in dict.fromkeys(image.label for image in group):
+            by_label[label].append([image for image in group if image.label == label])
+    for label, groups in sorted(by_label.items()):
+        size = sum(map(len, groups))
         generator.shuffle(groups)
-        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
+        count = min(max(1, round(size * fraction)), size - 1)
         held: list[CheckedImage] = []
         kept: list[list[CheckedImage]] = []
         for group in groups:
-            fits = len(held) < count and len(held) + len(group) <= min(2 * count, len(members) - 1)
+            fits = len(held) < count and len(held) + len(group) <= min(2 * count, size - 1)
             if fits:
                 held += group
             else:
@@ -154,7 +156,7 @@ def _hold_out(
             held = largest[-count:]
             del largest[-count:]
             message = (
-                f"{len(largest) + count} of its {len(members)} images show nearly the same, so that training and "
+                f"{len(largest) + count} of its {size} images show nearly the same, so that training and "
                 "validation do: its accuracy will be told too high"
             )
             findings.append(Finding(WARNING, "alike", f"class {label!r}", message))

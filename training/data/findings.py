@@ -5,7 +5,7 @@ from dataclasses import dataclass
 ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing about a dataset. An error stops the training, a warning costs accuracy, a note is dealt with."""
 

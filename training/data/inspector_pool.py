@@ -8,21 +8,64 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import SpooledTemporaryFile
+from threading import Lock
+from typing import SupportsBytes
 
 from inference.processors import usable
-from training.data.inspection import CheckedImage, from_json, inspect
+from training.data.inspection import GREY_BYTES, CheckedImage, from_json, inspect
 from training.data.layout import Image
 
 PROGRAM = "training.data.inspection"
 CODE = Path(__file__).resolve().parents[2]
 # Large enough that sending it costs nothing, small enough that progress is seen with large images.
-BATCH = 16
+BATCH = 64
+
+
+class _Levels:
+    """Grey levels of many images: in a file without a name, once they are more than a small dataset has."""
+
+    IN_MEMORY_BYTES = 16 << 20
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(self.IN_MEMORY_BYTES)  # noqa: SIM115 (closed with the object)
+        self._lock = Lock()
+        self._size, self._at_end = 0, True
+        weakref.finalize(self, self._file.close)
+
+    def add(self, levels: bytes) -> SupportsBytes:
+        if not levels:
+            return levels
+        with self._lock:
+            start = self._size
+            if not self._at_end:
+                self._file.seek(start)
+            self._file.write(levels)
+            self._size, self._at_end = start + len(levels), True
+        return _Stored(self, start)
+
+    def read(self, start: int) -> bytes:
+        with self._lock:
+            self._at_end = False
+            self._file.seek(start)
+            return self._file.read(GREY_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    levels: _Levels
+    start: int
+
+    def __bytes__(self) -> bytes:
+        return self.levels.read(self.start)
 
 
 class _Inspector:
@@ -31,13 +74,13 @@ class _Inspector:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def inspect(self, files: list[Image]) -> list[CheckedImage]:
-        """The results of the files, in their order."""
+    def inspect(self, files: list[Image], levels: "_Levels") -> list[CheckedImage]:
+        """The results of the files, in their order, their grey levels in `levels`."""
         self._process = self._process or _start()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            request = json.dumps([[str(file.path), file.format] for file in files])
+            request = json.dumps([[file.file, file.format] for file in files])
             self._process.stdin.write(f"{request}\n".encode())
             self._process.stdin.flush()
             rows = json.loads(self._process.stdout.readline())
@@ -45,7 +88,7 @@ class _Inspector:
             if (status := self.close()) > 0:
                 raise RuntimeError(f"{PROGRAM} ended with status {status}; its own message is above") from None
             return [inspect(file) for file in files]
-        return [from_json(file, row) for file, row in zip(files, rows, strict=True)]
+        return [from_json(file, row, levels.add) for file, row in zip(files, rows, strict=True)]
 
     def close(self) -> int:
         """Ends the process; returns its exit status, as subprocess has it."""
@@ -71,6 +114,7 @@ def _start() -> "subprocess.Popen[bytes]":
 def inspect_all(files: list[Image]) -> Iterator[CheckedImage]:
     """The result of each file, in their order."""
     idle: SimpleQueue[_Inspector] = SimpleQueue()
+    levels = _Levels()
     inspectors = [_Inspector() for _ in range(usable())]
     for inspector in inspectors:
         idle.put(inspector)
@@ -78,7 +122,7 @@ def inspect_all(files: list[Image]) -> Iterator[CheckedImage]:
     def inspected(batch: list[Image]) -> list[CheckedImage]:
         inspector = idle.get()
         try:
-            return inspector.inspect(batch)
+            return inspector.inspect(batch, levels)
         finally:
             idle.put(inspector)
 

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from training.data import labels
@@ -37,12 +38,17 @@ SHOWN = 3
 class Image:
     """An image of the dataset. `name` is its place in it: the split if there are splits, the class, and the rest."""
 
-    path: Path
+    file: str
     name: str
     split: str
     label: str
     # By its first bytes.
     format: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file that it is."""
+        return Path(self.file)
 
 
 @dataclass
@@ -257,7 +263,7 @@ class _Reading:
         if not _is_utf8("".join(file.parts)):
             self.unnamed.append(file)
         name = "/".join([*([split] if split else []), label, *map(_portable, rest)])
-        self.layout.images.append(Image(file.path, name, split or TRAIN, label, file.format))
+        self.layout.images.append(Image(file.file, name, split or TRAIN, label, file.format))
 
     def _leave(self, file: File, reason: str) -> None:
         self.layout.left_out.append(LeftOut(file.path, file.parts, WARNING, reason))
@@ -348,11 +354,11 @@ def _of_classes(images: list[Image], empty: list[tuple[str | None, str]], root: 
     unsplit = all(image.name.startswith(f"{image.label}/") for image in images)
     if unsplit and len(named := [label for label in classes if ROLES.get(_plain(label))]) > 1:
         yield error("", f"the classes {', '.join(named)} have the names of splits: rename them")
-    seen: dict[str, Path] = {}
-    for image in images:
-        if (other := seen.setdefault(image.name, image.path)) != image.path:
-            where = _place([str(image.path.relative_to(root))])
-            yield error(where, f"has the same name as {_place([str(other.relative_to(root))])}: rename one")
+    # Sorted by name.
+    for other, image in pairwise(images):
+        if other.name == image.name:
+            where, there = (_place([str(one.path.relative_to(root))]) for one in (image, other))
+            yield error(where, f"has the same name as {there}: rename one")
 
 
 def _of_left_out(left_out: list[LeftOut]) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ def test_turned_copy_shows_the_same(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     gradient(90, 60).save(source, exif=exif)
-    image = inspection.inspect(layout.Image(source, "train/a/one.png", "train", "a"))
+    image = inspection.inspect(layout.Image(str(source), "train/a/one.png", "train", "a"))
     assert image.rotated
     cleaned = clean(folder, [image], copy)
     assert cleaned.done == {"turned": 1}

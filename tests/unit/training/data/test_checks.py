@@ -1,5 +1,6 @@
 """Dataset checks: every kind of fault is found, all of them at once, and a clean copy has none."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image, ImageFilter
 from helpers.images import encode
 from kennel.datasets import clean_copy
 from kennel.errors import KennelError
-from training.data import checks, dataset, inspection
+from training.data import checks, dataset, inspection, inspector_pool
 from training.data.inspection import CheckedImage
 
 
@@ -37,7 +38,11 @@ def good(root: Path) -> Path:
 
 def found(root: Path) -> list[tuple[str, str, str]]:
     structure, images = dataset.read(root)
-    findings = [*structure, *checks.of_images(images), *checks.of_classes(images, split_already=True)]
+    findings = [
+        *structure,
+        *checks.of_images(images, checks.alike(images)),
+        *checks.of_classes(images, split_already=True),
+    ]
     return [(finding.severity, finding.kind, finding.where) for finding in findings]
 
 
@@ -165,7 +170,8 @@ def test_frames_of_a_film_are_said_once(tmp_path: Path) -> None:
             with Image.open(root / f"train/a/{seed}.jpg") as image:
                 image.save(root / f"train/a/{seed}-{number}.jpg", quality=60 + number)
     assert found(root) == [("note", "near copies", "train/a/0-0.jpg")]
-    (finding,) = checks.of_images(dataset.read(root)[1])
+    images = dataset.read(root)[1]
+    (finding,) = checks.of_images(images, checks.alike(images))
     assert finding.message.startswith("12 images show nearly the same")
     assert finding.message.endswith("the largest group has 6")
 
@@ -237,10 +243,43 @@ def test_near_copies_are_kept_unless_asked(tmp_path: Path) -> None:
     }
 
 
+def test_what_most_images_have_is_one_finding(tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(12):
+            drawn(number + 100 * (label == "a"), 40, 40).save(tmp_path / label / f"{number}.png")
+    findings = dataset.check(tmp_path, seed=1).findings
+    assert [finding.message for finding in findings if finding.kind == checks.SMALL] == [
+        "24 of 24 images are small (below 64 pixels): taken for how images of this dataset look"
+    ]
+
+
+def peak_bytes(root: Path) -> int:
+    tracemalloc.start()
+    try:
+        dataset.check(root, seed=1)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_of_an_image_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million images are checked in the memory of a laptop: of each, neither pixels nor grey levels stay there."""
+    monkeypatch.setattr(inspector_pool._Levels, "IN_MEMORY_BYTES", 1)
+    peaks = []
+    for first, last in ((0, 600), (600, 2600)):
+        for label in "ab":
+            (tmp_path / label).mkdir(exist_ok=True)
+            for number in range(first, last):
+                drawn(number + 5000 * (label == "a"), 8, 8).save(tmp_path / label / f"{number:04d}.png")
+        peaks.append(peak_bytes(tmp_path))
+    assert (peaks[1] - peaks[0]) / 4000 < 1000
+
+
 def grey(values: np.ndarray) -> checks.CheckedImage:
     small = values.astype(np.uint8)
     return CheckedImage(
-        Path(), "", "train", "a", digest=str(values.tobytes()), grey=small.tobytes(), hash=inspection._hash(small)
+        "", "", "train", "a", digest=str(values.tobytes()), grey=small.tobytes(), hash=inspection._hash(small)
     )
 
 
@@ -268,12 +307,26 @@ def test_equal_hashes_of_other_levels_are_not_alike() -> None:
     assert len(checks.alike([grey(ramp), grey(ramp * 5)])) == 2
 
 
-def test_alike_finds_what_comparing_all_pairs_finds() -> None:
-    """Hashes of random images with a few bits turned, by parts of the hash and one by one."""
+def same(one: CheckedImage, other: CheckedImage) -> bool:
+    assert one.hash is not None
+    assert other.hash is not None
+    return (one.hash ^ other.hash).bit_count() < checks.NEAR_BITS and checks._same_levels(one, other)
+
+
+@pytest.mark.parametrize("block", [7, 512])
+@pytest.mark.parametrize("large", [1, 128])
+@pytest.mark.parametrize("side", [17, 6])
+def test_alike_finds_what_comparing_all_pairs_finds(
+    monkeypatch: pytest.MonkeyPatch, block: int, large: int, side: int
+) -> None:
+    """Hashes of random images with a few bits turned, by parts of the hash and one by one; of small images, too."""
+    monkeypatch.setattr(checks, "BLOCK", block)
+    monkeypatch.setattr(checks, "LARGE", large)
     generator = np.random.default_rng(3)
+    pixels = np.arange(17) * side // 17
     made = []
     for _ in range(60):
-        values = generator.integers(0, 256, (16, 17))
+        values = generator.integers(0, 256, (side, side))[pixels[:16, None], pixels]
         made.append(grey(values))
         for changed in (1, 3, 6):
             again = values.copy()
@@ -281,5 +334,5 @@ def test_alike_finds_what_comparing_all_pairs_finds() -> None:
             made.append(grey(again))
     found = {id(image): group[0] for group in checks.alike(made) for image in group}
     for place, image in enumerate(made):
-        earlier = [other for other in made[:place] if found[id(other)] is other and checks._same(other, image)]
+        earlier = [other for other in made[:place] if found[id(other)] is other and same(other, image)]
         assert (found[id(image)] is image) == (not earlier)

@@ -1,6 +1,7 @@
 """Inspection in batches: what each file shows, whatever the others of its batch do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ def files(tmp_path: Path) -> list[Image]:
     made = []
     for name, body in bodies.items():
         (tmp_path / name).write_bytes(body)
-        made.append(Image(tmp_path / name, f"a/{name}", "train", "a", format_of(body[:START_BYTES])))
-    return [*made, Image(tmp_path / "gone.png", "a/gone.png", "train", "a", "PNG")]
+        made.append(Image(str(tmp_path / name), f"a/{name}", "train", "a", format_of(body[:START_BYTES])))
+    return [*made, Image(str(tmp_path / "gone.png"), "a/gone.png", "train", "a", "PNG")]
 
 
 @pytest.fixture
@@ -39,8 +40,18 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Breaks:
     return change
 
 
+def inspected(files: list[Image]) -> list[inspection.CheckedImage]:
+    """What the pool says of the files, with their grey levels as bytes."""
+    return [replace(image, grey=bytes(image.grey)) for image in inspector_pool.inspect_all(files)]
+
+
 def test_batches_show_the_same_as_single_files(files: list[Image]) -> None:
-    assert list(inspector_pool.inspect_all(files)) == [inspection.inspect(file) for file in files]
+    assert inspected(files) == [inspection.inspect(file) for file in files]
+
+
+def test_many_grey_levels_are_kept_in_a_file(files: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspector_pool._Levels, "IN_MEMORY_BYTES", 1)
+    assert inspected(files) == [inspection.inspect(file) for file in files]
 
 
 @pytest.mark.parametrize(
@@ -51,14 +62,14 @@ def test_crash_costs_no_other_file(files: list[Image], broken: Breaks, fault: st
     broken(
         f"""
 look = inspection._looks
-def looks(image, grey):
-    if image.width == 85:
+def looks(pixels, grey):
+    if pixels.shape[1] == 85:
         {fault}
-    return look(image, grey)
+    return look(pixels, grey)
 inspection._looks = looks
 """
     )
-    assert list(inspector_pool.inspect_all(files)) == [inspection.inspect(file) for file in files]
+    assert inspected(files) == [inspection.inspect(file) for file in files]
 
 
 def test_error_of_the_program_is_not_hidden(files: list[Image], broken: Breaks) -> None:
