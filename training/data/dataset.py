@@ -129,15 +129,19 @@ def read(root: Path, progress: Progress | None = None) -> tuple[list[Finding], l
 def _hold_out(
     alike: list[list[CheckedImage]], seed: int, fraction: float
 ) -> tuple[list[CheckedImage], list[CheckedImage], list[Finding]]:
-    """Splits each class by itself, so that all are in both parts; what shows the same stays on one side, if it can."""
+    """Splits the training images, each class by itself, so that all classes are in both parts.
+
+    `alike` has all images in groups that show the same; such a group stays on one side, if it can.
+    """
     generator = random.Random(seed)
     train: list[CheckedImage] = []
     valid: list[CheckedImage] = []
     findings: list[Finding] = []
     by_label: dict[str, list[list[CheckedImage]]] = defaultdict(list)
     for group in alike:
-        for label in dict.fromkeys(image.label for image in group):
-            by_label[label].append([image for image in group if image.label == label])
+        images = [image for image in group if image.split == "train"]
+        for label in dict.fromkeys(image.label for image in images):
+            by_label[label].append([image for image in images if image.label == label])
     for label, groups in sorted(by_label.items()):
         size = sum(map(len, groups))
         generator.shuffle(groups)

@@ -131,6 +131,11 @@ def test_all_readers_agree(
     assert listed <= asked
     if trained is None:
         return
+    # Each image is in one split: an image of a split is in that one, or held out from the training images.
+    placed = [(image.file, split) for split, images in checked.splits.items() for image in images]
+    assert len({file for file, _ in placed}) == len(placed)
+    given_splits = {image.file: image.split for image in checked.images}
+    assert all(given_splits[file] in {split, "train"} for file, split in placed if split != "test")
     readable = {(image.digest, image.label) for image in checked.images if not image.problem}
     assert readable == {pair for pairs in trained[1].values() for pair in pairs}
     said = "\n".join(map(str, checked.findings))

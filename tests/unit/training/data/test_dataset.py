@@ -30,6 +30,14 @@ def test_valid_and_val_name_the_same_split(tmp_path: Path, valid: str, expected:
     assert counts(loaded) == {"train": 2, expected: 2, "test": 1}
 
 
+def test_test_images_are_not_held_out_for_validation(tmp_path: Path) -> None:
+    files = [f"{split}/{label}/{index}.jpg" for split in ("train", "test") for label in "ab" for index in range(10)]
+    loaded = dataset.load(write(tmp_path, *files), seed=1)
+    assert counts(loaded) == {"train": 16, "valid": 4, "test": 20}
+    for split, folder in (("train", "train"), ("valid", "train"), ("test", "test")):
+        assert {sample.path.parts[-3] for sample in loaded.splits[split]} == {folder}
+
+
 def test_flat_folder_holds_out_each_class(tmp_path: Path) -> None:
     write(tmp_path, *(f"{label}/{index}.jpg" for label in "ab" for index in range(10)))
     loaded = dataset.load(tmp_path, seed=1)
