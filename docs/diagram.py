@@ -1,6 +1,6 @@
-"""The diagram of docs/architecture.md, from the templates: who may do what with what, and who is told.
+"""The diagram of docs/architecture.md, generated from the templates: permissions of roles, metrics, notifications.
 
-Arrows are grants. A role's part acts; what it acts on is in a statement of its policies.
+An arrow from a role's node is a permission: its target is a resource in a statement of the role's policies.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from kennel.stage.template_roles import Role, Stacks
 
-# The actor of each role: its stack, and its label.
+# The node of each role: its stack, and its label.
 ACTORS = {
     "ClassifierRole": ("Api", "function behind the URL"),
     "DriftRole": ("Operations", "drift check, hourly"),
@@ -18,7 +18,7 @@ ACTORS = {
     "NightStopRole": ("Training", "scheduled shutdown"),
     "NotebookRole": ("Training", "notebook"),
 }
-# The targets by a part of their ARN: a node, or an actor's.
+# Patterns of ARNs, and the node of each: one of NODES or of ACTORS.
 TARGETS = (
     (r":s3:::\S*storagedatasets", "Datasets"),
     (r":s3:::\S*storagemodels", "Models"),
@@ -34,17 +34,18 @@ NODES = {
     "Models": ("Data", "packages, checkpoints, captures", "[({})]"),
     "Parameter": ("", "promoted package, SSM", "[/{}/]"),
 }
-# The verb for a call; others, of logs and keys for example, are left out.
+# Patterns of actions, and the verb of each; other actions, such as those of logs and keys, are left out.
 VERBS = (
     (r"s3:GetObject", "reads"),
     (r"s3:PutObject$", "writes"),
     (r"sagemaker:InvokeEndpoint", "invokes"),
     (r"sagemaker:Create", "starts"),
     (r"sagemaker:StopNotebookInstance", "stops"),
-    (r"cloudformation:DeleteStack", "removes"),
+    (r"cloudformation:DeleteStack", "deletes"),
     (r"autoscaling:SetDesiredCapacity", "empties its group"),
     (r"ssm:GetParameter", "reads"),
 )
+ALARM = "AWS::CloudWatch::Alarm"
 
 
 def mermaid(stacks: Stacks) -> str:
@@ -72,7 +73,7 @@ def _node(name: str) -> str:
 
 
 def _acts(role: Role) -> dict[str, list[str]]:
-    """By target, what the role may do there, in words."""
+    """The verbs of the role's permissions by target."""
     found: dict[str, list[str]] = {}
     for statement in role.statements():
         verbs = [verb for pattern, verb in VERBS if any(re.match(pattern, action) for action in statement["Action"])]
@@ -88,24 +89,29 @@ def _more(stack: str, stacks: Stacks) -> Iterator[str]:
     """The nodes without a role."""
     if stack == "Api" and _count(stacks, "AWS::Lambda::Url"):
         yield 'Url(["URL, signed"])'
+    if stack == "Serving":
+        yield f'ServingAlarms["{_count(stacks, ALARM, stack)} alarms: errors and latency (rollback), no instance"]'
     if stack == "Operations":
-        yield f'Alarms["{_count(stacks, "AWS::CloudWatch::Alarm")} alarms, and one composite alarm"]'
+        yield f'Alarms["{_count(stacks, ALARM, stack)} alarms, and one composite alarm"]'
         yield 'Budget["monthly budget"]'
         yield 'Topic[["topic, encrypted"]]'
 
 
 def _flows(stacks: Stacks) -> Iterator[str]:
-    """Arrows that no role's policy is needed for."""
+    """The arrows that are not in a role's policies."""
     yield "Caller((caller)) -->|SigV4| Url --> ClassifierRole"
     yield "Operator((operator)) -->|kennel train| JobRole"
     yield "Operator -->|kennel promote| Parameter -->|make deploy| ModelRole"
     if _count(stacks, "AWS::SNS::Topic"):
         yield "Alarms --> Topic"
+        yield "ServingAlarms --> Topic"
         yield "Budget --> Topic"
         yield "Topic --> People((on call))"
     for watched in ("ClassifierRole", "ModelRole", "Ec2Role", "DriftRole"):
         yield f"{watched} -.->|metrics| Alarms"
+    yield "ModelRole -.->|metrics| ServingAlarms"
 
 
-def _count(stacks: Stacks, kind: str) -> int:
-    return len(list(stacks.resources(kind)))
+def _count(stacks: Stacks, kind: str, stack: str = "") -> int:
+    """The number of resources of a type, in one stack or in all."""
+    return sum(stack in ("", of) for of, _, _ in stacks.resources(kind))

@@ -49,10 +49,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inference import PORT
+from inference import PORT, capacity
 from inference.http_limits import LimitedProtocol
 from inference.images import UnreadableImage, UnsupportedImage
-from inference.metrics import Metrics
+from inference.metrics import MODEL_CAPACITY, THROUGHPUT, Metrics
 from inference.pool import DeadlineExceeded, Pool, QueueFull, Result
 from inference.predictor import Predictor, example
 from inference.processors import usable
@@ -81,6 +81,8 @@ LAST_S = 0.5
 # A struct sock_filter of <linux/filter.h>: a program of one instruction, which takes 0 bytes of every packet.
 SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
 METRICS_EVERY_S = 60.0
+# The stage says for whom and on what the server runs.
+STAGE, INSTANCE_TYPE = (os.environ.get(f"KENNEL_{name}", "unknown") for name in ("STAGE", "INSTANCE_TYPE"))
 
 log = logging.getLogger("kennel")
 
@@ -90,6 +92,7 @@ class Serving:
 
     pool: Pool | None = None
     metrics: Metrics
+    load: capacity.Load
     model: str
     draining = False
 
@@ -145,6 +148,7 @@ def _success(answer: Result, log_fields: dict[str, object]) -> Response:
     log_fields |= times
     serving.metrics.time("QueueTime", answer.queue_ms)
     serving.metrics.time("ModelTime", answer.model_ms)
+    serving.load.add(answer.model_ms)
     # The one header of an answer that SageMaker hands to the caller.
     attributes = ",".join(f"{name}={value}" for name, value in times.items())
     return JSONResponse(
@@ -260,21 +264,34 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
     pool = Pool(predictor, THREADS, QUEUE)
     # Each thread answers one image first, so that no caller pays for what is made at the first.
     await asyncio.gather(*(pool.predict(example(), 1, DEADLINE_S) for _ in range(THREADS)))
-    serving.model, serving.metrics, serving.pool = predictor.name, Metrics(predictor.name), pool
-    log.info(json.dumps({"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}))
+    requests_per_s = await capacity.measured(pool)
+    serving.metrics = Metrics(predictor.name, STAGE, INSTANCE_TYPE)
+    serving.metrics.gauge(MODEL_CAPACITY, requests_per_s, "Count/Second")
+    serving.model, serving.load, serving.pool = predictor.name, capacity.Load(THREADS), pool
+    ready = {"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}
+    log.info(json.dumps({**ready, "requests_per_s": round(requests_per_s, 1)}))
+    _log_metrics()
     reporting = asyncio.create_task(_report())
     yield
     reporting.cancel()
-    if line := serving.metrics.line():
-        log.info(line)
+    _log_metrics()
     pool.close()
 
 
 async def _report() -> None:
     while True:
         await asyncio.sleep(METRICS_EVERY_S)
-        if line := serving.metrics.line():
-            log.info(line)
+        utilization, requests_per_s = serving.load.period()
+        if utilization:
+            serving.metrics.gauge("Utilization", 100 * utilization, "Percent")
+        if requests_per_s:
+            serving.metrics.gauge(THROUGHPUT, requests_per_s, "Count/Second")
+        _log_metrics()
+
+
+def _log_metrics() -> None:
+    if line := serving.metrics.line():
+        log.info(line)
 
 
 app = Starlette(

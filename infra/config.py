@@ -37,6 +37,8 @@ RENAMED = {
     "function.page": "web_page",
     "operations.notify": "alarm_emails",
 }
+BY_CPU = "removed in 0.2.0, since instances follow their CPU utilization: use target_cpu_percent"
+REMOVED = {"endpoint.requests_per_s": BY_CPU, "endpoint.scaling_safety": BY_CPU}
 
 
 class ConfigurationError(Exception):
@@ -110,6 +112,8 @@ def _unknown(path: list[str]) -> str:
     where = ".".join(path)
     if new := RENAMED.get(where):
         return f"{where}: renamed in 0.2.0: use {new}"
+    if why := REMOVED.get(where):
+        return f"{where}: {why}"
     part: Any = StageSettings
     for name in path[:-1]:
         # A number is a place in a list of schedules.

@@ -54,6 +54,16 @@ def local_storage(name: str) -> bool:
     return "d" in found["options"] or found["series"] in _DISKS or family in _DISKS
 
 
+def vcpus(name: str) -> int:
+    """The processors of a type by its size: 2 for large, 4 for xlarge, and 4 for each x of larger ones.
+
+    That is the rule of the x86-64 families (EC2's instance types guide); the few that exceed it (c4.8xlarge: 36) count
+    as less, which scales them out earlier.
+    """
+    times = name.rpartition(".")[2].removesuffix("xlarge")
+    return 4 * int(times or 1) if times.isdigit() or not times else 2
+
+
 def burstable(name: str) -> bool:
     """True for burstable types, on which SageMaker scales no endpoint automatically."""
     found = _parts(name)

@@ -27,7 +27,7 @@ sys.dont_write_bytecode = False
 # These use the checkout itself, its cdk.out and its build folder, one after the other.
 CHECKOUT = ("test_demo", "test_shown")
 # These count what callers get while fleets change: nothing else runs in the meantime.
-ALONE = ("test_rollouts", "test_scaling")
+ALONE = ("test_capacity", "test_rollouts", "test_scaling")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

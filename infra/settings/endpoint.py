@@ -45,12 +45,11 @@ class EndpointSettings(Settings):
     instance_hours: tuple[InstanceSchedule, ...] = Field(
         (), description="times at which min_instances and max_instances change"
     )
-    requests_per_s: float = Field(
-        199, gt=0, description="throughput of one instance, measured with `make bench-serving`"
+    target_cpu_percent: int = Field(
+        70, ge=10, le=90, description="share of an instance's processors that target tracking keeps in use"
     )
-    scaling_safety: float = Field(0.7, gt=0, le=1, description="share of that throughput that target tracking uses")
     invocations_per_instance_per_min: int | None = Field(
-        None, ge=1, description="target of target tracking; null computes it from the two before"
+        None, ge=1, description="keep this number of invocations per instance instead of a share of the processors"
     )
     scale_out_cooldown_s: int = Field(60, ge=0, description="time after scaling out before the next one")
     scale_in_cooldown_s: int = Field(300, ge=0, description="time after scaling in before the next one")
@@ -156,6 +155,6 @@ class EndpointSettings(Settings):
         return self.scaling_target_instance_type != "none"
 
     @property
-    def target_per_min(self) -> int:
-        """The invocations per instance and minute that target tracking keeps."""
-        return self.invocations_per_instance_per_min or round(self.requests_per_s * self.scaling_safety * 60)
+    def target_cpu_utilization(self) -> float:
+        """The target for CPUUtilization, of which each processor of an instance has 100."""
+        return self.target_cpu_percent * instance_types.vcpus(self.instance_type)

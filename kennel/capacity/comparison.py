@@ -18,7 +18,7 @@ from PIL import Image
 from infra.names import VARIANT
 from infra.settings import METRIC_DELAY_S
 from kennel.capacity.cloudwatch_counts import datapoints
-from kennel.capacity.load_generator import Answer, drive
+from kennel.capacity.load_generator import THREADS, Answer, drive_all
 from kennel.capacity.planning import QUEUE, Option, Row
 from kennel.capacity.system import Endpoint, Floats, Instance, Outcome, histogram, moment
 from kennel.capacity.traffic import Profile
@@ -26,8 +26,6 @@ from kennel.errors import KennelError
 from kennel.pricing import prices
 from kennel.stage.deployed import DeployedStage
 
-# Callers that can wait at the same time, of both endpoints together.
-THREADS = 128
 # No answer at all, or none in time.
 BROKEN = 0
 # CloudWatch has every datapoint by then.
@@ -114,26 +112,24 @@ def compare(
     table = prices.load()
     hourly = table.instance(settings.instance_type)
     arrivals = profile.arrivals(seed)
-    runtime = deployment.client(
-        "sagemaker-runtime",
-        # One try: a second would be another request.
-        Config(retries={"total_max_attempts": 1}, max_pool_connections=THREADS, read_timeout=settings.timeout_s),
-    )
+    # One try: a second would be another request. A client for each endpoint, so that they share no connections.
+    once = Config(retries={"total_max_attempts": 1}, max_pool_connections=THREADS, read_timeout=settings.timeout_s)
+    clients = {name: deployment.client("sagemaker-runtime", once) for name in names}
 
-    def send(number: int) -> int:
-        return _status(runtime, names[number % len(names)], image)
+    def sender(name: str) -> Callable[[int], int]:
+        return lambda number: _status(clients[name], name, image)
 
     def said(sent: int) -> None:
-        progress(f"{sent:,} of {len(arrivals) * len(names):,} requests")
+        progress(f"{sent:,} of {len(arrivals):,} requests to each endpoint")
 
     for name in names:
-        if (status := _status(runtime, name, image)) != 200:
+        if (status := _status(clients[name], name, image)) != 200:
             raise KennelError(f"{name} returns {status or 'nothing'} before any load: see `kennel status`.")
     # Whole periods, so that the first one is not cut.
     begun = datetime.fromtimestamp((time.time() // period_s + 1) * period_s, UTC)
     progress(f"begins at {begun:%H:%M:%S} UTC")
     time.sleep(max(0.0, (begun - datetime.now(UTC)).total_seconds()))
-    answers = drive(np.repeat(arrivals, len(names)), send, threads=THREADS, progress=said)
+    answers = drive_all(arrivals, [sender(name) for name in names], said)
     ended = begun + timedelta(seconds=np.ceil(profile.duration_s / period_s) * period_s)
     cloudwatch = deployment.client("cloudwatch")
     _await(cloudwatch, names, begun, ended, period_s, len(arrivals), progress)
@@ -143,9 +139,9 @@ def compare(
     model: dict[str, list[float]] = {}
     for number, (name, least) in enumerate(zip(names, (settings.fixed_instances, bounds[0]), strict=True)):
         seen = _metrics(cloudwatch, name, begun, ended, period_s)
-        outcome = _outcome(answers[number :: len(names)], seen["instances"], period_s, settings.timeout_s)
-        instance = Instance(1 / settings.requests_per_s, queue=QUEUE)
-        option = Option(name, None, Endpoint(instance, least), None, hourly)
+        outcome = _outcome(answers[number], seen["instances"], period_s, settings.timeout_s)
+        # What an instance can do is what is measured here.
+        option = Option(name, None, Endpoint(Instance(float("nan"), queue=QUEUE), least), None, hourly)
         rows.append(Row(option, outcome, outcome.instance_s / 3600 * hourly, 0.0, profile.duration_s))
         model[name] = seen["model_p95_s"]
     return Comparison(profile, begun, settings.instance_type, table, rows, model, policies, bounds, steps)

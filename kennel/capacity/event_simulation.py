@@ -61,8 +61,8 @@ class _Fleet:
         self.billed_s = 0.0
         self._billed_since, self._billed = 0.0, endpoint.instances
         self._updating = False
-        # Invocations by the active instances: the metric of SageMaker.
-        self._invocations = 0.0
+        # Invocations by the active instances: the metric of SageMaker. And the time that they will be at work for them.
+        self._invocations = self._work_s = 0.0
         self._draws: Iterator[int] = iter(())
         if endpoint.policy:
             self._tracker = Tracker(endpoint.policy)
@@ -74,13 +74,17 @@ class _Fleet:
         """When one of the instances, chosen at random as SageMaker does, is done; none if it refuses."""
         servers = self.servers
         self._invocations += 1 / len(servers)
-        if len(servers) == 1:
-            return servers[0].take(now, service_s)
-        number = next(self._draws, None)
-        if number is None:
-            self._draws = iter(self._random.integers(0, 1 << 30, BLOCK).tolist())
-            number = next(self._draws)
-        return servers[number % len(servers)].take(now, service_s)
+        number = 0
+        if len(servers) > 1:
+            drawn = next(self._draws, None)
+            if drawn is None:
+                self._draws = iter(self._random.integers(0, 1 << 30, BLOCK).tolist())
+                drawn = next(self._draws)
+            number = drawn % len(servers)
+        done = servers[number].take(now, service_s)
+        if done is not None:
+            self._work_s += service_s / len(servers)
+        return done
 
     def end(self, now: float) -> None:
         """Closes the bill."""
@@ -89,11 +93,22 @@ class _Fleet:
     def _track(self, policy: Policy) -> Process:
         while True:
             yield self._env.timeout(policy.period_s)
-            value = self._invocations or None
-            if policy.concurrent and value:
-                value = sum(server.holds(self._env.now) for server in self.servers) / len(self.servers)
-            self._invocations = 0.0
-            self._env.process(self._decide(policy, value))
+            self._env.process(self._decide(policy, self._datapoint(policy.period_s)))
+
+    def _datapoint(self, period_s: float) -> float | None:
+        """The value of the tracked metric for the period that ends now; none if it is not published."""
+        invocations, self._invocations = self._invocations, 0.0
+        if self._endpoint.metric == "utilization":
+            could_s = period_s * self._endpoint.instance.workers
+            worked_s = min(self._work_s, could_s)
+            # What waits is work of the next period.
+            self._work_s -= worked_s
+            return worked_s / could_s
+        if not invocations:
+            return None
+        if self._endpoint.metric == "concurrency":
+            return sum(server.holds(self._env.now) for server in self.servers) / len(self.servers)
+        return invocations
 
     def _decide(self, policy: Policy, value: float | None) -> Process:
         yield self._env.timeout(policy.delay_s)

@@ -53,12 +53,21 @@ class _Control:
             self.active, self._ready_at = self._wanted, None
         self.billed_s += self._billed * SLICE_S
 
-    def publish(self, now: float, invocations: float, concurrent: float) -> None:
-        """Takes the datapoint of a period that ends now, if one does: counts for each instance."""
-        policy = self._endpoint.policy
-        if policy and now % policy.period_s < SLICE_S:
-            value = concurrent if policy.concurrent else invocations
-            self._pending.append((now + policy.delay_s, value if invocations > 0 else None))
+    def publish(self, now: float, invocations: float, answers: float, concurrency: float) -> None:
+        """Takes the datapoint of a period that ends now, if one does.
+
+        `invocations` and `answers` are those of each instance in the period, `concurrency` its requests now.
+        """
+        policy, metric = self._endpoint.policy, self._endpoint.metric
+        if not policy or now % policy.period_s >= SLICE_S:
+            return
+        value: float | None = concurrency if metric == "concurrency" else invocations
+        if metric == "utilization":
+            # Idle instances publish it, too.
+            value = min(1.0, answers / policy.period_s / self._endpoint.instance.requests_per_s)
+        elif not invocations:
+            value = None
+        self._pending.append((now + policy.delay_s, value))
 
     def _resize(self, now: float, wanted: int) -> None:
         if wanted == self._wanted:
@@ -114,7 +123,7 @@ def simulate(
     total = np.zeros(len(BINS))
     steps = [_Step() for _ in range(min(STEPS, slices))]
     throttled = refused = late = cold_starts = latency_sum = busy_s = ready_busy_s = provisioned_s = peak = 0.0
-    backlog = invocations = 0.0
+    backlog = invocations = answers = 0.0
     response_s = instance.service_s
     for number in range(slices):
         now = number * SLICE_S
@@ -154,9 +163,10 @@ def simulate(
         steps[number * len(steps) // slices].add(counts, came, control.active)
         invocations += taken / control.active
         ends = now + SLICE_S
-        control.publish(ends, invocations, answered / SLICE_S / control.active * mean_s)
+        answers += answered / control.active
+        control.publish(ends, invocations, answers, answered / SLICE_S / control.active * mean_s)
         if not endpoint.policy or ends % endpoint.policy.period_s < SLICE_S:
-            invocations = 0.0
+            invocations = answers = 0.0
         if ends % PERIOD_S < SLICE_S:
             if warm:
                 warm.track(now + SLICE_S)

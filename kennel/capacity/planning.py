@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.settings import SERVERLESS_BODY_BYTES, EndpointSettings, FunctionSettings, ServerlessSettings
 from kennel.capacity import event_simulation, fluid_simulation
-from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Outcome
+from kennel.capacity.system import START_S, Endpoint, Environments, Instance, Metric, Outcome
 from kennel.capacity.traffic import DAY_S, Profile
 from kennel.local.sagemaker.target_tracking import Policy
 from kennel.pricing.prices import Prices
@@ -16,6 +16,8 @@ from kennel.pricing.prices import Prices
 EXACT_REQUESTS = 3_000_000
 # The server's own queue (inference/server.py).
 QUEUE = 64
+# For a stage whose instances have not measured themselves: little enough for an ml.m5.large, so that it plans too many.
+UNMEASURED_REQUESTS_PER_S = 40.0
 # Concurrent executions in an account with the default quota.
 ACCOUNT_LIMIT = 1000
 # Concurrent requests of a serverless endpoint.
@@ -28,8 +30,9 @@ CONCURRENT_PERIOD_S, CONCURRENT_DELAY_S = 10, 10.0
 class Assumptions:
     """Assumptions, measured or not known from anybody; the report lists all of them."""
 
-    # Throughput of one instance at saturation; a request takes workers / requests_per_s.
+    # Throughput of one instance at saturation; a request takes workers / requests_per_s. And where it is from.
     requests_per_s: float
+    requests_per_s_source: str = "given"
     workers: int = 2
     variation: float = 0.3
     instance_start_s: float = START_S
@@ -167,7 +170,8 @@ def endpoint_options(
 
     Options with fewer than `fewest` instances are there to compare with.
     """
-    safe = instance.requests_per_s * settings.scaling_safety
+    utilization = settings.target_cpu_percent / 100
+    safe = instance.requests_per_s * utilization
     peak = max(1, math.ceil(profile.peak / safe))
     quiet = max(1, math.ceil(float(profile.rates.min()) / safe))
     most = max(settings.max_instances, peak + 1)
@@ -179,40 +183,40 @@ def endpoint_options(
             wanted = {"serverless": None, "scaling_target_instance_type": settings.instance_type, **wanted}
         return Option(name, None if note else {"endpoint": wanted}, endpoint, function, hourly_usd, note=note)
 
-    def scaled(words: str, policy: Policy, wanted: dict[str, Any], note: str = "") -> Option:
+    def scaled(words: str, policy: Policy, metric: Metric, wanted: dict[str, Any], note: str = "") -> Option:
         bounds = {"min_instances": policy.minimum, "max_instances": policy.maximum}
         name = f"{policy.minimum} to {policy.maximum}, {words}"
-        return option(name, Endpoint(instance, policy.minimum, policy), {**bounds, **wanted}, note)
+        return option(name, Endpoint(instance, policy.minimum, policy, metric), {**bounds, **wanted}, note)
 
     def fixed(count: int, why: str) -> Option:
         wanted = {"min_instances": count, "max_instances": count}
         return option(f"{count} fixed, {why}", Endpoint(instance, count), wanted)
 
+    by_invocations = settings.invocations_per_instance_per_min
     as_it_is = Policy(
-        settings.target_per_min,
+        by_invocations or utilization,
         settings.min_instances,
         settings.max_instances,
         scale_out_cooldown_s=settings.scale_out_cooldown_s,
         scale_in_cooldown_s=settings.scale_in_cooldown_s,
     )
     # Where queueing begins: a request for each worker, by the share that is safe.
-    at_once = instance.workers * settings.scaling_safety
-    measured = {"requests_per_s": instance.requests_per_s}
+    at_once = instance.workers * utilization
+    by_cpu = {"invocations_per_instance_per_min": None}
     options = [fixed(1, "one instance")]
     options += [fixed(peak, "for the peak")] if peak > 1 else []
     if settings.scales:
-        options.append(scaled("as the stage is", as_it_is, {}))
+        options.append(scaled("as the stage is", as_it_is, "invocations" if by_invocations else "utilization", {}))
     elif not settings.serverless:
         options.append(fixed(settings.min_instances, "as the stage is"))
     for least in sorted({max(quiet, fewest), max(math.ceil((quiet + peak) / 2), fewest)}):
-        by_minute = replace(as_it_is, target=round(safe * 60), minimum=least, maximum=most)
-        options.append(scaled("by invocations", by_minute, measured))
+        by_utilization = replace(as_it_is, target=utilization, minimum=least, maximum=most)
+        options.append(scaled("by CPU utilization", by_utilization, "utilization", by_cpu))
         by_concurrency = replace(
-            by_minute, target=at_once, concurrent=True, period_s=CONCURRENT_PERIOD_S, delay_s=CONCURRENT_DELAY_S
+            by_utilization, target=at_once, period_s=CONCURRENT_PERIOD_S, delay_s=CONCURRENT_DELAY_S
         )
-        options.append(
-            scaled("by concurrency", by_concurrency, measured, "only accelerated instances have this metric")
-        )
+        note = "only accelerated instances have this metric"
+        options.append(scaled("by concurrency", by_concurrency, "concurrency", {}, note))
     serverless = settings.serverless or ServerlessSettings(max_concurrency=SERVERLESS_LIMIT)
     environments = Environments(
         assumptions.function_own_s,

@@ -80,7 +80,10 @@ def html(plan: Plan) -> str:
         endpoints=[cells(row, plan.goal, plan.chosen) for row in plan.endpoints],
         functions=[cells(row, plan.goal, plan.chosen) for row in plan.functions],
         facts=[
-            *((name.replace("_", " "), f"{value:g}") for name, value in vars(plan.assumptions).items()),
+            *(
+                (name.replace("_", " "), value if isinstance(value, str) else f"{value:g}")
+                for name, value in vars(plan.assumptions).items()
+            ),
             ("simulation", "every request" if engines == {True} else "ten seconds at a time, with expected numbers"),
             *FAILURES,
         ],

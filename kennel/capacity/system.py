@@ -1,6 +1,7 @@
 """The simulated system: the function, the endpoint's instances, and the outcome of requests. Times in seconds."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,9 @@ class Instance:
         return self.workers / self.service_s
 
 
+Metric = Literal["invocations", "utilization", "concurrency"]
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Instances behind one name: as many as the policy wants, or `instances` always."""
@@ -41,6 +45,9 @@ class Endpoint:
     instance: Instance
     instances: int
     policy: Policy | None = None
+    # What the policy tracks, for each instance: requests in a datapoint's time, the share of its capacity that was in
+    # use (0 to 1), or requests at the same time.
+    metric: Metric = "invocations"
     # (second of the day, least instances) from when on a scheduled action keeps so many.
     schedule: tuple[tuple[float, int], ...] = ()
 

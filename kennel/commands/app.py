@@ -1,5 +1,6 @@
 """The `kennel` command: registration of all subcommands, and how errors are shown."""
 
+import inspect
 import json
 import os
 from importlib.metadata import version
@@ -41,10 +42,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, serve and operate an image classifier on AWS.\n\n"
-    "Most commands work on one stage: on AWS with your credentials, or on the embedded AWS on this machine if "
-    'AWS_ENDPOINT_URL points to it. To point this shell to it: eval "$(kennel local env)"\n\n'
-    "First deploy, in this order: make bootstrap training · kennel train FOLDER --promote · make deploy · "
-    "kennel predict IMAGE",
+    "A stage is one complete deployment, such as dev or prod; its settings are in cdk.json. Commands run on AWS with "
+    "your credentials. To run them on this machine, start the embedded AWS, an emulation, with `kennel local up`; then "
+    'run eval "$(kennel local env)", which sets AWS_ENDPOINT_URL.\n\n'
+    "For a first deploy, run in this order:\n"
+    "  make bootstrap training          bootstrap; deploy the stacks for training\n"
+    "  kennel train FOLDER --promote    upload the images, train, select the model\n"
+    "  make deploy                      deploy the model with its endpoint and URL\n"
+    "  kennel predict IMAGE             classify an image through the URL",
 )
 app.add_typer(data.app, name="data")
 app.command()(training.train)
@@ -72,16 +77,19 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Options of the command line itself."""
 
 
 @app.command()
 def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
-    """Bootstrap the stage's account and region, once, with permissions to deploy this stage and nothing else.
+    """Create or update the stage's CDK bootstrap, whose roles can deploy this stage and nothing else.
 
-    It has its own stack and qualifier; bootstraps of other stages and other CDK apps are not changed.
+    Run it before the first deploy, and when a preflight check asks for it. Bootstraps of other stages and of other CDK
+    apps are not changed.
     """
     deployment = DeployedStage(stage)
     place = account_bootstrap.target(deployment)
@@ -99,12 +107,20 @@ def bootstrap(force: Force = False, stage: Stage = "dev") -> None:
 
 @app.command("delivery")
 def deliver(
-    repository: Annotated[str, typer.Argument(help="OWNER/NAME, or OWNER@ID/NAME@ID with GitHub's ids.")],
+    repository: Annotated[
+        str,
+        typer.Argument(
+            metavar="REPOSITORY",
+            help="GitHub repository: OWNER/NAME, or OWNER@ID/NAME@ID if GitHub's tokens contain ids "
+            "(docs/delivery.md).",
+        ),
+    ],
     stage: Stage = "dev",
 ) -> None:
-    """Deploy the roles of the GitHub workflows, once per account, with your administrator credentials.
+    """Deploy the IAM roles that the GitHub workflows assume, once per account.
 
-    Uses the account's OIDC provider for GitHub, or creates one.
+    Run it with administrator credentials, and again after you add a stage to cdk.json. It uses the account's OIDC
+    provider for GitHub, or creates one.
     """
     from infra.config import ConfigurationError
     from infra.github_repository import parse
@@ -126,18 +142,22 @@ def deliver(
 def promote(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="Training job or EC2 run with the package (default: the newest package)."),
+        typer.Argument(
+            metavar="RUN", help="Training job or EC2 run that wrote the package (default: the newest package)."
+        ),
     ] = None,
     previous: Annotated[
         bool, typer.Option("--previous", help="Promote the package that was promoted before the current one.")
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Print the promoted package; fail if there is none or it cannot be deployed."),
+        typer.Option(
+            "--check", help="Only print the promoted package; exit with 1 if there is none or if it cannot be deployed."
+        ),
     ] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Choose the model package that the next deploy serves."""
+    """Promote a model package: the next deploy of the stage serves it."""
     deployment = DeployedStage(stage)
     if sum([bool(run), previous, check]) > 1:
         raise KennelError("Pass only one of: a run, --previous, --check.")
@@ -154,23 +174,40 @@ def promote(
 def predict(
     images: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, https:// URLs, s3:// objects in the inbox, or - for standard input."),
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image file, folder of images, https:// URL, s3:// URI below inbox/ of the dataset bucket, or - for "
+            "standard input.",
+        ),
     ],
-    top_k: Annotated[int, typer.Option(min=1, max=1000, help="Number of classes to return.")] = 3,
+    top_k: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Number of classes to print for each image.")
+    ] = 3,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON per image instead of a table.")
     ] = False,
-    at_once: Annotated[int, typer.Option(min=1, max=64, help="Number of concurrent calls.")] = 4,
+    at_once: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Number of concurrent requests.")] = 4,
     original: Annotated[
-        bool, typer.Option("--original", help="Send large images unchanged instead of resizing them.")
+        bool,
+        typer.Option(
+            "--original",
+            help="Send files unchanged. By default, files that are too large or in a format that the URL rejects are "
+            "sent as smaller JPEGs.",
+        ),
     ] = False,
     address: Annotated[
         str | None,
-        typer.Option("--url", help="Function URL; needed if you may invoke it but not read the stack outputs."),
+        typer.Option(
+            "--url", help="Function URL (default: read from the stack outputs). Required if you may not read them."
+        ),
     ] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Classify images: call the function URL, signed with your credentials. Throttled calls are retried."""
+    """Classify images through the function URL.
+
+    Requests are signed with your AWS credentials. Responses 429 (throttled) and 503 (overloaded) are retried for up to
+    two minutes.
+    """
     found = batch.sources(images, lambda line: typer.echo(printable(line), err=True))
     url = function_url.Url(DeployedStage(stage), url=address)
     table = Table(Column("image", overflow="fold"), Column("predictions", overflow="fold"))
@@ -202,14 +239,31 @@ def predict(
 @app.command("demo")
 def run_demo(
     folder: Annotated[
-        Path | None, typer.Option("--data", help="Folder or archive of images (default: the sample dataset).")
+        Path | None, typer.Option("--data", help="Folder or archive of labelled images (default: a generated dataset).")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the embedded AWS running.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", envvar="KEEP", help="Keep the embedded AWS running at the end.")
+    ] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Deploy, train, serve and invoke on the embedded AWS, and show predictions for unseen images."""
+    """Run all steps on the embedded AWS: deploy, train, serve, and classify images that the training has not seen.
+
+    Starts the embedded AWS and stops it at the end. Writes the results to build/demo.json.
+    """
     demo.run(folder, keep=keep, stage=stage)
 
+
+def _rewrap(commands: typer.Typer) -> None:
+    """Joins the lines of each paragraph of the help texts: typer wraps only the first one at the terminal's width."""
+    for command in commands.registered_commands:
+        paragraphs = (command.help or inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance:
+            _rewrap(group.typer_instance)
+
+
+_rewrap(app)
 
 # Errors for requests signed with an expired session.
 SIGNED_OUT = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")

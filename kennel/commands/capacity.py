@@ -16,11 +16,12 @@ from kennel.lazy import lazily
 from kennel.stage.deployed import REPOSITORY, DeployedStage
 
 if TYPE_CHECKING:
-    from kennel.capacity import cloudwatch_counts, comparison, planning, report, traffic
+    from kennel.capacity import cloudwatch_counts, comparison, planning, published, report, traffic
     from kennel.pricing import prices
 else:
     comparison = lazily("kennel.capacity.comparison")
     planning = lazily("kennel.capacity.planning")
+    published = lazily("kennel.capacity.published")
     prices = lazily("kennel.pricing.prices")
     cloudwatch_counts = lazily("kennel.capacity.cloudwatch_counts")
     report = lazily("kennel.capacity.report")
@@ -53,7 +54,9 @@ def plan(
     ] = 0.001,
     requests_per_s: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Throughput of one instance in requests/s (default: endpoint.requests_per_s)."),
+        typer.Option(
+            min=0.01, help="Throughput of one instance in requests/s (default: what the stage's instances published)."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Requests that one instance processes concurrently.")] = 2,
     start_s: Annotated[
@@ -71,9 +74,8 @@ def plan(
     deployment = DeployedStage(stage)
     endpoint, function = deployment.settings.endpoint, deployment.settings.function
     profile = _profile(shape, low, high, hours, deployment)
-    assumptions = planning.Assumptions(
-        requests_per_s=requests_per_s or endpoint.requests_per_s, workers=workers, instance_start_s=start_s, seed=seed
-    )
+    throughput, source = _throughput(requests_per_s, deployment)
+    assumptions = planning.Assumptions(throughput, source, workers=workers, instance_start_s=start_s, seed=seed)
     goal = planning.Goal(goal_ms / 1000, goal_share, goal_failed)
     fewest = 2 if deployment.settings.retain_data else 1
     with step(f"Simulating {profile.requests:,.0f} requests", shown=not as_json) as progress:
@@ -84,6 +86,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps({**report.numbers(found), "report": str(file)}, indent=2))
         return
+    console.print(f"Throughput of one instance: {throughput:g} requests/s, {source}.", soft_wrap=True)
     console.print(_table("Endpoint", found.endpoints, found))
     console.print(_table("Function", found.functions, found))
     console.print(report.advice(found))
@@ -185,6 +188,21 @@ def _confirm(cost: str) -> None:
     console.print(cost, soft_wrap=True)
     if not typer.confirm("Send them?"):
         raise KennelError("Nothing was sent.")
+
+
+def _throughput(given: float | None, deployment: DeployedStage) -> tuple[float, str]:
+    """The requests/s of one instance, and where they are from."""
+    if given:
+        return given, "as given"
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    unknown = "no instance of the stage has measured itself yet"
+    try:
+        if capacity := published.capacity(deployment):
+            return capacity.requests_per_s, f"{capacity.source}, published at {capacity.time:%Y-%m-%d %H:%M} UTC"
+    except (BotoCoreError, ClientError) as error:  # a stage is planned before there is an account, too
+        unknown = f"CloudWatch cannot be read ({error})"
+    return planning.UNMEASURED_REQUESTS_PER_S, f"assumed, because {unknown}: deploy it, or pass --requests-per-s"
 
 
 def _profile(shape: str, low: float, high: float, hours: float | None, deployment: DeployedStage) -> "traffic.Profile":

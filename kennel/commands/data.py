@@ -41,16 +41,23 @@ SHOWN_PER_KIND = 5
 SEED = 1
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
-FOLDER = typer.Argument(help="Folder, zip or tar: one folder per class, also in split folders, or a CSV of labels.")
+FOLDER = typer.Argument(
+    metavar="FOLDER",
+    help="Folder of images, or a zip or tar archive of one: with one folder per class, optionally inside train, valid "
+    "and test folders, or with a CSV table of labels.",
+)
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: download, check, upload, erase.")
+app = typer.Typer(no_args_is_help=True, help="Generate, download, check and upload datasets, and erase images.")
 
 
 @app.command("sample")
 def write_sample(
-    folder: Annotated[Path, typer.Argument(help="Output file or folder.")] = Path("build/sample"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")] = Path("build/sample"),
 ) -> None:
-    """Generate a small labelled dataset: eight patterns in train, valid and test. The same on every run."""
+    """Generate a small dataset of eight classes with the splits train, valid and test.
+
+    The images show drawn patterns, such as stars and stripes. They are the same on every run.
+    """
     if folder.exists() and (not folder.is_dir() or {child.name for child in folder.iterdir()} - set(sample.PER_CLASS)):
         raise KennelError(f"{folder} already exists and has other content: choose a new folder.")
     with step(f"Drawing the sample set into {folder}"):
@@ -60,11 +67,16 @@ def write_sample(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="; ".join(f"{n}: {s.what}" for n, s in download.SOURCES.items()))],
-    folder: Annotated[Path | None, typer.Option("--to", help="Folder to unpack into (default: build/NAME).")] = None,
-    url: Annotated[str | None, typer.Option(help="URL of a mirror of the archive.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="; ".join(f"{n}: {s.what}" for n, s in download.SOURCES.items())),
+    ],
+    folder: Annotated[
+        Path | None, typer.Option("--to", help="New folder to unpack into (default: build/NAME).")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="URL of a mirror of the archive (https).")] = None,
 ) -> None:
-    """Download a public dataset, resuming an interrupted download, and unpack it."""
+    """Download a public dataset and unpack it; an interrupted download resumes when you run it again."""
     if name not in download.SOURCES:
         raise KennelError(f"{name!r} is not known; known: {', '.join(download.SOURCES)}.")
     source, folder = download.SOURCES[name], folder or Path("build") / name
@@ -84,13 +96,27 @@ def fetch(
 def check(
     folder: Annotated[Path, FOLDER],
     fix: Annotated[
-        Path | None, typer.Option("--fix", metavar="COPY", help="Write a cleaned copy to this folder.")
+        Path | None,
+        typer.Option(
+            "--fix",
+            metavar="COPY",
+            help="Write a copy to this new folder: unreadable files and duplicates are omitted, others are converted, "
+            "renamed or rotated where necessary.",
+        ),
     ] = None,
-    near: Annotated[bool, typer.Option("--near", help="With --fix: omit near-duplicates, too.")] = False,
+    near: Annotated[
+        bool,
+        typer.Option(
+            "--near",
+            help="With --fix: also omit near-duplicates across classes or splits; those within one class and split are "
+            "kept.",
+        ),
+    ] = False,
 ) -> None:
     """Check images before training: unreadable files, leaks between splits, duplicates, tiny classes.
 
-    Exits with 1 on errors, except with --fix. Every training job starts with the same check and fails on them.
+    Exits with 1 if it finds errors, unless --fix writes a copy. Every training job starts with the same check, and
+    fails if it finds errors.
     """
     from training.data import dataset
 
@@ -113,24 +139,29 @@ def check(
 def push(
     folder: Annotated[Path, FOLDER],
     name: Annotated[str | None, typer.Option(help="Name of the dataset (default: the folder's name).")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Allow a push that removes most of the dataset.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Allow an upload that deletes more than half of the dataset.")
+    ] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Upload a folder as a dataset. Images that the folder no longer has are deleted from the dataset."""
+    """Check a folder and upload it as a dataset; images that are not in the folder are deleted from the dataset."""
     pushed = push_folder(DeployedStage(stage), folder, name, replace=replace)
     console.print(f"Next: kennel train {pushed.name}")
 
 
 @app.command()
 def forget(
-    image: Annotated[str, typer.Argument(metavar="IMAGE|HASH", help="Image file, or its SHA-256.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE|HASH", help="Image file, or the SHA-256 of the file.")],
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Erase an image from datasets, the inbox (all versions), feature caches, captures and reports.
+    """Erase an image, with all its versions, from datasets, inbox, feature caches, captures and reports.
 
-    Lists what holds the image, asks, erases it, and lists what remains. With the file at hand, only files of its size
-    are read; by a SHA-256 alone, every image is. Copies that were scaled or compressed again are other images.
+    Lists the objects that contain the image, asks for confirmation, erases the image from them, and lists what remains,
+    such as models that were trained with it.
+
+    Images are compared by the SHA-256 of their files, so copies that were scaled or compressed again are not found.
+    Given the file, the search is faster: it reads only images of the same size.
     """
     deployment, wanted = DeployedStage(stage), erasure.image_of(image)
     with _bar("Searching", MofNCompleteColumn()) as progress:

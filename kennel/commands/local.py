@@ -24,20 +24,25 @@ else:
     cloudfront = lazily("kennel.local.cloudfront")
     spot = lazily("kennel.local.ec2.spot")
 
-local = typer.Typer(no_args_is_help=True, help="The embedded AWS: run everything on this machine.")
+local = typer.Typer(no_args_is_help=True, help="Run the embedded AWS, an emulation of AWS on this machine.")
 
 
 @local.command()
 def up(
-    port: Annotated[int | None, typer.Option(help="Port (default: 4566, or a free one).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port (default: 4566, or a free port if it is in use).")] = None,
     account: Annotated[
-        str, typer.Option(help="established, or new: quotas of a new account, no service-linked roles.")
+        str,
+        typer.Option(
+            metavar="|".join(ACCOUNT_KINDS),
+            help="Kind of AWS account to emulate; a new one has low quotas and no service-linked roles.",
+        ),
     ] = ACCOUNT_KINDS[0],
     stage: Stage = "dev",
 ) -> None:
-    """Start the embedded AWS in the region of a stage, in the background.
+    """Start the embedded AWS in the background, in the region of a stage.
 
-    Alarms, scaling and rollouts run 60 times as fast as on AWS: KENNEL_LOCAL_SPEED sets 1 to 60.
+    Alarms, scaling and rollouts run 60 times as fast as on AWS; the environment variable KENNEL_LOCAL_SPEED sets
+    another factor, from 1 to 60.
     """
     if account not in ACCOUNT_KINDS:
         raise KennelError(f"--account takes {' or '.join(ACCOUNT_KINDS)}, not {account}.")
@@ -55,7 +60,7 @@ def down() -> None:
 
 @local.command()
 def status() -> None:
-    """Show whether the embedded AWS is running; fail if it is not."""
+    """Show whether the embedded AWS is running; exit with 1 if it is not."""
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
@@ -64,7 +69,7 @@ def status() -> None:
 
 @local.command()
 def interrupt() -> None:
-    """Simulate a Spot interruption of EC2 instances and managed Spot jobs, with two minutes' notice."""
+    """Simulate a Spot interruption of all EC2 Spot instances and managed Spot jobs, with two minutes' notice."""
     names = spot.interrupt(state_dir())
     console.print(
         f"Interrupted: {', '.join(names)}." if names else "No EC2 instance and no managed spot job is running."
@@ -73,10 +78,12 @@ def interrupt() -> None:
 
 @local.command()
 def page(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 8088,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 for a free one.")
+    ] = 8088,
     stage: Stage = "dev",
 ) -> None:
-    """Serve the stage's web page to a browser, as CloudFront does on AWS, until Ctrl-C."""
+    """Serve the web page of a stage on localhost, as CloudFront does on AWS, until Ctrl-C."""
     running = control.status()
     if running is None:
         raise KennelError("The embedded AWS is not running: start it with `kennel local up`.")
@@ -90,10 +97,13 @@ def page(
 
 @local.command()
 def env() -> None:
-    """Print the shell commands that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS.
+    """Print shell commands that point the AWS SDKs, the CDK CLI and kennel to the embedded AWS.
 
-    All other AWS_ variables are unset. If it is not running, `eval` of the output fails, and AWS_ENDPOINT_URL becomes
-    an address that does not exist, so that no later command of the shell reaches a real account by mistake.
+    Use it as: eval "$(kennel local env)"
+
+    All other variables that start with AWS_ are unset. If the embedded AWS is not running, the eval fails and
+    AWS_ENDPOINT_URL is set to an address that does not exist, so that later commands of the shell cannot reach a real
+    account by mistake.
     """
     running = control.status()
     if running is None:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from kennel.commands.options import Force, Stage
+from kennel.commands.options import Stage
 from kennel.console import console, printable, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
@@ -35,7 +35,11 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def status(stage: Stage = "dev") -> None:
-    """Show endpoints, model, function, container versions, alarms and cost; fail if callers are affected."""
+    """Show the state of a stage: endpoints, model, function, container versions, alarms and cost.
+
+    Exits with 1 if an endpoint or the function does not run as deployed, if the deployed model is not the promoted one,
+    or if an alarm fires or is missing. Firing alarms of training jobs and drift do not change the exit status.
+    """
     found = health.check(DeployedStage(stage))
     table = Table(Column("part", no_wrap=True), Column("state", overflow="fold"), box=None)
     for finding in found:
@@ -49,19 +53,32 @@ def status(stage: Stage = "dev") -> None:
 
 
 def logs(
-    part: Annotated[str, typer.Argument(metavar="PART", help=f"One of {', '.join(log.PARTS)}.")] = "function",
+    part: Annotated[
+        str,
+        typer.Argument(
+            metavar="PART",
+            help=f"Part of the stage: {', '.join(log.PARTS)}. job is SageMaker training; ec2 is training on EC2; "
+            "drift is the drift check.",
+        ),
+    ] = "function",
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Name of one job, EC2 run or endpoint (default: all; the stage's)."),
+        typer.Argument(
+            metavar="NAME",
+            help="Name of a job or EC2 run (default: all), or of an endpoint (default: the one behind the URL); not "
+            "valid for other parts.",
+        ),
     ] = None,
-    since: Annotated[str, typer.Option(help="How far back to start, such as 90s, 15m, 6h or 2d.")] = "1h",
+    since: Annotated[
+        str, typer.Option(metavar="DURATION", help="Start this long ago: 90s, 15m, 6h or 2d, for example.")
+    ] = "1h",
     containing: Annotated[
-        str, typer.Option("--grep", help="Only lines that contain this text, in upper or lower case.")
+        str, typer.Option("--grep", metavar="TEXT", help="Print only lines that contain this text; case is ignored.")
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Show the logs of a part of the stage, oldest first."""
+    """Print the CloudWatch logs of one part of a stage, oldest line first."""
     begin = _ago(since)
     deployment = DeployedStage(stage)
     source, client = log.source(deployment, part, name), deployment.client("logs")
@@ -86,11 +103,11 @@ def _ago(since: str) -> datetime:
 
 def smoke(
     outputs: Annotated[
-        Path | None, typer.Option(help="Outputs file of `make release` (default: read the stack outputs).")
+        Path | None, typer.Option(help="File of stack outputs that `make release` writes (default: read them on AWS).")
     ] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Call the function URL once with a generated image; fail unless it returns labels. Run after a deploy."""
+    """Test a deploy: send one generated image to the function URL; exit with 1 unless it returns labels."""
     url = function_url.Url(DeployedStage(stage), url=smoke_test.url_of(outputs, stage) if outputs else None)
     answer = smoke_test.smoke(url)
     console.print(f"{url.url} answers: {answer.label}, by {answer.document['model']}", soft_wrap=True, markup=False)
@@ -100,7 +117,12 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Delete a stage: running jobs, stacks and leftovers. Lists what is deleted and what is kept, then asks."""
+    """Delete a stage: its running jobs, stacks, parameters and log groups.
+
+    Lists what will be deleted and what will be kept, then asks for confirmation. If `retain_data` is set for the stage,
+    the KMS key, the buckets, parameters and log groups are kept. The CDK bootstrap, and records and logs of past jobs,
+    are always kept.
+    """
     deployment = DeployedStage(stage)
     found = teardown.inventory(deployment)
     if not found:
@@ -129,11 +151,11 @@ def destroy(
 
 
 def explain(stage: Stage = "dev") -> None:
-    """Explain why the stage's last deploys failed: root causes, without the resources cancelled because of them.
+    """Show why the last deploys of a stage failed: the root cause for each failed stack, and how to fix it.
 
-    Also lists the resources that the deploys left behind.
-
-    For a denied call: the call, the resource, the role, and the statement that would allow it.
+    Resources that CloudFormation cancelled because of another failure are omitted. For a denied API call, the output
+    has the role and the IAM statement that would allow the call. Resources that the deploys left behind are listed at
+    the end.
     """
     found = failures.explain(DeployedStage(stage))
     if not found.failures:
@@ -146,14 +168,23 @@ def explain(stage: Stage = "dev") -> None:
 
 
 def check_first(
-    action: Annotated[str, typer.Argument(help="bootstrap, training, deploy, train or ec2.")] = "deploy",
-    assembly: Annotated[Path, typer.Option(help="Cloud assembly with the templates to check.")] = Path("cdk.out"),
-    force: Force = False,
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="ACTION",
+            help="bootstrap, training (deploy Data and Training), deploy (deploy all stacks), train (run a SageMaker "
+            "training job) or ec2 (train on EC2).",
+        ),
+    ] = "deploy",
+    assembly: Annotated[
+        Path, typer.Option(help="Folder of synthesized templates, for the check of names that are in use.")
+    ] = Path("cdk.out"),
+    force: Annotated[bool, typer.Option("--force", help="Exit with 0 even if obstacles are found.")] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Check whether AWS would accept an action before anything is created: account, quotas, names, model.
+    """Check in advance whether AWS would accept an action: account, bootstrap, quotas, names, promoted model.
 
-    Uses read-only calls. All obstacles are shown at once, each with its remedy.
+    Makes read-only calls, and lists all obstacles at once, each with its remedy. Exits with 1 if one blocks the action.
     """
     checks = preflight.Preflight(DeployedStage(stage), assembly)
     actions = {

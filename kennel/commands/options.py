@@ -6,11 +6,15 @@ import typer
 
 from kennel.errors import KennelError
 
-Stage = Annotated[str, typer.Option("--stage", "-s", envvar="STAGE", help="Stage in cdk.json.")]
-Force = Annotated[bool, typer.Option("--force", help="Continue although preflight reports obstacles.")]
+Stage = Annotated[str, typer.Option("--stage", "-s", envvar="STAGE", help="Name of the stage in cdk.json.")]
+Force = Annotated[bool, typer.Option("--force", help="Continue even if the preflight checks find obstacles.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Training setting, see training/settings.py."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Training setting; can be given several times. training/settings.py lists all settings.",
+    ),
 ]
 
 

@@ -24,20 +24,29 @@ else:
 
 
 def rehearse(
-    region: Annotated[str, typer.Option(help="Region (default: that of dev).")] = "",
+    region: Annotated[str, typer.Option(help="AWS region (default: the region of dev).")] = "",
     most_usd: Annotated[
-        float, typer.Option(min=0, help="Maximum cost in USD; the run stops when it is reached.")
+        float,
+        typer.Option(
+            min=0, metavar="USD", help="Do not start if the estimated maximum cost is higher than this amount."
+        ),
     ] = 10.0,
-    compare_min: Annotated[float, typer.Option(min=0.1, help="Minutes of load on each endpoint.")] = 5.0,
-    keep_bootstrap: Annotated[bool, typer.Option(help="Keep the bootstrap for later deploys.")] = False,
+    compare_min: Annotated[
+        float, typer.Option(min=0.1, metavar="MINUTES", help="Duration of the load test of both endpoints.")
+    ] = 5.0,
+    keep_bootstrap: Annotated[
+        bool, typer.Option(show_default=False, help="Keep the CDK bootstrap at the end (default: delete it).")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False,
     force: Force = False,
 ) -> None:
-    """Take a stage through its life on a throw-away account: bootstrap, train, deploy, call, update, compare, destroy.
+    """Test a stage's whole life in a throw-away account: bootstrap, train, deploy, predict, update, load test, destroy.
 
-    The stage is named `rehearsal` and does not touch others. The maximum cost is printed first; the run stops when it
-    is reached. build/rehearsal/report.md lists every step, denied call and duration, without account ids: attach it to
-    an issue.
+    The stage is named `rehearsal`; other stages are not changed. The command prints the maximum cost, asks for
+    confirmation, and stops at a time limit. It always deletes the stage at the end.
+
+    The report, build/rehearsal/report.md, has the duration of each step and the causes of failures. Account ids and
+    secrets are redacted, so that you can attach it to an issue.
     """
     region = region or DeployedStage("dev").region
     most, local = rehearsal.most_usd(region), bool(os.environ.get("AWS_ENDPOINT_URL"))

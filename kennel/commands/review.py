@@ -24,14 +24,26 @@ DEFAULT_REGION = "us-east-1"
 def review(
     base: Annotated[
         str,
-        typer.Argument(help="Folder of templates, git revision, or `deployed` (what the stage runs now)."),
+        typer.Argument(
+            metavar="BASE",
+            help="Before the change: a folder of synthesized templates, a git revision, or `deployed` for the deployed "
+            "templates of the stage.",
+        ),
     ],
-    head: Annotated[str, typer.Argument(help="Folder of templates or git revision.")] = "HEAD",
-    output: Annotated[Path | None, typer.Option(help="File for the comment; empty if nothing changes.")] = None,
+    head: Annotated[
+        str,
+        typer.Argument(metavar="HEAD", help="After the change: a folder of synthesized templates, or a git revision."),
+    ] = "HEAD",
+    output: Annotated[
+        Path | None, typer.Option(help="File to write the comment to (default: standard output).")
+    ] = None,
     fail_on: Annotated[
         str,
         typer.Option(
-            "--fail-on", help="Exit with 1 if the change does one of: destroy, replace, widen, block (comma-separated)."
+            "--fail-on",
+            metavar="EFFECT,...",
+            help="Exit with 1 if the change has one of these effects (comma-separated list): destroy or replace "
+            "(resources), widen (access), block (the deploy would fail).",
         ),
     ] = "",
     labels: Annotated[
@@ -39,21 +51,27 @@ def review(
         typer.Option(
             "--labels",
             envvar="KENNEL_LABELS",
-            help="Labels of the pull request, by comma; `accept-destroy` allows destroy.",
+            metavar="LABEL,...",
+            help="Labels of the pull request (comma-separated list). accept-destroy, accept-replace, accept-widen and "
+            "accept-block accept the effect of the same name.",
         ),
     ] = "",
     every_stack: Annotated[
-        bool, typer.Option("--every-stack", help="Compare all stacks of two folders: for assemblies of any CDK app.")
+        bool,
+        typer.Option(
+            "--every-stack",
+            help="Compare all stacks of two folders of templates, of any CDK app; --stage is ignored.",
+        ),
     ] = False,
     stage: Stage = "dev",
 ) -> None:
-    """Summarize a change as one Markdown comment: lost resources, access, exposure, cost, files.
+    """Summarize a change of the CDK app as a Markdown comment: lost resources, access, exposure, cost, code.
 
-        The comment is empty if nothing changes.
+    The comment is empty if nothing changes. Exits with 1 if the change has an effect of --fail-on that no label
+    accepts, or if BASE or HEAD cannot be read.
 
-    Git revisions are synthesized in a separate work tree, without credentials. `deployed` downloads the templates with
-    your credentials.
-    Exits with 1 if --fail-on matches and no label accepts it, or if a side cannot be read.
+    Git revisions are synthesized in separate work trees, without credentials. The deployed templates are read with your
+    AWS credentials.
     """
     # CDK's library and cfn-lint take their time to load.
     from kennel.review import change, comment

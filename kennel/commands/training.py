@@ -38,40 +38,60 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 Dataset = Annotated[
     str | None,
     typer.Argument(
-        help="Uploaded dataset, or a folder or archive to upload first; optional if there is only one dataset."
+        metavar="DATASET",
+        help="Name of an uploaded dataset, or a folder or archive to upload first (default: the only dataset).",
     ),
 ]
-InstanceType = Annotated[str | None, typer.Option(help="Instance type of the SageMaker job (default: ml.m5.xlarge).")]
+InstanceType = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="Instance type of the SageMaker job (default: ml.m5.xlarge).")
+]
 # SageMaker ends a job after 28 days at the latest (CreateTrainingJob, StoppingCondition).
 MaxHours = Annotated[
-    int | None, typer.Option(min=1, max=672, help="Time limit of the SageMaker job in hours (default: 24).")
+    int | None,
+    typer.Option(min=1, max=672, metavar="HOURS", help="Time limit of the SageMaker job (default: 24 hours)."),
 ]
-Promote = Annotated[bool, typer.Option("--promote", help="Promote the model package when training completes.")]
+Promote = Annotated[bool, typer.Option("--promote", help="Promote the model package: the next deploy serves it.")]
 
 
 def train(
     dataset: Dataset = None,
     mode: Annotated[
-        str, typer.Option(help="head: train a new head on the frozen backbone; finetune: then the whole network.")
+        str,
+        typer.Option(
+            metavar="head|finetune",
+            help="head: train the last layer, with the backbone frozen; finetune: then train the whole network.",
+        ),
     ] = "head",
-    on: Annotated[str, typer.Option(help="sagemaker, or ec2 (the instance in the stage's settings).")] = "sagemaker",
+    on: Annotated[
+        str,
+        typer.Option(
+            metavar="sagemaker|ec2",
+            help="Where to train. For ec2, instance type, Spot and time limit are set in cdk.json.",
+        ),
+    ] = "sagemaker",
     instance_type: InstanceType = None,
-    instances: Annotated[int, typer.Option(min=1, max=16, help="Number of instances, with --mode finetune.")] = 1,
+    instances: Annotated[
+        int,
+        typer.Option(
+            min=1, max=16, metavar="N", help="Instances of the SageMaker job; more than 1 requires --mode finetune."
+        ),
+    ] = 1,
     spot: Annotated[
-        bool, typer.Option("--spot", help="Use managed Spot training; it resumes after an interruption.")
+        bool, typer.Option("--spot", help="Use SageMaker managed Spot training; interrupted jobs resume.")
     ] = False,
     max_hours: MaxHours = None,
     settings: Settings = None,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Ignore the best settings that `kennel tune` found.")
+        bool, typer.Option("--defaults", help="Do not use the best settings that `kennel tune` found.")
     ] = False,
     promote_it: Promote = False,
     force: Force = False,
     stage: Stage = "dev",
 ) -> None:
-    """Train on a dataset, on SageMaker or EC2, and follow the job until it ends.
+    """Train a model on a dataset, on SageMaker or EC2, and print the log until the job ends.
 
-    Each setting is the one given with --set, else the best that `kennel tune` found on the dataset, else the default.
+    The value of a setting comes from --set, else from the best trial of `kennel tune` on the dataset, else from its
+    default.
     """
     given = _checked(pairs(settings) | ({"mode": mode} if mode != "head" else {}))
     if on not in ("sagemaker", "ec2"):
@@ -103,21 +123,41 @@ def train(
 
 def tune(
     dataset: Dataset = None,
-    trials: Annotated[int, typer.Option(min=1, max=1000, help="Total number of trials.")] = 50,
-    engine: Annotated[str, typer.Option(help="job: all trials in one job; sagemaker: one job per trial.")] = "job",
-    parallel: Annotated[int, typer.Option(min=1, max=100, help="Concurrent trials, with --engine sagemaker.")] = 2,
+    trials: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Total number of trials.")] = 50,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="job|sagemaker", help="job: run all trials in one training job; sagemaker: run one job per trial."
+        ),
+    ] = "job",
+    parallel: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="Concurrent trials; only with --engine sagemaker.")
+    ] = 2,
     instance_type: InstanceType = None,
-    max_hours: MaxHours = None,
+    max_hours: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=672, metavar="HOURS", help="Time limit of the job (default: 24 hours); only with --engine job."
+        ),
+    ] = None,
     settings: Settings = None,
-    promote_it: Promote = False,
+    promote_it: Annotated[
+        bool,
+        typer.Option("--promote", help="Promote the model package: the next deploy serves it; only with --engine job."),
+    ] = False,
     force: Force = False,
     stage: Stage = "dev",
 ) -> None:
-    """Search for the best hyperparameters of the head on a dataset; `kennel train` then uses them.
+    """Search for the best hyperparameters of the head (the last layer) on a dataset; `kennel train` then uses them.
 
-    The features of the frozen backbone are computed once and cached. With --engine job, a search resumes where an
-    earlier one ended, and writes a model package trained with the best settings. With --engine sagemaker, each trial
-    is a separate training job on the same features and search space.
+    Each trial trains a head on cached features of the frozen backbone. Settings of fine-tuning are not searched, and
+    --set mode=... is not valid.
+
+    --engine job computes the features if they are not cached, resumes an earlier search (its trials count towards
+    --trials), and writes a model package that is trained with the best settings.
+
+    --engine sagemaker uses SageMaker automatic model tuning. It needs features that an earlier `kennel train --mode
+    head` or `kennel tune` cached, and writes no model package.
     """
     given = _checked(pairs(settings))
     if engine not in ("job", "sagemaker"):
@@ -172,12 +212,13 @@ def _usable(instance_type: str | None) -> None:
 
 def report(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Training job or EC2 run (default: the latest).")
+        str | None,
+        typer.Argument(metavar="RUN", help="Training job or EC2 run (default: that of the newest model package)."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Output file or folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file (default: build/reports/RUN.html).")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Download a model's report, one HTML file: accuracy with confidence intervals, confusions, calibration, errors."""
+    """Download the HTML report of a model: accuracy with confidence intervals, confusions, calibration, mistakes."""
     deployment = DeployedStage(stage)
     run = run or packages.newest(deployment)
     file = packages.save_report(deployment, run, out or Path("build/reports") / f"{run}.html")

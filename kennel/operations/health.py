@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infra import names
+from kennel.capacity import published
 from kennel.models import promotion
 from kennel.pricing import prices
 from kennel.pricing.stack_costs import cost
@@ -53,6 +54,7 @@ def check(deployment: DeployedStage) -> list[Finding]:
     found += _model(deployment, container)
     found += _function(deployment)
     found.append(_versions(deployment, container))
+    found.append(_capacity(deployment))
     found += _alarms(deployment, serving, operations)
     found.append(_cost_at_rest(deployment))
     found.append(_cost_so_far(deployment))
@@ -74,7 +76,7 @@ def _endpoint(client: Any, name: str, config: str) -> Iterator[Finding]:
     except ClientError as error:
         if "Could not find" not in str(error):
             raise
-        yield Finding(part, "missing", "somebody deleted it: cdk destroy the Serving and Api stacks, then make deploy")
+        yield Finding(part, "missing", "it was deleted outside CloudFormation: docs/runbooks.md#no-instance")
         return
     status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason", "")
     variants = endpoint.get("ProductionVariants", [])
@@ -155,6 +157,20 @@ def _versions(deployment: DeployedStage, container: dict[str, Any]) -> Finding:
     images = (container["Image"], deployment.output("Training", "TrainingImage"))
     serving, training = (image.partition("/")[2] for image in images)
     return Finding("versions", f"serving {serving}, training {training}")
+
+
+def _capacity(deployment: DeployedStage) -> Finding:
+    """The throughput of an instance, with its price for a million requests where it has one by the hour."""
+    endpoint = deployment.settings.endpoint
+    capacity = published.capacity(deployment)
+    if capacity is None:
+        # Instances follow their CPU utilization, which needs no capacity.
+        return Finding("capacity", "no instance has published one: scaling does not need it, kennel plan assumes one")
+    state = str(capacity)
+    if hourly := prices.load().hosting_usd_h.get(endpoint.instance_type if not endpoint.serverless else ""):
+        usd = hourly / (3600 * capacity.requests_per_s) * 1e6
+        state += f"; a million at full load cost {usd:.2f} USD"
+    return Finding("capacity", state)
 
 
 def _cost_at_rest(deployment: DeployedStage) -> Finding:

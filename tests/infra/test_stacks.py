@@ -17,6 +17,7 @@ from helpers.invariants import resources
 from helpers.kept import CACHE, CLI_CONTEXT, assembly
 from helpers.synthesis import Templates
 from infra.constructs.training import training_asset
+from infra.names import VARIANT
 
 ROLES = {"JobRole", "NotebookRole", "Ec2Role", "ModelRole", "ClassifierRole", "DriftRole"}
 
@@ -133,12 +134,30 @@ def test_model_threads_are_set_only_if_configured(
     assert "KENNEL_MODEL_THREADS" not in left_out["PrimaryContainer"]["Environment"]
 
 
-def test_target_tracking_uses_invocations(matrix: dict[str, Templates]) -> None:
-    policies = {
-        p["TargetTrackingScalingPolicyConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]
-        for _, p in resources(matrix["dev"], "AWS::ApplicationAutoScaling::ScalingPolicy")
+def tracked(templates: Templates) -> dict[str, float]:
+    """The targets of the scaling policies by metric."""
+    found = {}
+    for _, policy in resources(templates, "AWS::ApplicationAutoScaling::ScalingPolicy"):
+        tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+        custom, predefined = (tracking.get(f"{kind}MetricSpecification") for kind in ("Customized", "Predefined"))
+        assert (custom is None) != (predefined is None)
+        found[custom["MetricName"] if custom else predefined["PredefinedMetricType"]] = tracking["TargetValue"]
+    return found
+
+
+def test_instances_track_cpu_utilization(matrix: dict[str, Templates]) -> None:
+    """SageMaker's developer guide, "Define a scaling policy": the customized metric; it has 100 for each processor."""
+    assert tracked(matrix["dev"]) == {"CPUUtilization": 140, "LambdaProvisionedConcurrencyUtilization": 0.7}
+    (policy,) = (
+        policy["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+        for _, policy in resources(matrix["dev"], "AWS::ApplicationAutoScaling::ScalingPolicy")
+        if "CustomizedMetricSpecification" in policy["TargetTrackingScalingPolicyConfiguration"]
+    )
+    assert (policy["Namespace"], policy["Statistic"]) == ("/aws/sagemaker/Endpoints", "Average")
+    assert {item["Name"]: item["Value"] for item in policy["Dimensions"]} == {
+        "EndpointName": "kennel-dev-scaled",
+        "VariantName": VARIANT,
     }
-    assert policies == {"SageMakerVariantInvocationsPerInstance", "LambdaProvisionedConcurrencyUtilization"}
 
 
 def test_nothing_is_reserved_where_account_has_nothing_to_reserve(matrix: dict[str, Templates]) -> None:

@@ -8,6 +8,8 @@ from ministack.core.responses import error_response_json, json_response
 from ministack.services import cloudwatch, cloudwatch_logs, eventbridge
 from moto.sagemaker.models import FakeTrainingJob
 
+from kennel.local.cloudwatch import embedded_metrics
+
 Properties = dict[str, Any]
 
 _queries: dict[str, Properties] = {}
@@ -15,7 +17,7 @@ _queries: dict[str, Properties] = {}
 
 def install() -> None:
     """Adds to ministack 1.5.33 what it keeps and does not do."""
-    _count_by_filters()
+    _count_lines()
     _take_events()
     _keep_queries()
 
@@ -38,12 +40,15 @@ def job_ended(job: FakeTrainingJob) -> None:
     eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
 
 
-def _count_by_filters() -> None:
+def _count_lines() -> None:
     upstream = cloudwatch_logs._put_log_events
 
     def put(data: Properties) -> Any:
         answer = upstream(data)
         group = data.get("logGroupName")
+        if answer[0] == 200:
+            for event in data.get("logEvents", []):
+                embedded_metrics.publish(event.get("message", ""))
         for metric_filter in list(cloudwatch_logs._metric_filters.values()):
             if answer[0] == 200 and metric_filter["logGroupName"] == group:
                 _count(metric_filter, [event.get("message", "") for event in data.get("logEvents", [])])

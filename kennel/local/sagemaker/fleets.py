@@ -20,6 +20,7 @@ from kennel.local.cloudwatch.log_stream import LogStream
 from kennel.local.iam.service_roles import service_session
 from kennel.local.ports import free_port
 from kennel.local.processes import Processes
+from kennel.local.sagemaker import cpu_limits
 from kennel.local.sagemaker.s3_transfer import download, download_archive
 
 START_TIMEOUT_S = 300
@@ -84,9 +85,21 @@ class FleetSettings:
 class _Instance:
     port: int
     process: subprocess.Popen[bytes]
+    # The cores that it has, and the group that limits it to them, if one does.
+    cores: float
+    limited: Path | None
     ready: bool = False
     # Requests that it has not answered yet.
     under_way: int = 0
+    # When its use was read last, and the processor time until then, in seconds.
+    read_at: float = 0.0
+    cpu_s: float = 0.0
+
+    def cpu_share(self) -> float:
+        """The share of its cores that it used since this was called before, 0 to 1."""
+        now, before_at, before_s = time.monotonic(), self.read_at, self.cpu_s
+        self.read_at, self.cpu_s = now, _cpu_s(self.process.pid)
+        return min(1.0, max(0.0, self.cpu_s - before_s) / max(now - before_at, 1e-3) / self.cores)
 
 
 class Fleet:
@@ -131,9 +144,20 @@ class Fleet:
             self._end(surplus)
 
     def uses(self) -> list[dict[str, float]]:
-        """The utilization of each ready instance, in percent: of the processors, 100 for each, of memory and disk."""
-        memory = memory_bytes(self.settings.instance_type)
-        return [_uses(instance.process.pid, memory, self._folder) for instance in self._instances if instance.ready]
+        """The utilization of each ready instance, in percent: of the processors, 100 for each, of memory and disk.
+
+        An instance has as many processors as its type has; as fast as they are on AWS, they are not.
+        """
+        kind = self.settings.instance_type
+        return [
+            {
+                "CPUUtilization": 100 * processors(kind) * instance.cpu_share(),
+                "MemoryUtilization": 100 * _memory(instance.process.pid) / memory_bytes(kind),
+                "DiskUtilization": 100 * _size_bytes(self._folder) / VOLUME_BYTES,
+            }
+            for instance in self._instances
+            if instance.ready
+        ]
 
     def invoke(self, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body of one instance's answer, in turn.
@@ -191,12 +215,14 @@ class Fleet:
             time.sleep(POLL_S)
         for instance in instances:
             self._processes.stop(instance.process, term=False)
+            if instance.limited:
+                cpu_limits.remove(instance.limited)
 
     def _grow(self) -> None:
         """Starts the instances that are missing, and waits until each is ready."""
         for index in range(len(self._instances), self.settings.instances):
             port = free_port()
-            instance = _Instance(port, self._launch(index, port))
+            instance = _Instance(port, *self._launch(index, port))
             self._instances.append(instance)
             threading.Thread(target=self._supervise, args=(index, instance), daemon=True).start()
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -207,7 +233,7 @@ class Fleet:
                 raise Unavailable(f"The primary container did not pass the ping health check in {START_TIMEOUT_S} s")
             time.sleep(POLL_S)
 
-    def _launch(self, index: int, port: int) -> subprocess.Popen[bytes]:
+    def _launch(self, index: int, port: int) -> tuple[subprocess.Popen[bytes], float, Path | None]:
         process = self._processes.start(
             [
                 *(sys.executable, "-m", "kennel.local.sagemaker.serving_container"),
@@ -222,6 +248,9 @@ class Fleet:
             cwd=self._package,
             output=subprocess.PIPE,
         )
+        cores = cpu_limits.cores(index)
+        # At once: what it has started before is not limited.
+        limited = cpu_limits.limit(process.pid, cores) if cores else None
         stream = LogStream(
             service_session(self.settings.role_arn, self.name),
             self._service_endpoint,
@@ -230,7 +259,7 @@ class Fleet:
             self._folder / f"instance-{index}.log",
         )
         threading.Thread(target=stream.follow, args=(process.stdout,), daemon=True).start()
-        return process
+        return process, cores or float(os.cpu_count() or 1), limited
 
     def _supervise(self, index: int, instance: _Instance) -> None:
         """Follows /ping, and replaces a server that has ended, as SageMaker does once it was in service."""
@@ -246,31 +275,42 @@ class Fleet:
                     return
                 time.sleep(RESTART_DELAY_S)
                 if not self._closed:
-                    instance.process = self._launch(index, instance.port)
+                    if instance.limited:
+                        cpu_limits.remove(instance.limited)
+                    instance.process, instance.cores, instance.limited = self._launch(index, instance.port)
             time.sleep(POLL_S)
+
+
+def processors(instance_type: str | None) -> int:
+    """The processors of an instance by the rule of EC2's sizes: 2 in large and smaller ones, 4 for each x above."""
+    size = (instance_type or "ml.m5.large").rpartition(".")[2]
+    times = size.removesuffix("xlarge")
+    return 2 if times == size else 4 * int(times or 1)
 
 
 def memory_bytes(instance_type: str | None) -> int:
     """The memory of an instance by the rule of EC2's families: 2 GiB for each processor in c, 8 in r, 4 in others."""
-    family, _, size = (instance_type or "ml.m5.large").removeprefix("ml.").partition(".")
-    times = size.removesuffix("xlarge")
-    processors = 2 if times == size else 4 * int(times or 1)
-    return {"c": 2, "r": 8}.get(family[0], 4) * processors * 2**30
+    family = (instance_type or "ml.m5.large").removeprefix("ml.").partition(".")[0]
+    return {"c": 2, "r": 8}.get(family[0], 4) * processors(instance_type) * 2**30
 
 
-def _uses(leader: int, memory_bytes: int, folder: Path) -> dict[str, float]:
-    """Of a process group: how much it takes of an instance's memory and volume, not of those of this machine."""
-    memory = processor = 0.0
+def _memory(leader: int) -> float:
+    """The memory of a process group in bytes."""
+    total = 0.0
     for process in _group(leader):
-        # One may end in the meantime.
+        with suppress(psutil.Error):  # it may end in the meantime
+            total += process.memory_info().rss
+    return total
+
+
+def _cpu_s(leader: int) -> float:
+    """The processor time of a process group in seconds, with that of processes that it has waited for."""
+    total = 0.0
+    for process in _group(leader):
         with suppress(psutil.Error):
-            memory += process.memory_info().rss
-            processor += process.cpu_percent()
-    return {
-        "CPUUtilization": processor,
-        "MemoryUtilization": 100 * memory / memory_bytes,
-        "DiskUtilization": 100 * _size_bytes(folder) / VOLUME_BYTES,
-    }
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def _size_bytes(folder: Path) -> int:

@@ -3,6 +3,7 @@
 Target tracking itself is kennel.local.sagemaker.target_tracking, which `kennel plan` simulates with.
 """
 
+import json
 import threading
 import time
 import traceback
@@ -14,7 +15,7 @@ from moto.applicationautoscaling.models import FakeApplicationAutoscalingPolicy,
 from moto.sagemaker.models import FakeEndpoint, sagemaker_backends
 
 from kennel.local.cloudwatch import alarms
-from kennel.local.cloudwatch.metrics import NAMESPACE, EndpointMetrics
+from kennel.local.cloudwatch.metrics import INSTANCES, NAMESPACE, EndpointMetrics
 from kennel.local.errors import ServiceError
 from kennel.local.sagemaker.target_tracking import Policy, Tracker
 from kennel.local.service_quotas import instance_type_of, require_instances
@@ -22,6 +23,8 @@ from kennel.local.settings import ACCOUNT, REGION, speed
 
 MINUTE_S = 60
 INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
+# The metrics that are published here and follow the number of instances (metrics.py, fleets.py).
+USES = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
 
 Activities = list[dict[str, Any]]
 
@@ -47,10 +50,11 @@ class Scaling:
     def put_policy(self, parameters: dict[str, Any], record: Callable[..., Any]) -> Any:
         """Records a policy, if there is its metric here; one that is changed keeps its ARN, which moto gives again."""
         config = parameters.get("TargetTrackingScalingPolicyConfiguration", {})
-        metric = config.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
-        if parameters["ServiceNamespace"] == "sagemaker" and metric != INVOCATIONS:
+        if parameters["ServiceNamespace"] == "sagemaker" and _metric(parameters["ResourceId"], config) is None:
             raise ServiceError(
-                400, "ValidationException", f"The embedded AWS publishes no {metric}: leave the policy out"
+                400,
+                "ValidationException",
+                f"The embedded AWS publishes no metric as in {json.dumps(config)}: leave the policy out",
             )
         policies = applicationautoscaling_backends[ACCOUNT][REGION].policies
         names = ("ServiceNamespace", "ResourceId", "ScalableDimension", "PolicyName")
@@ -123,7 +127,9 @@ class Scaling:
         self._trackers[policy.policy_arn] = (wanted, tracker, now)
         # On a busy machine this is not called in every minute; the datapoints of those between are there all the same.
         passed = round((now - seen_until) * speed() / MINUTE_S)
-        *missed, value = alarms.recent(_metric(policy.resource_id), max(1, passed), now=now)
+        metric = _metric(policy.resource_id, config)
+        assert metric
+        *missed, value = alarms.recent(metric, max(1, passed), now=now)
         for earlier in missed:
             tracker.note(earlier)
         busy = endpoint.endpoint_status != "InService"
@@ -170,13 +176,16 @@ def _resources(endpoint: str) -> list[tuple[str, str]]:
     return [(dimension, name) for dimension, of in targets.items() for name in of if name.startswith(prefix)]
 
 
-def _metric(resource: str) -> dict[str, Any]:
-    """The metric of SageMakerVariantInvocationsPerInstance: what each instance was sent in a minute."""
+def _metric(resource: str, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The metric of a policy's configuration, as an alarm has it; None if it is not published here."""
     _, endpoint, _, variant = resource.split("/")
-    return {
-        "Namespace": NAMESPACE,
-        "MetricName": "InvocationsPerInstance",
-        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
-        "Statistic": "Sum",
-        "Period": MINUTE_S,
-    }
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+    metric = {"Dimensions": dimensions, "Period": MINUTE_S}
+    if config.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType") == INVOCATIONS:
+        # The invocations of each instance in a minute.
+        return {"Namespace": NAMESPACE, "MetricName": "InvocationsPerInstance", "Statistic": "Sum"} | metric
+    custom = config.get("CustomizedMetricSpecification", {})
+    known = custom.get("Namespace") == INSTANCES and custom.get("MetricName") in USES
+    if known and sorted(custom.get("Dimensions", []), key=lambda item: str(item["Name"])) == dimensions:
+        return {name: custom[name] for name in ("Namespace", "MetricName", "Statistic")} | metric
+    return None

@@ -20,11 +20,10 @@ LOOKED_BACK = 2
 class Policy:
     """A target tracking policy on a metric per instance; times in seconds."""
 
-    # The target value for each instance: requests in a datapoint's time, or requests at the same time.
+    # The target value for each instance, in the unit of its metric.
     target: float
     minimum: int
     maximum: int
-    concurrent: bool = False
     # The period of a datapoint: 60 for invocations, 10 for concurrent requests, whose metric is of high resolution.
     period_s: int = 60
     # CloudWatch delivers a datapoint up to this much later.

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from helpers.images import encode, gradient
-from inference import server
+from inference import capacity, server
 from inference.images import decode
 from inference.metrics import Metrics
 
@@ -39,6 +39,7 @@ def predictor(monkeypatch: pytest.MonkeyPatch) -> Decoding:
     made = Decoding(Path(), 1)
     monkeypatch.setattr(server, "Predictor", lambda package, threads: made)
     monkeypatch.setattr(server, "serving", server.Serving())
+    monkeypatch.setattr(capacity, "MEASURED_S", 0.05)
     return made
 
 
@@ -147,8 +148,40 @@ def test_log_and_metrics_have_durations(client: TestClient, jpeg: bytes, caplog:
     assert server.serving.metrics.line() is None
 
 
+def test_capacity_is_measured_at_start_and_published(
+    predictor: Decoding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "STAGE", "dev")
+    monkeypatch.setattr(server, "INSTANCE_TYPE", "ml.m5.large")
+    monkeypatch.setattr(predictor, "predict", lambda data, top_k: time.sleep(0.01) or [])
+    caplog.set_level("INFO", "kennel")
+    with TestClient(server.app):
+        ready, line = (json.loads(record.message) for record in caplog.records)
+    assert 0.3 * server.THREADS / 0.01 < ready["requests_per_s"] <= server.THREADS / 0.01
+    assert line["ModelCapacity"] == pytest.approx(ready["requests_per_s"], abs=0.1)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Dimensions"] == [["Stage", "InstanceType"]]
+    assert (line["Stage"], line["InstanceType"]) == ("dev", "ml.m5.large")
+    assert directive["Metrics"] == [{"Name": "ModelCapacity", "Unit": "Count/Second"}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "utilization", "requests_per_s"), [(0, 0.0, None), (50, 0.5, None), (98, 0.98, 9.8)]
+)
+def test_saturated_period_shows_the_capacity(
+    monkeypatch: pytest.MonkeyPatch, answers: int, utilization: float, requests_per_s: float | None
+) -> None:
+    clock = iter((0.0, 10.0, 10.0, 20.0, 20.0))
+    monkeypatch.setattr(capacity.time, "monotonic", lambda: next(clock))
+    load = capacity.Load(threads=2)
+    for _ in range(answers):
+        load.add(model_ms=200)
+    assert load.period() == (pytest.approx(utilization), requests_per_s and pytest.approx(requests_per_s))
+    assert load.period() == (0.0, None)
+
+
 def test_durations_are_sampled_to_emf_limit() -> None:
-    metrics = Metrics("none")
+    metrics = Metrics("none", "dev", "ml.m5.large")
     for number in range(1000):
         metrics.count("Status200")
         metrics.time("TotalTime", number)

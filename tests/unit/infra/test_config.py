@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from helpers import REPOSITORY
-from infra.config import RENAMED, ConfigurationError, parse_stage, validated
+from infra.config import REMOVED, RENAMED, ConfigurationError, parse_stage, validated
 from infra.settings import StageSettings
 
 STAGES = json.loads((REPOSITORY / "cdk.json").read_text())["context"]["stages"]
@@ -65,7 +65,7 @@ def test_dev_stage_has_expected_instances() -> None:
         ({"endpoint": {"instance_type": "ml.c5.xlarge"}}, "Use three deploys"),
         ({"endpoint": {"scaling_target_instance_type": "ml.c5.xlarge"}}, "Use three deploys"),
         ({"endpoint": {"capture_percent": 0, "capture_inputs": True}}, "set capture_percent"),
-        ({"endpoint": {"scaling_safety": 1.5}}, "less than or equal to 1"),
+        ({"endpoint": {"target_cpu_percent": 95}}, "less than or equal to 90"),
         ({"endpoint": {"bake_time_s": 60}}, "set at least 180"),
         ({"endpoint": {"canary_percent": 10}}, "omit canary_percent"),
         ({"endpoint": {"canary_percent": 60, "min_instances": 4}}, "less than or equal to 50"),
@@ -201,15 +201,18 @@ def test_stage_is_immutable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "target"),
-    [
-        ({}, round(199 * 0.7 * 60)),
-        ({"requests_per_s": 50, "scaling_safety": 0.5}, 1500),
-        ({"requests_per_s": 50, "invocations_per_instance_per_min": 10}, 10),
-    ],
+    ("instance_type", "target"), [("ml.m5.large", 140), ("ml.c5.xlarge", 280), ("ml.m5.12xlarge", 3360)]
 )
-def test_scaling_target_is_derived_unless_given(settings: dict[str, Any], target: int) -> None:
-    assert parse_stage("try", {"region": "us-east-1", "endpoint": settings}).endpoint.target_per_min == target
+def test_cpu_target_counts_the_processors(instance_type: str, target: float) -> None:
+    endpoint = {"instance_type": instance_type, "scaling_target_instance_type": instance_type}
+    assert parse_stage("try", {"region": "us-east-1", "endpoint": endpoint}).endpoint.target_cpu_utilization == target
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_removed_setting_is_explained(name: str) -> None:
+    part, _, setting = name.partition(".")
+    with pytest.raises(ConfigurationError, match=f"{name}: removed in 0.2.0.*use target_cpu_percent"):
+        parse_stage("try", {"region": "us-east-1", part: {setting: 1}})
 
 
 @pytest.mark.parametrize("old", RENAMED)

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -88,12 +90,24 @@ def test_concurrency_scaling_matches_aws_figures() -> None:
     # Published: 260 s from the load to the new instance, 181 s of them its start.
     by_invocations = scaled()
     assert by_invocations.policy is not None
-    policy = replace(by_invocations.policy, target=1.4, concurrent=True, period_s=10, delay_s=10.0)
-    outcome = event_simulation.simulate(shaped("step", 50, 400), replace(by_invocations, policy=policy))
+    policy = replace(by_invocations.policy, target=1.4, period_s=10, delay_s=10.0)
+    by_concurrency = replace(by_invocations, policy=policy, metric="concurrency")
+    outcome = event_simulation.simulate(shaped("step", 50, 400), by_concurrency)
     began = next(row["second"] for row in outcome.timeline if row["requests_per_s"] > 200)
     grew = next(row["second"] for row in outcome.timeline if row["instances"] > 1)
     # Three datapoints of ten seconds at least; a row of the timeline is half a minute.
     assert 181 + 30 - 30 <= grew - began <= 260
+
+
+@pytest.mark.parametrize("engine", [event_simulation, fluid_simulation])
+def test_utilization_is_never_over_all_of_it(engine: Any) -> None:
+    """An instance of 200 requests/s that gets 800 is fully used and no more: a step from 1 leads to 2 and not to 6."""
+    by_cpu = replace(scaled(), policy=Policy(0.7, 1, 8, scale_out_cooldown_s=60), metric="utilization")
+    outcome = engine.simulate(shaped("step", 50, 800), by_cpu)
+    counts = [row["instances"] for row in outcome.timeline]
+    steps = [later for earlier, later in pairwise(counts) if later > earlier]
+    assert steps[:3] == [2, 3, 5]
+    assert counts[-1] == 1, "idle instances publish their utilization"
 
 
 def test_instances_follow_schedule() -> None:

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from helpers import REPOSITORY
+from kennel.commands import data, local, rehearsal, review, training
 
 
 def kennel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +48,24 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
     result = kennel(*command, "--help")
     assert result.returncode == 0
     assert "Usage: kennel" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        (("review",), review.review),
+        (("tune",), training.tune),
+        (("data", "forget"), data.forget),
+        (("rehearse",), rehearsal.rehearse),
+        (("local", "env"), local.env),
+    ],
+)
+def test_help_wraps_at_terminal_width(command: tuple[str, ...], function: Callable[..., None]) -> None:
+    lines = [line.strip() for line in kennel(*command, "--help", COLUMNS="80").stdout.splitlines()]
+    for paragraph in textwrap.dedent(f"    {function.__doc__}").strip().split("\n\n"):
+        # typer leaves a blank on both sides.
+        wrapped = textwrap.wrap(" ".join(paragraph.split()), 78, break_on_hyphens=False)
+        assert "\n".join(wrapped) in "\n".join(lines)
 
 
 @pytest.mark.parametrize(
