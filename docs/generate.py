@@ -14,6 +14,7 @@ from typing import Any
 from aws_cdk import App
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 
+from docs import instance_table
 from docs.diagram import mermaid
 from docs.settings_reference import reference, schema
 from infra import names
@@ -24,7 +25,9 @@ from kennel.stage.template_roles import ACCOUNT, KEY_ID, Role, Stacks, listed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-PAGES = [REPOSITORY / "docs" / name for name in ("architecture.md", "security.md", "settings.md", "costs.md")]
+PAGES = [
+    REPOSITORY / "docs" / name for name in ("architecture.md", "security.md", "serving.md", "settings.md", "costs.md")
+]
 SCHEMA = REPOSITORY / "infra" / "settings" / "cdk.schema.json"
 STAGE = "dev"
 # What the course project gave its function.
@@ -56,6 +59,7 @@ def with_generated(text: str, stacks: Stacks) -> str:
         "diagram": lambda: mermaid(stacks),
         "settings": reference,
         "costs": lambda: _costs(stacks),
+        "instances": instance_table.table,
     }
     for name, write in parts.items():
         begin, end = f"<!-- {name}: make docs -->\n", f"<!-- end of {name} -->"

@@ -135,7 +135,10 @@ def comparison_numbers(comparison: Comparison) -> dict[str, Any]:
 def policy_in_words(policy: dict[str, Any]) -> str:
     """A target tracking policy, as DescribeScalingPolicies has it."""
     config = policy["TargetTrackingScalingPolicyConfiguration"]
-    metric = config["PredefinedMetricSpecification"]["PredefinedMetricType"]
+    if custom := config.get("CustomizedMetricSpecification"):
+        metric = custom["MetricName"]
+    else:
+        metric = config["PredefinedMetricSpecification"]["PredefinedMetricType"]
     return (
         f"keeps {metric} at {config['TargetValue']:g}; waits {config.get('ScaleOutCooldown', 300)} s after a step "
         f"out, {config.get('ScaleInCooldown', 300)} s after one in"
@@ -147,5 +150,5 @@ def _shown(plan: Plan) -> list[Row]:
     fixed = [row for row in plan.endpoints if row.option.endpoint.policy is None and row.option.hourly_usd]
     current = [row for row in plan.endpoints if row.option.name.endswith("as the stage is")]
     chosen = [plan.chosen] if plan.chosen and plan.chosen not in (*fixed, *current) else []
-    scaled = [row for row in plan.endpoints if row.option.name.endswith("by invocations") and row not in chosen]
+    scaled = [row for row in plan.endpoints if row.option.endpoint.metric == "utilization" and row not in current]
     return [*fixed, *current, *(chosen or scaled[:1])][:LINES]

@@ -30,7 +30,9 @@ else:
 REPORTS = REPOSITORY / "build" / "reports"
 CLOUDWATCH = "cloudwatch"
 
-app = typer.Typer(no_args_is_help=True, help="AWS list prices: the table, with its date, by which costs are estimated.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show or update the dated table of AWS list prices for the cost estimates."
+)
 
 
 def plan(
@@ -44,7 +46,10 @@ def plan(
     ] = "step",
     low: Annotated[float, typer.Option(min=0, help="Requests per second in quiet times; unused by constant.")] = 1.0,
     high: Annotated[float, typer.Option(min=0, help="Requests per second at the peak.")] = 20.0,
-    hours: Annotated[float | None, typer.Option(help="Duration of the profile in hours (default: by profile).")] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="Duration in hours (default: constant 1, step and spike 1.5, daily and cloudwatch 24)."),
+    ] = None,
     goal_ms: Annotated[float, typer.Option(min=1, help="Latency objective in ms.")] = 500.0,
     goal_share: Annotated[
         float, typer.Option(min=0.01, max=0.999, help="Fraction of responses that must meet the latency objective.")
@@ -55,7 +60,8 @@ def plan(
     requests_per_s: Annotated[
         float | None,
         typer.Option(
-            min=0.01, help="Throughput of one instance in requests/s (default: what the stage's instances published)."
+            min=0.01,
+            help="Throughput of one instance in requests/s (default: the newest that the stage's instances measured).",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Requests that one instance processes concurrently.")] = 2,
@@ -67,9 +73,9 @@ def plan(
     output: Annotated[Path | None, typer.Option(help="Report file (default: build/reports/plan-….html).")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Simulate the stage under a traffic profile, with several settings of instances and concurrency.
+    """Simulate the stage under a traffic profile, with different numbers of instances and concurrency limits.
 
-    Shows latency, error rate and cost of each, and recommends one.
+    Shows the latency, error rate and cost of each option, and recommends one.
     """
     deployment = DeployedStage(stage)
     endpoint, function = deployment.settings.endpoint, deployment.settings.function
@@ -110,7 +116,10 @@ def compare(
     output: Annotated[Path | None, typer.Option(help="Report file (default: build/reports/compare-….html).")] = None,
     stage: Stage = "dev",
 ) -> None:
-    """Send the same load to the fixed and the autoscaled endpoint; report client latencies and CloudWatch metrics."""
+    """Compare the autoscaled endpoint with the one of fixed size (endpoint.fixed), under the same load.
+
+    Reports client latencies and CloudWatch metrics.
+    """
     deployment = DeployedStage(stage)
     if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
         raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")

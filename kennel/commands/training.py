@@ -59,7 +59,8 @@ def train(
         str,
         typer.Option(
             metavar="head|finetune",
-            help="head: train the last layer, with the backbone frozen; finetune: then train the whole network.",
+            help="head: train the last layer, with the backbone frozen; finetune: then the backbone, too, except "
+            "batch norm.",
         ),
     ] = "head",
     on: Annotated[

@@ -55,7 +55,7 @@ class TrainingAlarms(Construct):
             AlarmText(
                 "ec2-left-on",
                 Severity.SEV2,
-                f"the training instance has been running for {hours} hours, longer than a run may take",
+                f"the training group has wanted an instance for {hours} hours, longer than a run may take",
             ),
             self.instances,
             threshold=0,

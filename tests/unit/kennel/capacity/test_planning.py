@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -49,6 +50,25 @@ def test_recommendation_is_a_valid_stage(usual: Plan) -> None:
     endpoint = EndpointSettings(**settings["endpoint"])
     assert endpoint.invocations_per_instance_per_min is None
     assert FunctionSettings(**settings["function"]).reserved_concurrency >= 10
+
+
+@pytest.mark.parametrize(
+    ("specification", "words"),
+    [
+        ({"PredefinedMetricSpecification": {"PredefinedMetricType": "PerInstance"}}, "keeps PerInstance at 140"),
+        ({"CustomizedMetricSpecification": {"MetricName": "CPUUtilization"}}, "keeps CPUUtilization at 140"),
+    ],
+)
+def test_policy_is_described(specification: dict[str, Any], words: str) -> None:
+    config = {"TargetValue": 140.0, "ScaleOutCooldown": 60, **specification}
+    described = report.policy_in_words({"TargetTrackingScalingPolicyConfiguration": config})
+    assert described == f"{words}; waits 60 s after a step out, 300 s after one in"
+
+
+def test_unmet_goal_still_draws_scaling_by_utilization() -> None:
+    found = planned(Goal(0.001))
+    assert found.chosen is None
+    assert any(row.option.endpoint.metric == "utilization" for row in report._shown(found))
 
 
 def test_multi_zone_stage_gets_no_single_instance() -> None:
