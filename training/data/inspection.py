@@ -132,6 +132,9 @@ def _read(path: str) -> tuple[bytes, str]:
         # Python reserves as much as it is asked for.
         expected = min(os.fstat(descriptor).st_size, MAX_FILE_BYTES)
         data = os.read(descriptor, expected + 1)
+        # A network's file system may return less than it is asked for.
+        while len(data) < expected and (more := os.read(descriptor, expected + 1 - len(data))):
+            data += more
         digest = hashlib.sha256(data)
         while len(data) > expected and (more := os.read(descriptor, READ_BYTES)):
             digest.update(more)

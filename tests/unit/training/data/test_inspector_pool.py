@@ -54,6 +54,13 @@ def test_many_grey_levels_are_kept_in_a_file(files: list[Image], monkeypatch: py
     assert inspected(files) == [inspection.inspect(file) for file in files]
 
 
+def test_short_reads_are_completed(files: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, read = inspection.inspect(files[0]), inspection.os.read
+    monkeypatch.setattr(inspection.os, "read", lambda descriptor, length: read(descriptor, min(length, 100)))
+    assert inspection._read(files[0].file)[1] == whole.digest
+    assert len(inspection._read(files[0].file)[0]) == Path(files[0].file).stat().st_size > 100
+
+
 @pytest.mark.parametrize(
     "fault",
     ["os.abort()", "exec('while True: pass')", "raise MemoryError", "os.write(1, b'{\\n') and os.abort()"],
