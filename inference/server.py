@@ -264,12 +264,16 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
     pool = Pool(predictor, THREADS, QUEUE)
     # Each thread answers one image first, so that no caller pays for what is made at the first.
     await asyncio.gather(*(pool.predict(example(), 1, DEADLINE_S) for _ in range(THREADS)))
-    requests_per_s = await capacity.measured(pool)
     serving.metrics = Metrics(predictor.name, STAGE, INSTANCE_TYPE)
-    serving.metrics.gauge(MODEL_CAPACITY, requests_per_s, "Count/Second")
+    ready: dict[str, object] = {"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}
+    try:
+        requests_per_s = await capacity.measured(pool)
+        serving.metrics.gauge(MODEL_CAPACITY, requests_per_s, "Count/Second")
+        ready["requests_per_s"] = round(requests_per_s, 1)
+    except Exception as error:  # a model that fails for a photograph still has to answer what it can
+        ready["not_measured"] = repr(error)
     serving.model, serving.load, serving.pool = predictor.name, capacity.Load(THREADS), pool
-    ready = {"ready": predictor.name, "variant": predictor.variant, "threads": THREADS}
-    log.info(json.dumps({**ready, "requests_per_s": round(requests_per_s, 1)}))
+    log.info(json.dumps(ready))
     _log_metrics()
     reporting = asyncio.create_task(_report())
     yield

@@ -143,7 +143,17 @@ def test_broken_package_is_rolled_back(
 def test_instance_count_sets_server_count(deployed: Environment) -> None:
     sagemaker = deployed.client("sagemaker")
 
+    scaling = deployed.client("application-autoscaling")
+
     def scale(count: int) -> set[int]:
+        # Without a higher minimum, idle instances are taken away again.
+        scaling.register_scalable_target(
+            ServiceNamespace="sagemaker",
+            ResourceId="endpoint/kennel-dev-scaled/variant/primary",
+            ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+            MinCapacity=count,
+            MaxCapacity=4,
+        )
         wanted = [{"VariantName": "primary", "DesiredInstanceCount": count}]
         sagemaker.update_endpoint_weights_and_capacities(
             EndpointName="kennel-dev-scaled", DesiredWeightsAndCapacities=wanted

@@ -70,7 +70,7 @@ def test_deleted_endpoint_returns_502(deployed: Environment) -> None:
     assert deployed.servers() == []
     result = deployed.run("kennel", "status", check=False)
     assert result.returncode == 1
-    assert "somebody deleted it" in result.stdout
+    assert "it was deleted outside" in result.stdout
 
 
 def test_destroy_without_yes_removes_nothing(

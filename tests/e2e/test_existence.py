@@ -37,7 +37,7 @@ def _default_group_is_closed(aws: Any, id_: str, p: dict[str, Any]) -> Any:
 
 
 def _scaling_policy(aws: Any, id_: str, p: dict[str, Any]) -> Any:
-    namespace = "sagemaker" if "SageMaker" in str(p) else "lambda"
+    namespace = "sagemaker" if "sagemaker" in str(p).lower() else "lambda"
     policies = aws("application-autoscaling").describe_scaling_policies(ServiceNamespace=namespace)
     return _named(policies["ScalingPolicies"], "PolicyARN", id_)
 

@@ -14,6 +14,7 @@ from helpers.images import encode, gradient
 from inference import capacity, server
 from inference.images import decode
 from inference.metrics import Metrics
+from inference.predictor import example
 
 
 class Decoding:
@@ -163,6 +164,18 @@ def test_capacity_is_measured_at_start_and_published(
     assert directive["Dimensions"] == [["Stage", "InstanceType"]]
     assert (line["Stage"], line["InstanceType"]) == ("dev", "ml.m5.large")
     assert directive["Metrics"] == [{"Name": "ModelCapacity", "Unit": "Count/Second"}]
+
+
+def test_model_that_fails_for_a_photograph_is_still_served(
+    predictor: Decoding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = example()
+    monkeypatch.setattr(predictor, "predict", lambda data, top_k: [] if data == small else 1 / 0)
+    caplog.set_level("INFO", "kennel")
+    with TestClient(server.app) as client:
+        (ready,) = (json.loads(record.message) for record in caplog.records)
+        assert client.get("/ping").status_code == 200
+    assert ready["not_measured"] == "ZeroDivisionError('division by zero')"
 
 
 @pytest.mark.parametrize(
