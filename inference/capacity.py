@@ -1,32 +1,19 @@
-"""What one server can do: measured at its start with images of its own, and seen when it has more to do than that.
+"""The capacity of one server: measured at its start with a generated image, and observed when it is saturated.
 
-Both are requests per second. Scaling does not need them, as it follows CPU utilization; `kennel status` and
+Both are in requests per second. Scaling does not need them, as it follows CPU utilization; `kennel status` and
 `kennel plan` read them.
 """
 
 import asyncio
-import functools
-import io
 import time
 
-import numpy as np
-from PIL import Image
-
+from inference.photograph import photograph
 from inference.pool import Pool
 
 MEASURED_S = 2.0
-# When the model threads were at work for this share of a period, its throughput was all that they can do.
+# Model threads that were busy for this share of a period were saturated.
 SATURATED = 0.9
 DEADLINE_S = 30.0
-
-
-@functools.cache
-def photograph() -> bytes:
-    """A generated JPEG that takes as long as a photograph of 640 × 480 pixels, which is what the page sends."""
-    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    image = io.BytesIO()
-    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(image, "JPEG")
-    return image.getvalue()
 
 
 async def measured(pool: Pool) -> float:

@@ -155,6 +155,11 @@ class EndpointSettings(Settings):
         return self.scaling_target_instance_type != "none"
 
     @property
+    def runs_on(self) -> str:
+        """The instance type, or `serverless`: where the server runs, as its metrics name it."""
+        return "serverless" if self.serverless else self.instance_type
+
+    @property
     def target_cpu_utilization(self) -> float:
         """The target for CPUUtilization, of which each processor of an instance has 100."""
         return self.target_cpu_percent * instance_types.vcpus(self.instance_type)

@@ -3,7 +3,6 @@
 Requests go to the endpoints themselves, past the function, whose concurrency would be what is measured.
 """
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
-from PIL import Image
 
 from infra.names import VARIANT
 from infra.settings import METRIC_DELAY_S
@@ -74,14 +72,6 @@ def endpoints(deployment: DeployedStage) -> tuple[str, str]:
         ) from None
 
 
-def drawn() -> bytes:
-    """A generated JPEG of a photograph's size."""
-    image = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(image, "JPEG")
-    return image.getvalue()
-
-
 def warning(deployment: DeployedStage, profile: Profile) -> str:
     """The load and its possible cost, in words."""
     settings = deployment.settings.endpoint
@@ -140,7 +130,7 @@ def compare(
     for number, (name, least) in enumerate(zip(names, (settings.fixed_instances, bounds[0]), strict=True)):
         seen = _metrics(cloudwatch, name, begun, ended, period_s)
         outcome = _outcome(answers[number], seen["instances"], period_s, settings.timeout_s)
-        # What an instance can do is what is measured here.
+        # The capacity of an instance is not known; this row has what was measured.
         option = Option(name, None, Endpoint(Instance(float("nan"), queue=QUEUE), least), None, hourly)
         rows.append(Row(option, outcome, outcome.instance_s / 3600 * hourly, 0.0, profile.duration_s))
         model[name] = seen["model_p95_s"]

@@ -101,7 +101,7 @@ class _Fleet:
         if self._endpoint.metric == "utilization":
             could_s = period_s * self._endpoint.instance.workers
             worked_s = min(self._work_s, could_s)
-            # What waits is work of the next period.
+            # The rest is done in the next period.
             self._work_s -= worked_s
             return worked_s / could_s
         if not invocations:

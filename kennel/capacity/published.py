@@ -30,9 +30,8 @@ def capacity(deployment: DeployedStage) -> Capacity | None:
 
     An instance that was saturated since it started has shown it; of others it is estimated, rather too low.
     """
-    endpoint = deployment.settings.endpoint
-    instance_type = "serverless" if endpoint.serverless else endpoint.instance_type
-    dimensions = [{"Name": "InstanceType", "Value": instance_type}, {"Name": "Stage", "Value": deployment.stage}]
+    runs_on = deployment.settings.endpoint.runs_on
+    dimensions = [{"Name": "InstanceType", "Value": runs_on}, {"Name": "Stage", "Value": deployment.stage}]
     now = datetime.now(UTC)
     results = deployment.client("cloudwatch").get_metric_data(
         StartTime=now - timedelta(days=DAYS),

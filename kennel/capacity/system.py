@@ -45,8 +45,8 @@ class Endpoint:
     instance: Instance
     instances: int
     policy: Policy | None = None
-    # What the policy tracks, for each instance: requests in a datapoint's time, the share of its capacity that was in
-    # use (0 to 1), or requests at the same time.
+    # The metric that the policy tracks, per instance: requests in one period, utilization (0 to 1), or concurrent
+    # requests.
     metric: Metric = "invocations"
     # (second of the day, least instances) from when on a scheduled action keeps so many.
     schedule: tuple[tuple[float, int], ...] = ()

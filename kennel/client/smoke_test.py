@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from inference.photograph import photograph
 from infra import names
-from kennel.capacity.comparison import drawn
 from kennel.client.function_url import Answer, Url
 from kennel.errors import KennelError
 
@@ -22,7 +22,7 @@ def url_of(outputs: Path, stage: str) -> str:
 
 def smoke(url: Url) -> Answer:
     """The URL's response to a generated image; raises KennelError unless it is labels with probabilities."""
-    answer = url.call(drawn(), "image/jpeg")
+    answer = url.call(photograph(), "image/jpeg")
     if answer.status != 200:
         raise KennelError(f"{url.url} returned {answer.label}")
     return answer

@@ -16,9 +16,11 @@ from kennel.lazy import lazily
 from kennel.stage.deployed import REPOSITORY, DeployedStage
 
 if TYPE_CHECKING:
+    from inference import photograph
     from kennel.capacity import cloudwatch_counts, comparison, planning, published, report, traffic
     from kennel.pricing import prices
 else:
+    photograph = lazily("inference.photograph")
     comparison = lazily("kennel.capacity.comparison")
     planning = lazily("kennel.capacity.planning")
     published = lazily("kennel.capacity.published")
@@ -124,7 +126,7 @@ def compare(
     if period_s not in (1, 5, 10, 30) and (period_s < 60 or period_s % 60):
         raise KennelError(f"--period {period_s}: CloudWatch has 1, 5, 10, 30 and multiples of 60 seconds.")
     profile = _profile(shape, low, high, minutes / 60, deployment)
-    body = image.read_bytes() if image else comparison.drawn()
+    body = image.read_bytes() if image else photograph.photograph()
     names = comparison.endpoints(deployment)
     if not yes:
         _confirm(comparison.warning(deployment, profile))

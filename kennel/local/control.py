@@ -23,6 +23,7 @@ from kennel.local.settings import (
     REGION,
     REGION_VARIABLE,
     client_environment,
+    cores,
     foreign_variables,
     isolated_environment,
     speed,
@@ -103,7 +104,9 @@ def up(
     """
     if running := status():
         raise LocalError(f"The embedded AWS is up already at {running.endpoint}: use it, or run `make down` first.")
-    speed()  # refuses what it cannot be before anything is started
+    # Odd values are refused before anything is started.
+    speed()
+    cores(0)
     port, key = port or _port(), f"kennel{secrets.token_hex(16)}"
     folder = _empty(state_dir())
 

@@ -21,6 +21,9 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 NOWHERE = "http://the-embedded-aws-is-not-running.invalid"
 
 
+# The cores of each instance of an endpoint, by its place: "0.25,0.5,1". More instances begin again at the first.
+CORES_VARIABLE = "KENNEL_LOCAL_CORES"
+
 # How many times faster than AWS's the control loops run: metrics' minutes, alarms, scaling, the baking of an update.
 DEFAULT_SPEED = 60
 
@@ -38,6 +41,25 @@ def speed() -> float:
     if not 1 <= value <= DEFAULT_SPEED:
         raise LocalError(f"KENNEL_LOCAL_SPEED is {given!r}: give a number from 1 (as on AWS) to {DEFAULT_SPEED}.")
     return value
+
+
+def cores(index: int) -> float | None:
+    """The cores of this machine for the instance at a place of its endpoint, by KENNEL_LOCAL_CORES; None for all.
+
+    Raises LocalError if the variable is not a list of numbers of cores that this machine has.
+    """
+    given = os.environ.get(CORES_VARIABLE, "")
+    if not given:
+        return None
+    try:
+        shares = [float(part) for part in given.split(",")]
+    except ValueError:
+        shares = [0.0]
+    if not all(0.01 <= share <= (os.cpu_count() or 1) for share in shares):
+        raise LocalError(
+            f"{CORES_VARIABLE} is {given!r}: give cores of this machine for each instance, such as 0.5 or 0.25,0.5,1."
+        )
+    return shares[index % len(shares)]
 
 
 def state_dir() -> Path:

@@ -161,13 +161,12 @@ def _versions(deployment: DeployedStage, container: dict[str, Any]) -> Finding:
 
 def _capacity(deployment: DeployedStage) -> Finding:
     """The throughput of an instance, with its price for a million requests where it has one by the hour."""
-    endpoint = deployment.settings.endpoint
     capacity = published.capacity(deployment)
     if capacity is None:
         # Instances follow their CPU utilization, which needs no capacity.
         return Finding("capacity", "no instance has published one: scaling does not need it, kennel plan assumes one")
     state = str(capacity)
-    if hourly := prices.load().hosting_usd_h.get(endpoint.instance_type if not endpoint.serverless else ""):
+    if hourly := prices.load().hosting_usd_h.get(deployment.settings.endpoint.runs_on):
         usd = hourly / (3600 * capacity.requests_per_s) * 1e6
         state += f"; a million at full load cost {usd:.2f} USD"
     return Finding("capacity", state)

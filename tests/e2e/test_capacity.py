@@ -18,7 +18,7 @@ from infra.names import VARIANT
 from kennel.capacity import published
 from kennel.capacity.load_generator import THREADS, drive
 from kennel.capacity.system import Floats
-from kennel.local.sagemaker import cpu_limits
+from kennel.local.settings import CORES_VARIABLE
 from kennel.stage.deployed import DeployedStage
 
 pytestmark = pytest.mark.own_stage
@@ -33,7 +33,7 @@ OBJECTIVE_S = 2.0
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     with (
-        mock.patch.dict(os.environ, {cpu_limits.VARIABLE: CORES}),
+        mock.patch.dict(os.environ, {CORES_VARIABLE: CORES}),
         deployed_stage(tmp_path_factory.mktemp("own")) as stage,
     ):
         yield stage

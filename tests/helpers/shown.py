@@ -24,6 +24,13 @@ class There:
 
 
 @dataclass(frozen=True)
+class As:
+    """Run as another command of the table, of which this is the form with placeholders."""
+
+    command: str
+
+
+@dataclass(frozen=True)
 class Nowhere:
     """Not run, and why."""
 
@@ -36,7 +43,7 @@ FOLLOW = "timeout --preserve-status --signal INT 5"
 # In a repository of its own, on revisions of it.
 REVIEWED = There("tests/infra/test_workflows.py", 'startswith("make ")')
 
-SHOWN: dict[str, Here | There | Nowhere] = {
+SHOWN: dict[str, Here | There | As | Nowhere] = {
     # --- looking ---
     "make help": Here("bootstrap"),
     "make docs": Here(),
@@ -74,7 +81,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "kennel plan cloudwatch --hours 168": Here(),
     "kennel plan counts.csv": Here(),
     "kennel data check FOLDER": Here(),
-    "kennel data check FOLDER [--fix COPY]": There("tests/helpers/shown.py", '"kennel data check FOLDER --fix COPY"'),
+    "kennel data check FOLDER [--fix COPY]": As("kennel data check FOLDER --fix COPY"),
     "kennel data push": There("tests/e2e/conftest.py", '"kennel", "data", "push"'),
     "kennel data check FOLDER --fix COPY": Here(),
     "kennel data forget IMAGE": There("tests/e2e/test_changes.py", '"kennel", "data", "forget"'),
@@ -102,7 +109,7 @@ SHOWN: dict[str, Here | There | Nowhere] = {
     "make demo KEEP=1": There("tests/e2e/test_demo.py", '"--keep"'),
     "make demo DATA=folder": There("tests/e2e/test_demo.py", '"--data"'),
     # --- training ---
-    "make bootstrap STAGE=dev": There("tests/helpers/shown.py", '"make bootstrap":'),
+    "make bootstrap STAGE=dev": As("make bootstrap"),
     "make bootstrap": Here(),
     "make bootstrap training": Here(),
     "kennel train FOLDER --promote": Here("Promoted"),

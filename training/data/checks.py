@@ -39,7 +39,7 @@ LOOKS = {
     DARK: "hardly anything on it is brighter than black",
     BLURRED: "out of focus, or enlarged from a much smaller image",
 }
-# What most images have in common, where the kind of the finding does not say it.
+# Adjectives for kinds of findings whose name is not one.
 NAMES = {
     SHAPE: f"more than {ODD_SHAPE} times as long as wide",
     SMALL: f"small (below {SMALL_SIDE_PX} pixels)",
@@ -115,7 +115,7 @@ def _of_files(images: list[CheckedImage]) -> Iterator[Finding]:
 
 
 def _appearance(image: CheckedImage) -> Iterator[str]:
-    """What is unusual about how an image looks: the kinds of its findings."""
+    """The kinds of findings about the appearance of an image."""
     yield from image.looks
     if max(image.size) > ODD_SHAPE * min(image.size):
         yield SHAPE
@@ -209,7 +209,7 @@ class _Index:
         self._words = np.frombuffer(encoded, np.uint64).reshape(len(hashes), -1)
         self._samples = _samples(self._words)
         self._bits = max(10, len(hashes).bit_length())
-        # Of each part, the places by bucket: a bucket has as much room as there are hashes for it.
+        # For each part, a hash table of places; each bucket has room for all of its hashes.
         self._starts, self._ends, self._places = [], [], []
         for part in range(NEAR_BITS):
             counts = np.bincount(self._buckets(part, np.flatnonzero(self._has_hash)), minlength=1 << self._bits)

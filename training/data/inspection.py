@@ -226,7 +226,7 @@ def from_json(listed: Listed, row: list[Any], keep: Callable[[bytes], SupportsBy
     """The image that to_json described, its grey levels where `keep` puts them."""
     shown = dict(zip(SHOWN, row, strict=True))
     shown["grey"] = keep(base64.b64decode(shown["grey"]))
-    # Of what many images have in common, one copy.
+    # Equal values of many images share one object.
     shown |= {"format": sys.intern(shown["format"])} | {name: _one(*shown[name]) for name in ("size", "looks")}
     return CheckedImage(listed.file, listed.name, listed.split, listed.label, **shown)
 

@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import SpooledTemporaryFile
-from threading import Lock
+from tempfile import TemporaryFile
 from typing import SupportsBytes
 
 from inference.processors import usable
@@ -31,32 +30,22 @@ BATCH = 64
 
 
 class _Levels:
-    """Grey levels of many images: in a file without a name, once they are more than a small dataset has."""
-
-    IN_MEMORY_BYTES = 16 << 20
+    """Grey levels of many images, in a temporary file and not in memory."""
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(self.IN_MEMORY_BYTES)  # noqa: SIM115 (closed with the object)
-        self._lock = Lock()
-        self._size, self._at_end = 0, True
+        self._file = TemporaryFile(buffering=0)  # noqa: SIM115 (closed with the object)
+        self._places = count()
         weakref.finalize(self, self._file.close)
 
     def add(self, levels: bytes) -> SupportsBytes:
         if not levels:
             return levels
-        with self._lock:
-            start = self._size
-            if not self._at_end:
-                self._file.seek(start)
-            self._file.write(levels)
-            self._size, self._at_end = start + len(levels), True
+        start = next(self._places) * GREY_BYTES
+        os.pwrite(self._file.fileno(), levels, start)
         return _Stored(self, start)
 
     def read(self, start: int) -> bytes:
-        with self._lock:
-            self._at_end = False
-            self._file.seek(start)
-            return self._file.read(GREY_BYTES)
+        return os.pread(self._file.fileno(), GREY_BYTES, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,7 @@ class _Inspector:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def inspect(self, files: list[Image], levels: "_Levels") -> list[CheckedImage]:
+    def inspect(self, files: list[Image], levels: _Levels) -> list[CheckedImage]:
         """The results of the files, in their order, their grey levels in `levels`."""
         self._process = self._process or _start()
         assert self._process.stdin is not None

@@ -93,7 +93,7 @@ def _environment(stage: StageSettings, package_uri: str) -> dict[str, str]:
         "KENNEL_PACKAGE_SHA256": Fn.select(4, Fn.split("/", package_uri)),
         "RAYSERVE_BACKEND_URL": BACKEND_URL,
         "KENNEL_STAGE": stage.name,
-        "KENNEL_INSTANCE_TYPE": "serverless" if stage.endpoint.serverless else stage.endpoint.instance_type,
+        "KENNEL_INSTANCE_TYPE": stage.endpoint.runs_on,
         # Ray runs its workers, and what they start, at a low priority (nice 15): behind the adapter, and all else.
         "RAY_worker_niceness": "0",
         # Without a network, statistics of Ray's use would only time out.

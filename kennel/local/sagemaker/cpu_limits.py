@@ -10,31 +10,11 @@ from pathlib import Path
 import psutil
 
 from kennel.local.errors import LocalError
+from kennel.local.settings import CORES_VARIABLE
 
-# The cores of each instance of an endpoint, by its place: "0.25,0.5,1". More instances begin again at the first.
-VARIABLE = "KENNEL_LOCAL_CORES"
 ROOT = Path("/sys/fs/cgroup")
 # A tenth of the kernel's own: an instance that is over its share waits for milliseconds.
 PERIOD_US = 10_000
-
-
-def cores(index: int) -> float | None:
-    """The cores of the instance at a place of its fleet; None if it has all of this machine's.
-
-    Raises LocalError if the variable is not a list of positive numbers.
-    """
-    given = os.environ.get(VARIABLE, "")
-    if not given:
-        return None
-    try:
-        shares = [float(part) for part in given.split(",")]
-    except ValueError:
-        shares = [0.0]
-    if not all(0.01 <= share <= (os.cpu_count() or 1) for share in shares):
-        raise LocalError(
-            f"{VARIABLE} is {given!r}: give cores of this machine for each instance, such as 0.5 or 0.25,0.5,1."
-        )
-    return shares[index % len(shares)]
 
 
 def limit(pid: int, cores: float) -> Path:
@@ -45,7 +25,7 @@ def limit(pid: int, cores: float) -> Path:
     unified = (ROOT / "cgroup.controllers").exists()
     folder = ROOT if unified else ROOT / "cpu"
     for old in folder.glob("kennel-*"):
-        # Of an embedded AWS that was killed.
+        # Left over from an embedded AWS that was killed.
         if not psutil.pid_exists(int(old.name.split("-")[1])):
             remove(old)
     group = folder / f"kennel-{os.getpid()}-{pid}"
@@ -61,7 +41,7 @@ def limit(pid: int, cores: float) -> Path:
             (group / "cpu.cfs_quota_us").write_text(str(quota_us))
         (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
-        raise LocalError(f"{VARIABLE} needs cgroups that you may write to: {error}.") from None
+        raise LocalError(f"{CORES_VARIABLE} needs cgroups that you may write to: {error}.") from None
     return group
 
 

@@ -22,6 +22,7 @@ from kennel.local.ports import free_port
 from kennel.local.processes import Processes
 from kennel.local.sagemaker import cpu_limits
 from kennel.local.sagemaker.s3_transfer import download, download_archive
+from kennel.local.settings import cores
 
 START_TIMEOUT_S = 300
 INVOCATION_TIMEOUT_S = 60
@@ -248,9 +249,9 @@ class Fleet:
             cwd=self._package,
             output=subprocess.PIPE,
         )
-        cores = cpu_limits.cores(index)
+        share = cores(index)
         # At once: what it has started before is not limited.
-        limited = cpu_limits.limit(process.pid, cores) if cores else None
+        limited = cpu_limits.limit(process.pid, share) if share else None
         stream = LogStream(
             service_session(self.settings.role_arn, self.name),
             self._service_endpoint,
@@ -259,7 +260,7 @@ class Fleet:
             self._folder / f"instance-{index}.log",
         )
         threading.Thread(target=stream.follow, args=(process.stdout,), daemon=True).start()
-        return process, cores or float(os.cpu_count() or 1), limited
+        return process, share or float(os.cpu_count() or 1), limited
 
     def _supervise(self, index: int, instance: _Instance) -> None:
         """Follows /ping, and replaces a server that has ended, as SageMaker does once it was in service."""

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from helpers.images import encode
 from kennel.datasets import clean_copy
 from kennel.errors import KennelError
-from training.data import checks, dataset, inspection, inspector_pool
+from training.data import checks, dataset, inspection
 from training.data.inspection import CheckedImage
 
 
@@ -263,9 +263,8 @@ def peak_bytes(root: Path) -> int:
         tracemalloc.stop()
 
 
-def test_memory_of_an_image_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_an_image_is_small(tmp_path: Path) -> None:
     """A million images are checked in the memory of a laptop: of each, neither pixels nor grey levels stay there."""
-    monkeypatch.setattr(inspector_pool._Levels, "IN_MEMORY_BYTES", 1)
     peaks = []
     for first, last in ((0, 600), (600, 2600)):
         for label in "ab":

@@ -49,9 +49,13 @@ def test_batches_show_the_same_as_single_files(files: list[Image]) -> None:
     assert inspected(files) == [inspection.inspect(file) for file in files]
 
 
-def test_many_grey_levels_are_kept_in_a_file(files: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspector_pool._Levels, "IN_MEMORY_BYTES", 1)
-    assert inspected(files) == [inspection.inspect(file) for file in files]
+def test_grey_levels_are_kept_in_a_file(files: list[Image]) -> None:
+    levels = inspector_pool._Levels()
+    first, second = levels.add(b"a" * inspection.GREY_BYTES), levels.add(b"b" * inspection.GREY_BYTES)
+    assert not isinstance(first, bytes)
+    assert (bytes(first), bytes(second)) == (b"a" * inspection.GREY_BYTES, b"b" * inspection.GREY_BYTES)
+    assert bytes(levels.add(b"")) == b""
+    assert not any(isinstance(image.grey, bytes) and image.grey for image in inspector_pool.inspect_all(files))
 
 
 def test_short_reads_are_completed(files: list[Image], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kennel.local import settings
 from kennel.local.errors import LocalError
 from kennel.local.sagemaker import cpu_limits
 
@@ -15,15 +16,15 @@ from kennel.local.sagemaker import cpu_limits
     ("given", "index", "cores"), [("", 3, None), ("0.5", 3, 0.5), ("0.25,1", 0, 0.25), ("0.25,1", 3, 1)]
 )
 def test_cores_go_by_place(monkeypatch: pytest.MonkeyPatch, given: str, index: int, cores: float | None) -> None:
-    monkeypatch.setenv(cpu_limits.VARIABLE, given)
-    assert cpu_limits.cores(index) == cores
+    monkeypatch.setenv(settings.CORES_VARIABLE, given)
+    assert settings.cores(index) == cores
 
 
 @pytest.mark.parametrize("given", ["x", "0", "0.5,", "1000"])
 def test_odd_cores_are_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    monkeypatch.setenv(cpu_limits.VARIABLE, given)
-    with pytest.raises(LocalError, match=f"{cpu_limits.VARIABLE} is .*give cores"):
-        cpu_limits.cores(0)
+    monkeypatch.setenv(settings.CORES_VARIABLE, given)
+    with pytest.raises(LocalError, match=f"{settings.CORES_VARIABLE} is .*give cores"):
+        settings.cores(0)
 
 
 def test_limited_process_gets_no_more_than_its_share() -> None:

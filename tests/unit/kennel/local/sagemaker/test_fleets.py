@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra import instance_types
 from kennel.local.sagemaker import fleets
 
 
@@ -23,6 +24,12 @@ from kennel.local.sagemaker import fleets
 )
 def test_memory_follows_instance_type(instance_type: str | None, gib: int) -> None:
     assert fleets.memory_bytes(instance_type) == gib * 2**30
+
+
+@pytest.mark.parametrize("name", ["ml.m5.large", "ml.c5.xlarge", "ml.m5.12xlarge", "ml.t3.medium"])
+def test_processors_are_those_that_the_scaling_target_counts(name: str) -> None:
+    """kennel.local imports nothing else of Kennel, so that the rule stands in two places."""
+    assert fleets.processors(name) == instance_types.vcpus(name)
 
 
 @pytest.fixture
