@@ -29,6 +29,7 @@ def drive(
     send: Callable[[int], int],
     *,
     threads: int = THREADS,
+    allowed_late_s: float = LATE_S,
     begin: float | None = None,
     stopped: threading.Event | None = None,
     progress: Callable[[int], None] = lambda sent: None,
@@ -36,8 +37,9 @@ def drive(
     """Calls `send` with 0, 1, … at the seconds of `arrivals` and returns the answers in that order.
 
     `begin` is time.monotonic() of second 0: now, if it is not given. `send` returns a status; what it raises ends the
-    load, sets `stopped`, and is raised. So does a request that is sent LATE_S too late, with KennelError: a load that
-    waits for answers is another load. If somebody else sets `stopped`, requests that were not sent have the status 0.
+    load, sets `stopped`, and is raised. So does a request that is sent more than `allowed_late_s` too
+    late, with KennelError: a load that waits for answers is another load. If somebody else sets `stopped`, requests
+    that were not sent have the status 0.
     """
     begun = time.monotonic() if begin is None else begin
     stopped = stopped or threading.Event()
@@ -47,7 +49,7 @@ def drive(
             return Answer(due, 0, 0.0)
         late_s = time.monotonic() - begun - due
         try:
-            if late_s > LATE_S:
+            if late_s > allowed_late_s:
                 raise KennelError(
                     f"Request {number + 1:,} of {len(arrivals):,} was sent {late_s:.1f} s too late: this machine does "
                     "not keep up with the load. Lower --high, or use a larger machine that does nothing else."

@@ -16,15 +16,16 @@ from helpers.stage import Environment, deployed_stage
 from helpers.workday import until
 from infra.names import VARIANT
 from kennel.capacity import published
-from kennel.capacity.load_generator import THREADS, drive
+from kennel.capacity.load_generator import THREADS, Answer, drive
 from kennel.capacity.system import Floats
 from kennel.local.settings import CORES_VARIABLE
 from kennel.stage.deployed import DeployedStage
 
 pytestmark = pytest.mark.own_stage
 
-# Of a core of this machine, by the place of the instance: busy neighbours, another generation of processors.
-CORES = "0.5,1"
+# Of a core of this machine, by the place of the instance: busy neighbours, another generation of processors. Together
+# less than half of two cores: the caller and the embedded AWS need the rest.
+CORES = "0.25,0.5"
 # Shares of the first instance's processors in use, and for how many seconds: one instance is enough, then it is not.
 LOW, LOW_S, HIGH, HIGH_S = 0.35, 8, 0.88, 30
 OBJECTIVE_S = 2.0
@@ -89,11 +90,15 @@ def test_slow_instances_scale_out_before_they_refuse(limited: Environment) -> No
         answer = runtime.invoke_endpoint(EndpointName=name, Body=image, ContentType="image/jpeg")
         return int(answer["ResponseMetadata"]["HTTPStatusCode"])
 
+    def load(rate: float, seconds: float) -> list[Answer]:
+        # The latency of a request that is sent late counts from when it was due: a short halt of this machine is in it.
+        return drive(steady(rate, seconds), send, allowed_late_s=OBJECTIVE_S)
+
     rate = LOW * capacity()
-    answers = drive(steady(rate, LOW_S), send)
+    answers = load(rate, LOW_S)
     assert not counts(limited)
     rate *= HIGH / utilization(limited)
-    answers += drive(steady(rate, HIGH_S), send)
+    answers += load(rate, HIGH_S)
     latencies = np.array([answer.latency_s for answer in answers])
     grown = counts(limited)
     print(f"{capacity():.1f}/s, {rate:.1f}/s, {grown}, p99 {np.quantile(latencies, 0.99):.3f} s")
