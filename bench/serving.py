@@ -30,8 +30,8 @@ from stacks import WORK, Stack, StackError
 from steady import overloaded, refusals, saturated
 
 from kennel.datasets import sample
-from training.export import candidates
 from training.export.model_package import processor
+from training.model.serving_module import quiet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -145,7 +145,7 @@ def recipe(ours: Path) -> None:
 
     labels = len(json.loads((ours / "labels.json").read_text()))
     network = torch.nn.Sequential(BACKBONES["efficientnet_lite0"].load(None), torch.nn.Linear(1280, labels)).eval()
-    with candidates.quiet():
+    with quiet():
         torch.onnx.export(
             network, (torch.zeros(1, 3, 224, 224),), ours.parent / "recipe.onnx", dynamo=True, input_names=["pixels"],
             external_data=False, verbose=False,

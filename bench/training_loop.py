@@ -25,11 +25,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from inference import images
+from inference.processors import usable
 from training import hpo
 from training.data import dataset
 from training.model import features
-from training.model.backbones import BACKBONES, on_device
+from training.model.backbones import BACKBONES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -88,7 +88,7 @@ def _extraction(folder: Path) -> dict[str, float]:
     """Images per second of the extraction, and of its two parts alone on the same cores."""
     data = dataset.load(folder, 1)
     backbone = BACKBONES[BACKBONE]
-    network = on_device(backbone.load(None), "cpu")
+    network = backbone.load(None)
     samples = data.splits["train"]
     count, views = len(samples), features.TRAIN_VIEWS
     batches = [samples[start : start + features.BATCH] for start in range(0, count, features.BATCH)]
@@ -96,17 +96,17 @@ def _extraction(folder: Path) -> dict[str, float]:
     def decode(batch: list[dataset.Sample]) -> None:
         pixels = [features.views_of(s.path.read_bytes(), s.digest, backbone.size_px, views) for s in batch]
         for view in range(views):
-            images.normalise(np.stack([item[view] for item in pixels]), backbone.mean, backbone.std)
+            np.stack([item[view] for item in pixels])
+
+    run = features.runner(backbone, network, "cpu", usable())
 
     def infer(batch: list[dataset.Sample]) -> None:
-        torch.set_num_threads(1)
-        inputs = torch.zeros(len(batch), 3, backbone.size_px, backbone.size_px)
+        pixels = np.zeros((len(batch), backbone.size_px, backbone.size_px, 3), np.uint8)
         for _ in range(views):
-            with torch.inference_mode():
-                network(inputs.to(memory_format=torch.channels_last))
+            run(pixels)
 
     def on_all_cores(work: Callable[[Any], None]) -> float:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(usable()) as pool:
             return count / _timed(lambda: list(pool.map(work, batches)))[0]
 
     on_all_cores(infer)  # the first batches are slower

@@ -17,6 +17,7 @@ from training.export import candidates, gates, model_package, report
 from training.model import evaluation, head
 from training.model.backbones import BACKBONES, Backbone
 from training.model.evaluation import Predictions
+from training.model.serving_module import ServingModule
 from training.progress import log_line, progress
 from training.settings import FinetuneSettings, HeadSettings, settings_of
 
@@ -119,14 +120,20 @@ def write(
 def _candidates(backbone: Backbone, trained: TrainResult, folder: Path) -> list[candidates.Candidate]:
     """All variants of the network, in `folder`, calibrated on training images and measured on validation images."""
     log_line("exporting and quantising the model")
-    served = candidates.ServingModule(trained.network.float(), backbone.mean, backbone.std)
+    served = ServingModule(trained.network.float(), backbone.mean, backbone.std)
     size = backbone.size_px
-    calibration = _spread(trained.ordered["train"], candidates.CALIBRATION_IMAGES)
-    candidates.export(served, size, [decode(one.path.read_bytes(), size) for one in calibration], folder)
-    images = [(one.path, one.label) for one in _spread(trained.ordered["valid"], candidates.MAX_IMAGES)]
-    shown = progress()
+    train = trained.ordered["train"]
+    calibration = [train[place].path for place in _spread(len(train), candidates.CALIBRATION_IMAGES)]
+    candidates.export(served, size, [decode(file.read_bytes(), size) for file in calibration], folder)
+    valid = _spread(len(trained.ordered["valid"]), candidates.MAX_IMAGES)
+    scored, shown = trained.scored["valid"], progress()
     return candidates.candidates(
-        served, folder, size, images, lambda done, of: shown("variants of the model measured", done, of)
+        served,
+        folder,
+        size,
+        [trained.ordered["valid"][place].path for place in valid],
+        Predictions(scored.logits[valid], scored.targets[valid]),
+        lambda done, of: shown("variants of the model measured", done, of),
     )
 
 
@@ -151,6 +158,6 @@ def _as_served(
     return scored
 
 
-def _spread(samples: list[dataset.Sample], most: int) -> list[dataset.Sample]:
-    """At most so many, evenly over all."""
-    return samples[:: -(-len(samples) // most)]
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many places of `count`, evenly over all."""
+    return list(range(0, count, -(-count // most)))

@@ -4,15 +4,12 @@ A variant is a runtime and a precision. Its speed is the median over a few dozen
 one thread, as it is served. Its accuracy is measured on all of them and on all cores, if it could be served.
 """
 
-import io
 import itertools
-import logging
 import statistics
+import tempfile
 import time
-import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from inference import runtimes
 from inference.images import Pixels, decode
 from inference.processors import usable
 from training.export.gates import NoModel
+from training.model.evaluation import Predictions
+from training.model.serving_module import ServingModule, quiet, to_onnx
 
 TORCH, ONNX, INT8 = "model.pt2", "model.onnx", "model-int8.onnx"
 REFERENCE = "torch-eager"
@@ -53,8 +51,6 @@ PROBED_IMAGES = 3
 CLEARLY_SLOWER = 2.0
 # The number of threads that score a candidate: each has a model of its own in memory.
 MAX_WORKERS = 8
-# One image at a time, and shapes that are known: OpenVINO loses accuracy in int8 where the batch size is open.
-BATCH = 1
 
 
 @dataclass
@@ -78,39 +74,12 @@ class Candidate:
         return {name: value for name, value in vars(self).items() if name != "logits"}
 
 
-class ServingModule(nn.Module):
-    """The network as it is served: RGB pixels (1, size, size, 3) of 0..255 in, logits out; normalisation is in it."""
-
-    mean: torch.Tensor
-    scale: torch.Tensor
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("scale", 1 / (torch.tensor(std).view(1, 3, 1, 1) * 255))
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(1, size, size, 3) of uint8 to (1, classes)."""
-        planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
-        logits: torch.Tensor = self.network((planes - self.mean) * self.scale)
-        return logits
-
-
 def export(served: ServingModule, size_px: int, calibration: Sequence[Pixels], folder: Path) -> None:
     """Writes the files of all variants into `folder`; `calibration` are images of shape (size_px, size_px, 3)."""
-    for values in served.parameters():
-        # Training may have left the weights in channels-last order, which torch.export warns of.
-        values.data = values.data.contiguous()
-    example = torch.zeros(BATCH, size_px, size_px, 3, dtype=torch.uint8)
-    with torch.no_grad(), quiet():
-        program = torch.export.export(served.eval(), (example,))
-        torch.onnx.export(
-            program, (example,), folder / ONNX, dynamo=True, input_names=["pixels"], output_names=["logits"],
-            external_data=False, verbose=False,
-        )  # fmt: skip
-        # The one thing that torch would pickle.
-        program.example_inputs = None
+    program = to_onnx(served, size_px, folder / ONNX)
+    # The one thing that torch would pickle.
+    program.example_inputs = None
+    with quiet():
         torch.export.save(program, folder / TORCH)
         quantise(folder / ONNX, calibration, folder / INT8)
 
@@ -156,13 +125,15 @@ def candidates(
     served: ServingModule,
     folder: Path,
     size_px: int,
-    images: Sequence[tuple[Path, int]],
+    files: Sequence[Path],
+    trained: Predictions,
     progress: Callable[[int, int], None],
 ) -> list[Candidate]:
     """The reference and all servable variants, timed and compared: the fastest that holds its accuracy is "served".
 
-    `images` are (file, label), as they are validated on. Speed is measured on a few dozen of them; accuracy on all, and
-    only of the variants that could be served (see `choose`). Raises NoModel if none of them holds.
+    `files` are the images that it is validated on, in the order of `trained`, the network's own logits for them. Speed
+    is measured on a few dozen; accuracy on all, and only of the variants that could be served (see `choose`). Raises
+    NoModel if none of them holds.
     """
     found = [Candidate(REFERENCE, "fp32"), *(Candidate(*kind) for kind in SERVABLE)]
     workers = min(MAX_WORKERS, usable())
@@ -173,10 +144,16 @@ def candidates(
             _eager(served),
             *(runtimes.load(one.runtime, folder / one.file, one.precision, workers) for one in found[1:]),
         ]
-        time_candidates(found, runs, [decode(file.read_bytes(), size_px)[None] for file, _ in images[:TIMED_IMAGES]])
-        scoring = Scoring(images, size_px, workers, progress)
-        score(found[0], runs[0], scoring)
-        choose(found[1:], lambda one: score(one, runs[found.index(one)], scoring, found[0]))
+        images = DecodedOnce(files, size_px)
+        time_candidates(found, runs, [images[place][None] for place in range(min(TIMED_IMAGES, len(files)))])
+        found[0].logits, labels = list(trained.logits.numpy()), trained.targets.numpy()
+        judge(found[0], labels, found[0])
+
+        def score(one: Candidate) -> None:
+            one.logits = _logits(runs[found.index(one)], images, workers, progress)
+            judge(one, labels, found[0])
+
+        choose(found[1:], score)
     finally:
         torch.set_num_threads(threads)
     return found
@@ -209,44 +186,46 @@ def time_candidates(found: list[Candidate], runs: list[runtimes.Run], images: Se
     found[0].verdict = "the reference"
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """The images that accuracy is measured on: (file, label), decoded by `workers` threads for each candidate."""
+class DecodedOnce(Sequence[Pixels]):
+    """The pixels of images, (size, size, 3) each: decoded when they are first asked for, then in a temporary file."""
 
-    images: Sequence[tuple[Path, int]]
-    size_px: int
-    workers: int
-    progress: Callable[[int, int], None] = lambda done, of: None
+    def __init__(self, files: Sequence[Path], size_px: int) -> None:
+        self._files, self._size_px = files, size_px
+        with tempfile.TemporaryFile() as file:
+            self._pixels = np.memmap(file, np.uint8, "w+", shape=(len(files), size_px, size_px, 3))
+        self._decoded = np.zeros(len(files), bool)
 
+    def __len__(self) -> int:
+        return len(self._files)
 
-def score(one: Candidate, run: runtimes.Run, scoring: Scoring, reference: Candidate | None = None) -> None:
-    """Measures top-1 and the agreement with `reference`, on all images and all cores; rejects what loses accuracy."""
-    files = [file for file, _ in scoring.images]
-    one.logits = _logits(run, files, scoring.size_px, scoring.workers, scoring.progress)
-    judge(one, np.array([label for _, label in scoring.images]), reference or one)
+    def __getitem__(self, place: Any) -> Any:
+        """The image at `place`."""
+        if not self._decoded[place]:
+            self._pixels[place] = decode(self._files[place].read_bytes(), self._size_px)
+            self._decoded[place] = True
+        return self._pixels[place]
 
 
 def logits(
-    one: Candidate, folder: Path, images: Sequence[Path], size_px: int, progress: Callable[[int, int], None]
+    one: Candidate, folder: Path, files: Sequence[Path], size_px: int, progress: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
     """The logits of a variant, whose file is in `folder`, for each image: (classes,) each."""
     workers = min(MAX_WORKERS, usable())
-    return _logits(
-        runtimes.load(one.runtime, folder / one.file, one.precision, workers), images, size_px, workers, progress
-    )
+    run = runtimes.load(one.runtime, folder / one.file, one.precision, workers)
+    return _logits(run, DecodedOnce(files, size_px), workers, progress)
 
 
 def _logits(
-    run: runtimes.Run, images: Sequence[Path], size_px: int, workers: int, progress: Callable[[int, int], None]
+    run: runtimes.Run, images: Sequence[Pixels], workers: int, progress: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
-    def answer(file: Path) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = run(decode(file.read_bytes(), size_px)[None])[0]
+    def answer(place: int) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = run(images[place][None])[0]
         return logits
 
     found: list[npt.NDArray[np.float32]] = []
     # torch counts the threads of an operation for each thread that calls one.
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for logits in pool.map(answer, images):
+        for logits in pool.map(answer, range(len(images))):
             found.append(logits)
             progress(len(found), len(images))
     return found
@@ -270,17 +249,7 @@ def choose(variants: list[Candidate], score: Callable[[Candidate], None]) -> Can
     `score` measures the accuracy of one, and rejects it by a verdict; only of those that would be served is it asked.
     Raises NoModel if no variant holds.
     """
-    kept: Candidate | None = None
-    for runtime in BY_SIZE:
-        for one in sorted(
-            (one for one in variants if one.runtime == runtime and not one.verdict), key=lambda one: one.ms
-        ):
-            if kept is not None and kept.ms < WORTHWHILE * one.ms:
-                break
-            score(one)
-            if not one.verdict:
-                kept = one
-                break
+    kept = _choice(variants, BY_SIZE, score)
     if kept is None:
         verdicts = "; ".join(f"{one.runtime} in {one.precision} {one.verdict}" for one in variants)
         raise NoModel(f"no candidate for serving keeps the model's accuracy: {verdicts}")
@@ -294,6 +263,27 @@ def choose(variants: list[Candidate], score: Callable[[Candidate], None]) -> Can
     return kept
 
 
+def _choice(variants: list[Candidate], runtimes: Sequence[str], score: Callable[[Candidate], None]) -> Candidate | None:
+    """The choice among some runtimes: the largest one's if it is worth its size, or else that of the smaller ones.
+
+    A variant that is worth it beside each smaller one is scored first: if it holds, they need not be.
+    """
+    if not runtimes:
+        return None
+    *smaller, largest = runtimes
+    known, kept = False, None
+    for one in sorted((one for one in variants if one.runtime == largest and not one.verdict), key=lambda one: one.ms):
+        rivals = [other.ms for other in variants if other.runtime in smaller and not other.verdict]
+        if not known and any(ms < WORTHWHILE * one.ms for ms in rivals):
+            known, kept = True, _choice(variants, smaller, score)
+        if kept and kept.ms < WORTHWHILE * one.ms:
+            return kept
+        score(one)
+        if not one.verdict:
+            return one
+    return kept if known else _choice(variants, smaller, score)
+
+
 def _eager(served: ServingModule) -> runtimes.Run:
     def run(pixels: Pixels) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
@@ -301,17 +291,3 @@ def _eager(served: ServingModule) -> runtimes.Run:
         return logits
 
     return run
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """The messages of the exporters."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger = logging.getLogger("torch.onnx")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -10,6 +10,7 @@ from torch import nn
 
 from helpers import REPOSITORY
 from training.export import candidates
+from training.model.serving_module import ServingModule
 
 SIZE_PX = 16
 FIRST_CALLS = """
@@ -45,7 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     black = torch.zeros(SIZE_PX, SIZE_PX, 3, dtype=torch.uint8).numpy()
-    candidates.export(candidates.ServingModule(network, (0.5,) * 3, (0.5,) * 3), SIZE_PX, [black], folder)
+    candidates.export(ServingModule(network, (0.5,) * 3, (0.5,) * 3), SIZE_PX, [black], folder)
     return folder
 
 
