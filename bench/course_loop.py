@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from training.model.backbones import BACKBONES
+from training.model import backbones
 
 LEARNING_RATES = (0.001, 0.1)
 BATCH_SIZES = (32, 64, 128, 256, 512)
@@ -59,7 +59,7 @@ def _train(
     backbone: str, training: ImageFolder, valid: ImageFolder, settings: Settings, epochs: int
 ) -> tuple[float, float]:
     """Trains again; returns the last validation loss and the top-1."""
-    chosen = BACKBONES[backbone]
+    chosen = backbones.named(backbone)
     classes = len(training.classes)
     head = nn.Sequential(nn.Linear(chosen.features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
     network = nn.Sequential(chosen.load(None), head)

@@ -19,18 +19,19 @@ FULL_PX = 100_000
 def agreement(package: Path, data: Path) -> list[dict[str, Any]]:
     """Top-1 and agreement (shares of 1) on the validation images of `data`, as they are and enlarged."""
     described = json.loads((package / "model.json").read_text())
-    variant, size = described["variant"], described["input"]["size_px"]
+    variant, given = described["variant"], described["input"]
+    wanted = images.Preprocessing(given["size_px"], given["crop"], given["interpolation"])
     run = runtimes.load(variant["runtime"], package / variant["file"], variant["precision"], 1)
 
     def logits(body: bytes, shorter_side: int) -> Any:
-        return run(images.centre(images.opened(body, shorter_side), size)[None])[0]
+        return run(images.centre(images.opened(body, shorter_side), wanted)[None])[0]
 
     found = []
     valid = dataset.load(data.resolve(), seed=0).splits["valid"]
     truth = np.array([sample.label for sample in valid])
     for side in ENLARGED_PX:
         bodies = [_enlarged(sample.path, side) if side else sample.path.read_bytes() for sample in valid]
-        reduced, full = (np.stack([logits(body, at) for body in bodies]) for at in (round(size / images.CROP), FULL_PX))
+        reduced, full = (np.stack([logits(body, at) for body in bodies]) for at in (wanted.shorter_side, FULL_PX))
         found.append(
             {
                 "shorter_side_px": side,

@@ -141,10 +141,12 @@ def recipe(ours: Path) -> None:
     """The network of the usual recipe: the same backbone with its own head, without normalisation, in fp32."""
     import torch
 
-    from training.model.backbones import BACKBONES
+    from training.model import backbones
 
     labels = len(json.loads((ours / "labels.json").read_text()))
-    network = torch.nn.Sequential(BACKBONES["efficientnet_lite0"].load(None), torch.nn.Linear(1280, labels)).eval()
+    network = torch.nn.Sequential(
+        backbones.named("efficientnet_lite0").load(None), torch.nn.Linear(1280, labels)
+    ).eval()
     with quiet():
         torch.onnx.export(
             network, (torch.zeros(1, 3, 224, 224),), ours.parent / "recipe.onnx", dynamo=True, input_names=["pixels"],

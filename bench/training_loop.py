@@ -28,8 +28,7 @@ from rich.table import Table
 from inference.processors import usable
 from training import hpo
 from training.data import dataset
-from training.model import features
-from training.model.backbones import BACKBONES
+from training.model import backbones, features
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -87,14 +86,14 @@ def _ours(arguments: argparse.Namespace, seed: int) -> float:
 def _extraction(folder: Path) -> dict[str, float]:
     """Images per second of the extraction, and of its two parts alone on the same cores."""
     data = dataset.load(folder, 1)
-    backbone = BACKBONES[BACKBONE]
+    backbone = backbones.named(BACKBONE)
     network = backbone.load(None)
     samples = data.splits["train"]
     count, views = len(samples), features.TRAIN_VIEWS
     batches = [samples[start : start + features.BATCH] for start in range(0, count, features.BATCH)]
 
     def decode(batch: list[dataset.Sample]) -> None:
-        pixels = [features.views_of(s.path.read_bytes(), s.digest, backbone.size_px, views) for s in batch]
+        pixels = [features.views_of(s.path.read_bytes(), s.digest, backbone.input, views) for s in batch]
         for view in range(views):
             np.stack([item[view] for item in pixels])
 

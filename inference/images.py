@@ -3,6 +3,8 @@
 from inference import vendor_path  # noqa: F401
 
 # isort: split
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,29 +16,45 @@ from inference.image_file import UnreadableImage, UnsupportedImage
 
 __all__ = ["Pixels", "UnreadableImage", "UnsupportedImage"]
 
-# The share of the shorter side that the centre crop keeps, as the backbones were trained.
-CROP = 0.875
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an image to the pixels that a network was trained with: (size_px, size_px, 3).
+
+    `crop` is the share of the shorter side that the square in the middle keeps; `interpolation` is torch's name for how
+    it is resized.
+    """
+
+    size_px: int
+    crop: float = 0.875
+    interpolation: str = "bicubic"
+
+    @property
+    def shorter_side(self) -> int:
+        """The pixels of an image's shorter side that are used; a file with more may be decoded at a smaller scale."""
+        return round(self.size_px / self.crop)
 
 
-def decode(data: bytes, size: int) -> Pixels:
-    """The centre of the upright image: RGB pixels of shape (size, size, 3).
+def decode(data: bytes, wanted: Preprocessing) -> Pixels:
+    """The centre of the upright image: RGB pixels of shape (size_px, size_px, 3).
 
     Raises UnsupportedImage or UnreadableImage.
     """
-    with decoder_pool.lent(data, round(size / CROP), CROP) as decoded:
-        return resized(decoded.pixels, size)
+    with decoder_pool.lent(data, wanted.shorter_side, wanted.crop) as decoded:
+        return resized(decoded.pixels, wanted)
 
 
-def centre(pixels: Pixels, size: int) -> Pixels:
-    """The middle square of an image, CROP of its shorter side, as (size, size, 3)."""
-    return resized(middle(pixels, CROP), size)
+def centre(pixels: Pixels, wanted: Preprocessing) -> Pixels:
+    """The middle square of an image, as (size_px, size_px, 3)."""
+    return resized(middle(pixels, wanted.crop), wanted)
 
 
-def resized(pixels: Pixels, size: int) -> Pixels:
-    """(height, width, 3) as (size, size, 3): bicubic, antialiased. Its threads are torch's: give it one."""
+def resized(pixels: Pixels, wanted: Preprocessing) -> Pixels:
+    """(height, width, 3) as (size_px, size_px, 3), antialiased. Its threads are torch's: give it one."""
+    size = wanted.size_px
     # torch warns of arrays that it may not write to.
     planes = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(2, 0, 1)[None]
-    planes = F.interpolate(planes, (size, size), mode="bicubic", antialias=True)
+    planes = F.interpolate(planes, (size, size), mode=wanted.interpolation, antialias=True)
     result = np.empty((size, size, 3), np.uint8)
     for channel, plane in enumerate(planes[0].numpy()):  # torch's contiguous() takes four times as long
         result[:, :, channel] = plane

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from inference import runtimes
-from inference.images import decode
+from inference.images import Preprocessing, decode
 
 
 class Prediction(TypedDict):
@@ -39,7 +39,13 @@ class Predictor:
         self.name: str = description["name"]
         variant = description["variant"]
         self.variant = f"{variant['runtime']} {variant['precision']}"
-        self._size: int = description["input"]["size_px"]
+        given = description["input"]
+        # Packages of 0.2.0 and before have only a size: the others were the same for all.
+        self._input = Preprocessing(
+            given["size_px"],
+            given.get("crop", Preprocessing.crop),
+            given.get("interpolation", Preprocessing.interpolation),
+        )
         # Fitted on the validation images, so that a probability of 0.8 is right eight times in ten.
         self._temperature: float = description["temperature"]
         self._run = runtimes.load(variant["runtime"], package / variant["file"], variant["precision"], threads)
@@ -49,7 +55,7 @@ class Predictor:
 
         `data` is a file in a format of formats.py. Raises UnsupportedImage or UnreadableImage of image_file.py.
         """
-        probabilities = _softmax(self._run(decode(data, self._size)[None])[0] / self._temperature)
+        probabilities = _softmax(self._run(decode(data, self._input)[None])[0] / self._temperature)
         best = np.argsort(-probabilities, kind="stable")[:top_k]
         return [{"label": self.labels[index], "probability": round(float(probabilities[index]), 6)} for index in best]
 

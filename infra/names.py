@@ -10,8 +10,8 @@ STAGE_TAG, DATASET_TAG = "kennel:stage", "kennel:dataset"
 # SageMaker's production variant: one to an endpoint.
 VARIANT = "primary"
 
-# The dataset bucket: what is trained on, and images that callers of the URL upload.
-DATASETS_PREFIX, INBOX_PREFIX = "datasets/", "inbox/"
+# The dataset bucket: what is trained on, images that callers of the URL upload, pretrained weights of backbones.
+DATASETS_PREFIX, INBOX_PREFIX, WEIGHTS_PREFIX = "datasets/", "inbox/", "weights/"
 # The model bucket: packages written by jobs, the promoted copies, which no role of a stage can write, the state of
 # trainings, and what endpoints answered.
 PACKAGES_PREFIX, PROMOTED_PREFIX = "packages/", "promoted/"

@@ -79,7 +79,7 @@ step "read the run's settings from @RUN_PARAMETER@"
 INSTANCE=$(metadata instance-id)
 aws ssm get-parameter --name "@RUN_PARAMETER@" --query Parameter.Value --output text > run.json
 setting() { python3 -c 'import json, sys; print(json.load(open("run.json"))[sys.argv[1]])' "$1"; }
-RUN=$(setting run) DATASET=$(setting dataset) PROGRAM=$(setting program)
+RUN=$(setting run) DATASET=$(setting dataset) PROGRAM=$(setting program) WEIGHTS=$(setting weights)
 CHECKPOINTS="s3://@MODELS@/@CHECKPOINTS@$(setting checkpoints)"
 step "open the log"
 aws logs create-log-stream --log-group-name "@LOG_GROUP@" --log-stream-name "$RUN/$INSTANCE"
@@ -97,6 +97,7 @@ aws s3 cp --no-progress "@CODE@" code.zip
 python3 -m zipfile -e code.zip code
 aws s3 sync --only-show-errors "s3://@DATASETS@$DATASET/" ml/input/data/training
 aws s3 sync --only-show-errors "$CHECKPOINTS" ml/checkpoints
+[ -z "$WEIGHTS" ] || aws s3 cp --only-show-errors "$WEIGHTS" ml/input/data/weights/
 python3 -c 'import json; print(json.dumps(json.load(open("run.json"))["hyperparameters"]))' \
   > ml/input/config/hyperparameters.json
 

@@ -25,8 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from training import sagemaker_env
 from training.export import report
-from training.model import features, head
-from training.model.backbones import BACKBONES
+from training.model import backbones, features, head
 from training.model.features import Cache
 from training.progress import log_line, progress
 from training.settings import SPACE, Choice, HeadSettings, settings_of
@@ -44,7 +43,7 @@ def main() -> int:
 def search(arguments: argparse.Namespace) -> None:
     """Runs the trials that are still missing, writes the search's result, and trains with the best settings."""
     train.seed_everything(arguments.seed)
-    backbone = BACKBONES[arguments.backbone]
+    backbone = backbones.named(arguments.backbone)
     network = backbone.load(train.weights(arguments))
     data = train.load_data(arguments)
     cache = features.cached(arguments.checkpoint_dir / "features", data, backbone, network, progress())

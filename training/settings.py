@@ -5,10 +5,15 @@ Imports nothing heavy, so that the operator's command line can refuse a wrong se
 
 import argparse
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+# The first is the default. Names of timm's models are valid, too: whether it has one is known where it is installed.
 BACKBONE_NAMES = ("efficientnet_lite0", "resnet50", "tiny_random")
+# Those whose weights need not be given.
+VENDORED = ("efficientnet_lite0", "tiny_random")
+TIMM_NAME = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_]+)?")
 MODES = ("head", "finetune")
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -81,7 +86,12 @@ SPACE: dict[str, Range | Choice] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds every setting as an argument."""
     parser.add_argument("--mode", choices=MODES, default="head", help="finetune: then the whole network too")
-    parser.add_argument("--backbone", choices=BACKBONE_NAMES, default=BACKBONE_NAMES[0])
+    parser.add_argument(
+        "--backbone",
+        type=_backbone,
+        default=BACKBONE_NAMES[0],
+        help=f"{', '.join(BACKBONE_NAMES)}, or the name of a model of timm, such as convnext_tiny.fb_in1k",
+    )
     parser.add_argument("--weights", help="a file with a state dict, or `hub`; default: vendored, or channel `weights`")
     parser.add_argument("--valid-fraction", type=float, default=0.2, help="held out if the folder has no split")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same model")
@@ -94,6 +104,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--finetune-precision", choices=PRECISIONS, default="auto", help="auto: bf16 where the hardware is fast at it"
     )
     _add_fields(of_whole, FinetuneSettings, "finetune-")
+
+
+def _backbone(name: str) -> str:
+    if not TIMM_NAME.fullmatch(name):
+        raise argparse.ArgumentTypeError(f"{name!r} is not the name of a backbone, such as convnext_tiny.fb_in1k")
+    return name
 
 
 def check(arguments: argparse.Namespace) -> None:

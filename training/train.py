@@ -30,8 +30,8 @@ from training import sagemaker_env
 from training.data import dataset, label_issues
 from training.data.findings import ERROR
 from training.export import artifacts, gates, report
-from training.model import distributed, features, finetune, head
-from training.model.backbones import BACKBONES, HUB, WeightsError
+from training.model import backbones, distributed, features, finetune, head
+from training.model.backbones import HUB, WeightsError
 from training.model.checkpoint import Checkpoint
 from training.model.distributed import Group
 from training.model.evaluation import Predictions
@@ -73,7 +73,7 @@ def train(
     started = time.perf_counter()
     seed_everything(arguments.seed)
     with distributed.group() as group:
-        backbone = BACKBONES[arguments.backbone]
+        backbone = backbones.named(arguments.backbone)
         network = backbone.load(weights(arguments))
         data = data or load_data(arguments, group)
         settings = settings_of(HeadSettings, arguments)
@@ -110,7 +110,7 @@ def train(
 def _finetune(
     arguments: argparse.Namespace, data: dataset.Dataset, whole: nn.Sequential, group: Group
 ) -> artifacts.TrainResult:
-    backbone = BACKBONES[arguments.backbone]
+    backbone = backbones.named(arguments.backbone)
     settings = settings_of(FinetuneSettings, arguments, prefix="finetune_")
     told = {**vars(arguments), "checkpoint_dir": None, "model_dir": None, "data": data.fingerprint}
     run = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

@@ -54,6 +54,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command()(training.train)
 app.command()(training.tune)
+app.command()(training.weights)
 app.command()(training.report)
 app.command()(capacity.plan)
 app.command()(capacity.compare)

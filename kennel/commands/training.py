@@ -11,18 +11,19 @@ from infra import instance_types
 from kennel.commands import operations
 from kennel.commands.data import push_folder
 from kennel.commands.options import Force, Settings, Stage, pairs
-from kennel.console import console
+from kennel.console import console, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.stage.deployed import DeployedStage
-from training.settings import SettingsError, check_pairs
+from training.settings import BACKBONE_NAMES, VENDORED, SettingsError, check_pairs
 
 if TYPE_CHECKING:
     from kennel.datasets import archives, upload
     from kennel.jobs import ec2_runs, training_jobs, tuning_jobs
-    from kennel.models import packages, promotion
+    from kennel.models import backbone_weights, packages, promotion
     from kennel.operations import preflight
 else:
+    backbone_weights = lazily("kennel.models.backbone_weights")
     archives = lazily("kennel.datasets.archives")
     upload = lazily("kennel.datasets.upload")
     ec2_runs = lazily("kennel.jobs.ec2_runs")
@@ -33,7 +34,6 @@ else:
     tuning_jobs = lazily("kennel.jobs.tuning_jobs")
 
 SHOWN_TRIALS = 10
-DEFAULT_BACKBONE = "efficientnet_lite0"
 
 Dataset = Annotated[
     str | None,
@@ -106,6 +106,7 @@ def train(
     checks, kind = preflight.Preflight(deployment), instance_type or training_jobs.Request.instance_type
     job = preflight.Job(kind, instances, spot)
     operations.require(checks.ec2() if on == "ec2" else checks.job(job), force=force)
+    pretrained = backbone_weights.uri_for(deployment, given)
     name = _pushed(deployment, dataset)
     chosen = {} if defaults else _best(deployment, name, given)
     request = training_jobs.Request(
@@ -115,6 +116,7 @@ def train(
         instances=instances,
         spot=spot,
         max_run_s=_seconds(max_hours),
+        weights=pretrained,
     )
     run = ec2_runs.start(deployment, request) if on == "ec2" else training_jobs.start(deployment, request)
     console.print(f"{'EC2 run' if on == 'ec2' else 'Training job'} [bold]{run}[/bold]")
@@ -170,11 +172,12 @@ def tune(
     kind = instance_type or training_jobs.Request.instance_type
     job = preflight.Job(kind, 1 if engine == "job" else parallel)
     operations.require(preflight.Preflight(deployment).job(job), force=force)
+    pretrained = backbone_weights.uri_for(deployment, given)
     name = _pushed(deployment, dataset)
-    backbone = given.get("backbone", DEFAULT_BACKBONE)
+    backbone = given.get("backbone", BACKBONE_NAMES[0])
     if engine == "job":
         request = training_jobs.Request(
-            name, "hpo", {**given, "trials": str(trials)}, kind, max_run_s=_seconds(max_hours)
+            name, "hpo", {**given, "trials": str(trials)}, kind, max_run_s=_seconds(max_hours), weights=pretrained
         )
         run = training_jobs.start(deployment, request)
         console.print(f"Training job [bold]{run}[/bold]")
@@ -204,6 +207,41 @@ def tune(
     if tuning_jobs.keep(deployment, name, cache, found) is not found:
         console.print("An earlier search found better settings: they are kept.")
     console.print(f"Next: kennel train {name}")
+
+
+def weights(
+    backbone: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="BACKBONE", help="resnet50, or the name of a model of timm, such as convnext_tiny.fb_in1k."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="File of torch.save or safetensors (default: download from the hub)."),
+    ] = None,
+    stage: Stage = "dev",
+) -> None:
+    """Store pretrained weights of a backbone in the stage, for `kennel train --set backbone=BACKBONE`.
+
+    Training jobs have no network. They read the weights that were last stored for their backbone. Weights are checked
+    against the backbone before they are stored. Downloads come from the Hugging Face hub, or for resnet50 from
+    PyTorch's; check their license before you use the model.
+
+    Without BACKBONE, list the stored weights.
+    """
+    deployment = DeployedStage(stage)
+    if backbone is None:
+        for name, uri in sorted(backbone_weights.stored(deployment).items()):
+            console.print(f"{name}  [dim]{uri}[/dim]", soft_wrap=True)
+        return
+    if backbone in VENDORED:
+        raise KennelError(f"{backbone} includes its weights.")
+    with step(f"the weights of {backbone}"):
+        network = backbone_weights.loaded(backbone, file)
+        uri = backbone_weights.store(deployment, backbone, network)
+    console.print(f"Stored: {uri}", soft_wrap=True)
+    console.print(f"Next: kennel train --set backbone={backbone}")
 
 
 def _usable(instance_type: str | None) -> None:
@@ -258,7 +296,7 @@ def _pushed(deployment: DeployedStage, dataset: str | None) -> str:
 
 def _best(deployment: DeployedStage, dataset: str, given: dict[str, str]) -> dict[str, str]:
     """The best settings of the search on the dataset, less those given; says so."""
-    found = tuning_jobs.result(deployment, dataset, given.get("backbone", DEFAULT_BACKBONE))
+    found = tuning_jobs.result(deployment, dataset, given.get("backbone", BACKBONE_NAMES[0]))
     best = {name: f"{value:g}" for name, value in (found.best if found else {}).items() if name not in given}
     if best and found:
         settings = ", ".join(f"{name}={float(value):.4g}" for name, value in best.items())

@@ -33,6 +33,7 @@ def start(deployment: DeployedStage, request: Request) -> str:
         "run": name,
         "dataset": request.dataset,
         "program": request.program,
+        "weights": request.weights or "",
         "checkpoints": checkpoints(request, name),
         "hyperparameters": request.hyperparameters,
     }

@@ -43,7 +43,10 @@ CHECKPOINTS_DIR = "/opt/ml/checkpoints"
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a job: a program of training/ ("train" or "hpo"), a pushed dataset, and the machine."""
+    """A request for a job: a program of training/ ("train" or "hpo"), a pushed dataset, and the machine.
+
+    `weights` is the S3 URI of the backbone's, unless it brings them along.
+    """
 
     dataset: str
     program: str = "train"
@@ -52,6 +55,7 @@ class Request:
     instances: int = 1
     spot: bool = False
     max_run_s: int = 86400
+    weights: str | None = None
 
     @property
     def finetunes(self) -> bool:
@@ -114,6 +118,7 @@ def start(deployment: DeployedStage, request: Request) -> str:
         input_data_config=[
             channel("training", dataset_uri(deployment, request.dataset)),
             channel("code", deployment.output("Training", "CodeUri")),
+            *([channel("weights", request.weights)] if request.weights else []),
         ],
         output_data_config=OutputDataConfig(
             s3_output_path=f"s3://{models}/{PACKAGES_PREFIX}", compression_type="NONE", kms_key_id=key

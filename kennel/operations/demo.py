@@ -163,12 +163,13 @@ def _direct(deployment: DeployedStage, package_uri: str, held: list[Held], progr
     package = BUILD / "demo-package"
     download(deployment.session, os.environ["AWS_ENDPOINT_URL"], package_uri, package)
     from inference.predictor import Predictor
+    from inference.processors import usable
 
-    model = Predictor(package)
-    labels = []
-    for item in held:
-        labels.append(model.predict(item.path.read_bytes(), top_k=1)[0]["label"])
-        _every(25, progress)(len(labels), len(held))
+    model, labels = Predictor(package, usable()), list[str]()
+    with ThreadPoolExecutor(usable()) as pool:
+        for predictions in pool.map(lambda item: model.predict(item.path.read_bytes(), top_k=1), held):
+            labels.append(predictions[0]["label"])
+            _every(25, progress)(len(labels), len(held))
     return labels
 
 

@@ -1,12 +1,20 @@
 """Training jobs that cannot succeed say why, through the whole path; a running one can be stopped."""
 
+import re
 import time
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
 from helpers.images import encode, gradient
 from helpers.stage import TINY, Environment
+from kennel.models import packages
+from kennel.stage.deployed import DeployedStage
+
+# Of timm, for tests: a second on this machine.
+BACKBONE = "test_convnext.r160_in1k"
 
 
 def images(folder: Path, *files: str) -> Path:
@@ -59,6 +67,23 @@ def test_unknown_dataset_starts_no_job(deployed: Environment) -> None:
     assert len(training_jobs()["TrainingJobSummaries"]) == before
 
 
+def test_backbone_of_timm_is_trained_with_stored_weights(deployed: Environment, dataset: str, tmp_path: Path) -> None:
+    """Without a network: the job gets them in a channel."""
+    choice = ("--set", f"backbone={BACKBONE}")
+    refused = deployed.run("kennel", "train", dataset, *choice, check=False)
+    assert refused.returncode == 1
+    assert f"There are no weights of {BACKBONE} in the stage" in " ".join(refused.stdout.split())
+    torch.manual_seed(1)
+    torch.save(timm.create_model(BACKBONE, num_classes=0).state_dict(), tmp_path / "weights.pt")
+    stored = deployed.run("kennel", "weights", BACKBONE, str(tmp_path / "weights.pt")).stdout
+    assert f"/weights/{BACKBONE}/" in stored
+    assert BACKBONE in deployed.run("kennel", "weights").stdout
+    for place in ("sagemaker", "ec2"):
+        output = deployed.run("kennel", "train", dataset, "--on", place, *choice).stdout
+        run = re.findall(r"(?:Training job|EC2 run) (\S+)", output)[0]
+        assert packages.describe(DeployedStage("dev"), run)["backbone"] == BACKBONE
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b"])
 def test_invalid_dataset_name_is_rejected(deployed: Environment, tmp_path: Path, name: str) -> None:
     folder = images(tmp_path / "Bü cher", *(f"{label}/{index}.jpg" for label in "ab" for index in range(2)))
@@ -69,7 +94,6 @@ def test_invalid_dataset_name_is_rejected(deployed: Environment, tmp_path: Path,
 
 def test_running_job_can_be_stopped(deployed: Environment, dataset: str) -> None:
     from kennel.jobs import training_jobs
-    from kennel.stage.deployed import DeployedStage
 
     name = training_jobs.start(DeployedStage("dev"), training_jobs.Request(dataset))
     sagemaker = deployed.client("sagemaker")
@@ -84,7 +108,6 @@ def test_running_job_can_be_stopped(deployed: Environment, dataset: str) -> None
 def test_job_over_its_time_limit_is_stopped_and_counted(deployed: Environment, dataset: str) -> None:
     from kennel.errors import KennelError
     from kennel.jobs import training_jobs
-    from kennel.stage.deployed import DeployedStage
 
     name = training_jobs.start(DeployedStage("dev"), training_jobs.Request(dataset, max_run_s=1))
     # API reference, DescribeTrainingJob: MaxRuntimeExceeded is a secondary status of Stopped, not of Failed.

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,21 +102,49 @@ def test_same_seed_yields_identical_model(images: Path, trained: Path, tmp_path:
     assert all(torch.equal(one[name], other[name]) for name in one.keys() | other.keys())
 
 
-def test_resnet50_weights_are_loaded_from_file(images: Path, tmp_path: Path) -> None:
-    from torchvision.models import resnet50
+def resnet50() -> torch.nn.Module:
+    from torchvision import models
 
+    return models.resnet50()
+
+
+def of_timm(name: str) -> torch.nn.Module:
+    import timm
+
+    return timm.create_model(name, num_classes=1000)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "build", "crop"),
+    [
+        ("resnet50", resnet50, 0.875),
+        ("mobilenetv4_conv_small", partial(of_timm, "mobilenetv4_conv_small"), 0.875),
+        ("convnext_atto.d2_in1k", partial(of_timm, "convnext_atto"), 0.875),
+        ("vit_tiny_patch16_224", partial(of_timm, "vit_tiny_patch16_224"), 0.9),
+    ],
+)
+def test_backbone_is_finetuned_exported_and_served(
+    images: Path, tmp_path: Path, backbone: str, build: Callable[[], torch.nn.Module], crop: float
+) -> None:
+    """With weights from a file, which has a classifier of its own, as published weights have."""
     torch.manual_seed(3)
-    torch.save(resnet50().state_dict(), tmp_path / "weights.pth")
+    torch.save(build().state_dict(), tmp_path / "weights.pth")
+    finetune = ("--mode", "finetune", "--finetune-epochs", "1", "--finetune-randaugment", "0")
     weights = ("--weights", str(tmp_path / "weights.pth"))
-    result = train(images, tmp_path / "model", "--backbone", "resnet50", *weights, "--epochs", "2")
-    assert result.returncode == 0, result.stderr
-    assert json.loads((tmp_path / "model" / "model.json").read_text())["backbone"] == "resnet50"
+    result = train(images, tmp_path / "model", "--backbone", backbone, *weights, *finetune)
+    assert result.returncode == 0, result.stdout + result.stderr
+    description = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert (description["backbone"], description["input"]["crop"]) == (backbone, crop)
+    predictions = Predictor(tmp_path / "model").predict(IMAGE, top_k=3)
+    assert sum(item["probability"] for item in predictions) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--backbone", "resnet50"), "resnet50 needs its weights"),
+        (("--backbone", "convnext_atto"), "convnext_atto needs its weights: `kennel weights convnext_atto`"),
+        (("--backbone", "convnext_ato"), "there is no backbone 'convnext_ato': did you mean convnext_atto"),
         (("--backbone", "resnet50", "--weights", "nowhere.pth"), "no weights at"),
         (("--weights", "hub"), "omit --weights"),
         (("--backbone", "efficientnet_lite0", "--weights", "hub"), "omit --weights"),

@@ -64,6 +64,9 @@ def requests(stacks: Stacks) -> dict[str, Request]:
         "list the whole dataset bucket": s3("ListBucket", "StorageDatasets", s3_prefix=""),
         "list the inbox": s3("ListBucket", "StorageDatasets", s3_prefix="inbox/"),
         "read a dataset's image": s3("GetObject", "StorageDatasets", "datasets/dogs/a.jpg"),
+        "list the weights": s3("ListBucket", "StorageDatasets", s3_prefix="weights/resnet50/"),
+        "read a backbone's weights": s3("GetObject", "StorageDatasets", "weights/resnet50/a.pt"),
+        "write a backbone's weights": s3("PutObject", "StorageDatasets", "weights/resnet50/a.pt"),
         "write a dataset's image": s3("PutObject", "StorageDatasets", "datasets/dogs/a.jpg"),
         "write one with another key": s3(
             "PutObject",

@@ -56,6 +56,7 @@ SHOWN: dict[str, Here | There | As | Nowhere] = {
     "kennel status": Here("none fires"),
     "kennel preflight": Here(),
     "kennel preflight bootstrap": Here("No obstacles to bootstrap"),
+    "kennel preflight ACTION": As("kennel preflight bootstrap"),
     "kennel explain": Here("No stack of dev has failed"),
     "kennel logs": Here(),
     "kennel logs --grep REQUEST_ID": Here("REQUEST_ID"),
@@ -119,6 +120,9 @@ SHOWN: dict[str, Here | There | As | Nowhere] = {
     ),
     "kennel train [--mode finetune] [--spot | --on ec2]": There("tests/e2e/test_ec2.py", '"--on", "ec2", "--mode"'),
     "kennel train --on ec2": There("tests/e2e/test_ec2.py", '"--on", "ec2"'),
+    "kennel weights": There("tests/e2e/test_jobs.py", '"kennel", "weights"'),
+    "kennel weights BACKBONE": There("tests/unit/kennel/models/test_backbone_weights.py", "hub"),
+    "kennel weights BACKBONE FILE": There("tests/e2e/test_jobs.py", '"kennel", "weights", BACKBONE'),
     "kennel tune": There("tests/e2e/test_tuning.py", '"kennel", "tune", dataset, "--trials"'),
     "kennel tune --engine sagemaker": There("tests/e2e/test_tuning.py", '"--engine", "sagemaker"'),
     # --- serving ---

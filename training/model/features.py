@@ -5,6 +5,7 @@ ordered by the digest of their image, so that reading on mixes the classes; a ro
 that an interrupted extraction goes on where it was; and rows of the same images are taken over from older caches.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -15,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +116,8 @@ def cached(
     folder = root / f"{recipe}-{_identity(data)}"
     folder.mkdir(parents=True, exist_ok=True)
     known = _known_rows(root, recipe, folder)
+    # Made when the first row is missing, for all splits.
+    run = functools.cache(lambda: runner(backbone, network, device, usable()))
     manifest: dict[str, Any] = {"fingerprint": data.fingerprint, "backbone": backbone.name, "labels": data.labels}
     manifest["splits"] = {}
     for split, samples in data.splits.items():
@@ -124,7 +126,7 @@ def cached(
         file = folder / f"{split}.npy"
         rows = _open(file, (len(ordered), views, backbone.features))
         _take_over(rows, ordered, known)
-        _extract(rows, ordered, backbone, network, device, partial(progress, split))
+        _extract(rows, ordered, backbone, run, functools.partial(progress, split))
         rows.flush()
         manifest["splits"][split] = {
             "labels": [sample.label for sample in ordered],
@@ -158,18 +160,18 @@ def load(folder: Path) -> Cache:
     )
 
 
-def views_of(data: bytes, digest: str, size: int, count: int) -> list[images.Pixels]:
-    """The first `count` views of an image, (size, size, 3) each: as it is served, mirrored, then random parts of it.
+def views_of(data: bytes, digest: str, wanted: images.Preprocessing, count: int) -> list[images.Pixels]:
+    """The first `count` views of an image, (size_px, size_px, 3) each: as served, mirrored, then random parts of it.
 
     The parts follow from the digest, so that the same image always has the same views.
     """
-    whole = images.opened(data, round(size / images.CROP))
-    plain = images.centre(whole, size)
+    whole = images.opened(data, wanted.shorter_side)
+    plain = images.centre(whole, wanted)
     generator = random.Random(digest)
-    return [plain, plain[:, ::-1], *(_part(whole, size, generator) for _ in range(count - 2))][:count]
+    return [plain, plain[:, ::-1], *(_part(whole, wanted, generator) for _ in range(count - 2))][:count]
 
 
-def _part(whole: images.Pixels, size: int, generator: random.Random) -> images.Pixels:
+def _part(whole: images.Pixels, wanted: images.Preprocessing, generator: random.Random) -> images.Pixels:
     """A random resized crop, mirrored half of the time (the augmentation that ImageNet networks are trained with)."""
     full_height, full_width = whole.shape[:2]
     area = full_width * full_height * generator.uniform(*CROP_AREA)
@@ -177,13 +179,13 @@ def _part(whole: images.Pixels, size: int, generator: random.Random) -> images.P
     width = max(1, min(full_width, round((area * aspect) ** 0.5)))
     height = max(1, min(full_height, round((area / aspect) ** 0.5)))
     left, top = generator.randint(0, full_width - width), generator.randint(0, full_height - height)
-    part = images.resized(whole[top : top + height, left : left + width], size)
+    part = images.resized(whole[top : top + height, left : left + width], wanted)
     return part[:, ::-1] if generator.random() < 0.5 else part
 
 
 def _recipe(backbone: Backbone, network: nn.Module) -> str:
     """A name for everything but the images that decides the features: network, weights, preprocessing."""
-    digest = hashlib.sha256(f"{backbone.name} {backbone.size_px} {backbone.mean} {backbone.std}".encode())
+    digest = hashlib.sha256(f"{backbone.name} {backbone.input} {backbone.mean} {backbone.std}".encode())
     for source in (image_file, colours, decoder, images, views_of, _part):
         digest.update(inspect.getsource(source).encode())
     digest.update(f"{TRAIN_VIEWS} {CROP_AREA} {CROP_ASPECT}".encode())
@@ -258,8 +260,7 @@ def _extract(
     rows: Any,
     ordered: list[Sample],
     backbone: Backbone,
-    network: nn.Module,
-    device: str,
+    runner: Callable[[], Callable[[images.Pixels], Rows]],
     progress: Callable[[int, int], Any],
 ) -> None:
     """Fills the missing rows: a worker per core, each decodes its batch and computes its features on one thread.
@@ -270,7 +271,7 @@ def _extract(
     if not missing:
         return
     workers, threads = usable(), torch.get_num_threads()
-    run = runner(backbone, network, device, workers)
+    run = runner()
     done = len(rows) - len(missing)
     batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
     local = threading.local()
@@ -280,7 +281,7 @@ def _extract(
             torch.set_num_threads(1)
             local.ready = True
         pixels = [
-            views_of(ordered[index].path.read_bytes(), ordered[index].digest, backbone.size_px, rows.shape[1])
+            views_of(ordered[index].path.read_bytes(), ordered[index].digest, backbone.input, rows.shape[1])
             for index in batch
         ]
         for view in range(rows.shape[1]):

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from inference.images import CROP, centre, normalise, opened
+from inference.images import centre, normalise, opened
 from training.data.dataset import Dataset, Sample
 from training.export.gates import Start
 from training.model.backbones import Backbone, on_device
@@ -52,7 +52,9 @@ class _Images(TorchDataset[tuple[torch.Tensor, int]]):
         self._seed, self._epoch = settings.seed, epoch
         steps: list[Any] = [
             transforms.RandomResizedCrop(
-                backbone.size_px, scale=(0.35, 1.0), interpolation=transforms.InterpolationMode.BICUBIC
+                backbone.size_px,
+                scale=(0.35, 1.0),
+                interpolation=transforms.InterpolationMode(backbone.interpolation),
             ),
             transforms.RandomHorizontalFlip(),
         ]
@@ -64,10 +66,10 @@ class _Images(TorchDataset[tuple[torch.Tensor, int]]):
         return len(self._samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        sample, size = self._samples[index], self._backbone.size_px
-        whole = opened(sample.path.read_bytes(), round(size / CROP))
+        sample = self._samples[index]
+        whole = opened(sample.path.read_bytes(), self._backbone.input.shorter_side)
         if self._epoch is None:
-            pixels = centre(whole, size)
+            pixels = centre(whole, self._backbone.input)
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed((self._seed * SEED_STEP + self._epoch) * SEED_STEP + index)
@@ -286,11 +288,11 @@ def _unfreeze(network: nn.Sequential) -> None:
 def _parameter_groups(network: nn.Sequential, backbone: Backbone, settings: FinetuneSettings) -> list[dict[str, Any]]:
     """Parameters by learning rate; biases are not decayed."""
     body, head = network
-    stages = [*backbone.stages(body), [head]]
+    stages = [*backbone.stages(body), list(head.parameters())]
     groups = []
-    for place, modules in enumerate(stages):
+    for place, parameters in enumerate(stages):
         rate = settings.learning_rate * settings.layer_decay ** (len(stages) - 1 - place)
-        learning = [value for module in modules for value in module.parameters() if value.requires_grad]
+        learning = [value for value in parameters if value.requires_grad]
         for values, decay in (
             ([value for value in learning if value.ndim > 1], settings.weight_decay),
             ([value for value in learning if value.ndim <= 1], 0.0),

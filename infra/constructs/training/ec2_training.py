@@ -22,7 +22,7 @@ from infra.constructs.shared.log_groups import log_group
 from infra.constructs.shared.nag import acknowledge
 from infra.constructs.training.network import Network
 from infra.constructs.training.training_asset import TrainingCode
-from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, WEIGHTS_PREFIX
 from infra.settings import StageSettings
 from training.containers import python_version
 
@@ -64,7 +64,7 @@ class Ec2Training(Construct):
         channels = [f"{verb}{kind}Channel" for verb in ("Create", "Open") for kind in ("Control", "Data")]
         # The actions have no resource level.
         grant(self.role, [f"ssmmessages:{channel}" for channel in channels], "*")
-        grant_read(self.role, storage.datasets, DATASETS_PREFIX)
+        grant_read(self.role, storage.datasets, DATASETS_PREFIX, WEIGHTS_PREFIX)
         grant_asset_read(self.role, code, listing=False)
         # The packages are listed, not read: a run that has ended is not started twice.
         grant_list(self.role, storage.models, PACKAGES_PREFIX)

@@ -16,20 +16,20 @@ from infra.constructs.shared.grants import (
     sagemaker_principal,
 )
 from infra.constructs.training.training_asset import TrainingCode
-from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, WEIGHTS_PREFIX
 from infra.settings import StageSettings
 from training.containers import TRAINING_IMAGE
 
 
 class TrainingJobRole(iam.Role):
-    """Reads datasets and the code asset; writes model packages, checkpoints, its log and its metrics."""
+    """Reads datasets, weights and the code asset; writes model packages, checkpoints, its log and its metrics."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, stage: StageSettings, storage: Storage, code: TrainingCode
     ) -> None:
         super().__init__(scope, construct_id, assumed_by=sagemaker_principal(Stack.of(scope)))
 
-        grant_read(self, storage.datasets, DATASETS_PREFIX)
+        grant_read(self, storage.datasets, DATASETS_PREFIX, WEIGHTS_PREFIX)
         grant_asset_read(self, code, listing=True)
         grant_read(self, storage.models, CHECKPOINTS_PREFIX)
         grant_write(self, storage.models, CHECKPOINTS_PREFIX, PACKAGES_PREFIX)

@@ -3,6 +3,7 @@
 import shutil
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import boto3
 
 from kennel.local.sagemaker.s3_uri import split_uri
 
+# Objects that are downloaded at the same time.
+AT_ONCE = 8
+COPIED_BYTES = 2**20
+
 
 def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:
     """Copies every object whose key starts with that of `uri` into `folder`, and counts them."""
     client: Any = session.client("s3", endpoint_url=endpoint)
     bucket, prefix = split_uri(uri)
-    count = 0
+    targets: dict[str, Path] = {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for item in page.get("Contents", []):
             # The prefix up to its last slash is not part of the path, as in SageMaker.
@@ -24,11 +29,16 @@ def download(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> i
             if prefix and not prefix.endswith("/") and relative.startswith(f"{prefix.rpartition('/')[2]}/"):
                 relative = relative.partition("/")[2]
             if relative and not relative.endswith("/"):
-                target = folder / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                client.download_file(bucket, item["Key"], str(target))
-                count += 1
-    return count
+                targets[item["Key"]] = folder / relative
+
+    def fetch(key: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not download_file, which asks for the size of each object first.
+        with target.open("wb") as file:
+            shutil.copyfileobj(client.get_object(Bucket=bucket, Key=key)["Body"], file, COPIED_BYTES)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return len(list(pool.map(fetch, targets.keys(), targets.values())))
 
 
 def download_archive(session: boto3.Session, endpoint: str, uri: str, folder: Path) -> int:

@@ -6,8 +6,12 @@ from PIL import Image
 
 from helpers.bad_images import NOT_AN_IMAGE, corpus, png
 from helpers.images import encode, gradient
-from inference import decoder
-from inference.images import UnreadableImage, UnsupportedImage, decode, normalise, opened
+from inference import decoder, images
+from inference.images import Pixels, Preprocessing, UnreadableImage, UnsupportedImage, normalise, opened
+
+
+def decode(data: bytes, size_px: int) -> Pixels:
+    return images.decode(data, Preprocessing(size_px))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -142,3 +146,13 @@ def test_bad_image_raises_matching_error(name: str, data: bytes, status: int) ->
         decode(data, 224)
     # Callers read the message: it tells nothing of this process.
     assert " at 0x" not in str(caught.value)
+
+
+def test_crop_and_interpolation_are_those_of_the_network() -> None:
+    image = Image.new("RGB", (100, 100), "white")
+    image.paste("black", (10, 10, 90, 90))
+    data = encode(image, "PNG")
+    whole, part = (images.decode(data, Preprocessing(50, crop)) for crop in (1.0, 0.8))
+    assert (int(whole[0, 0, 0]), int(part[0, 0, 0])) == (255, 0)
+    smooth, sharp = (images.decode(data, Preprocessing(33, 1.0, how)).std() for how in ("bilinear", "bicubic"))
+    assert smooth != sharp

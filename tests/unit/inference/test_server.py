@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from helpers.images import encode, gradient
 from inference import capacity, server
-from inference.images import decode
+from inference.images import Preprocessing, decode
 from inference.metrics import Metrics
 from inference.predictor import example
 
@@ -31,7 +31,7 @@ class Decoding:
         self.hangs.wait(10)
         if self.fails:
             raise RuntimeError("the model is broken")
-        decode(data, 32)
+        decode(data, Preprocessing(32))
         return [{"label": str(index), "probability": 0.1} for index in range(top_k)]
 
 

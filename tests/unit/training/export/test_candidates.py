@@ -8,19 +8,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import timm
 import torch
 from PIL import Image
 from torch import nn
 
 from helpers.images import encode
-from inference.images import Pixels, decode
+from inference.images import Pixels, Preprocessing, decode
 from training.export import candidates, gates
 from training.export.candidates import Candidate
+from training.model import backbones
 from training.model.evaluation import Predictions
 from training.model.serving_module import ServingModule
 
 SIZE_PX, CLASSES = 32, 8
+INPUT = Preprocessing(SIZE_PX)
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
@@ -78,7 +82,7 @@ def exported(tmp_path: Path) -> Callable[[list[Pixels]], list[tuple[Path, int]]]
 def as_trained(samples: list[tuple[Path, int]]) -> Predictions:
     """The logits of the network itself."""
     run = candidates._eager(trained())
-    logits = np.concatenate([run(decode(file.read_bytes(), SIZE_PX)[None]) for file, _ in samples])
+    logits = np.concatenate([run(decode(file.read_bytes(), INPUT)[None]) for file, _ in samples])
     return Predictions(torch.from_numpy(logits), torch.tensor([label for _, label in samples]))
 
 
@@ -91,7 +95,7 @@ def scored(folder: Path, samples: list[tuple[Path, int]]) -> Measured:
     found = {(reference.runtime, reference.precision): reference}
     for runtime, precision, file in candidates.SERVABLE:
         one = found[runtime, precision] = Candidate(runtime, precision, file)
-        one.logits = candidates.logits(one, folder, files, SIZE_PX, lambda done, of: None)
+        one.logits = candidates.logits(one, folder, files, INPUT, lambda done, of: None)
     for one in found.values():
         candidates.judge(one, labels, reference)
     return found
@@ -114,7 +118,7 @@ def test_candidates_are_timed_and_one_is_served(
 ) -> None:
     samples = exported([pixels.astype(np.uint8) for pixels, _ in images(3)])
     files = [file for file, _ in samples]
-    found = candidates.candidates(trained(), tmp_path, SIZE_PX, files, as_trained(samples), lambda done, of: None)
+    found = candidates.candidates(trained(), tmp_path, INPUT, files, as_trained(samples), lambda done, of: None)
     assert len(found) == 1 + len(candidates.SERVABLE)
     assert (found[0].verdict, found[0].top1) == ("the reference", 1)
     (served,) = (one for one in found if one.verdict == "served")
@@ -173,6 +177,28 @@ def test_int8_with_bad_calibration_is_rejected(
         assert int8.verdict.startswith("rejected: it loses")
 
 
+def test_transformer_is_quantised_but_for_its_classifier(tmp_path: Path) -> None:
+    backbone = backbones.named("test_vit.r160_in1k")
+    network = nn.Sequential(timm_network("test_vit.r160_in1k"), nn.Linear(backbone.features, CLASSES))
+    served = ServingModule(network, backbone.mean, backbone.std).eval().requires_grad_(False)
+    noise = np.random.default_rng(1)
+    calibration = [noise.integers(0, 256, (160, 160, 3), np.uint8) for _ in range(4)]
+    candidates.export(served, backbone.size_px, calibration, tmp_path)
+    nodes = onnx.load(tmp_path / candidates.INT8).graph.node
+    dequantised = {output for node in nodes if node.op_type == "DequantizeLinear" for output in node.output}
+    multiplied = [set(node.input) <= dequantised for node in nodes if node.op_type in ("MatMul", "Gemm")]
+    assert sum(multiplied) >= 4 * 6
+    assert not multiplied[-1]
+    assert not any(set(node.input) & dequantised for node in nodes if node.op_type == "Softmax")
+    assert (tmp_path / candidates.INT8).stat().st_size < 0.5 * (tmp_path / candidates.ONNX).stat().st_size
+
+
+def timm_network(name: str) -> nn.Module:
+    torch.manual_seed(1)
+    network: nn.Module = timm.create_model(name, num_classes=0)
+    return network
+
+
 def test_larger_runtime_must_be_worth_its_size() -> None:
     torch_, onnx, openvino = candidate("torch", 20), candidate("onnxruntime", 10), candidate("openvino", 9)
     assert candidates.choose([torch_, onnx, openvino], holds) is onnx
@@ -219,11 +245,11 @@ def test_only_what_decides_is_scored(
 
 def test_images_are_decoded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     decoded: list[bytes] = []
-    monkeypatch.setattr(candidates, "decode", lambda data, size: decoded.append(data) or np.full((2, 2, 3), data[0]))
+    monkeypatch.setattr(candidates, "decode", lambda data, wanted: decoded.append(data) or np.full((2, 2, 3), data[0]))
     files = [tmp_path / name for name in ("a", "b")]
     for file in files:
         file.write_text(file.name)
-    images = candidates.DecodedOnce(files, 2)
+    images = candidates.DecodedOnce(files, Preprocessing(2))
     assert [int(pixels[0, 0, 0]) for _ in range(2) for pixels in images] == [97, 98] * 2
     assert decoded == [b"a", b"b"]
 

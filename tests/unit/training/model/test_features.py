@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,9 @@ from training.model import features
 from training.model.backbones import BACKBONES, Backbone
 
 SIZE_PX = 32
+INPUT = images.Preprocessing(SIZE_PX)
+# The fixture `seen` replaces it.
+RUNNER = features.runner
 
 
 class Network(nn.Module):
@@ -64,10 +66,12 @@ class Seen:
 
 @pytest.fixture(autouse=True)
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    found, runner = Seen(), features.runner
+    found = Seen()
 
-    def counting(*given: Any) -> Callable[[images.Pixels], features.Rows]:
-        run = runner(*given)
+    def counting(
+        backbone: Backbone, network: nn.Module, device: str, threads: int
+    ) -> Callable[[images.Pixels], features.Rows]:
+        run = features._torch(backbone, network, device)  # no export, which takes seconds
 
         def counted(pixels: images.Pixels) -> features.Rows:
             if found.count >= found.limit:
@@ -135,13 +139,13 @@ def test_interrupted_extraction_resumes(tmp_path: Path, seen: Seen) -> None:
 
 def test_views_are_deterministic_and_start_as_served() -> None:
     data = encode(gradient(90, 70), "JPEG")
-    first, mirrored, *parts = features.views_of(data, "digest", SIZE_PX, 4)
-    assert np.array_equal(first, images.decode(data, SIZE_PX))
+    first, mirrored, *parts = features.views_of(data, "digest", INPUT, 4)
+    assert np.array_equal(first, images.decode(data, INPUT))
     assert np.array_equal(mirrored, first[:, ::-1])
     assert all(part.shape == first.shape for part in parts)
-    again = features.views_of(data, "digest", SIZE_PX, 4)
+    again = features.views_of(data, "digest", INPUT, 4)
     assert all(np.array_equal(one, other) for one, other in zip(again, (first, mirrored, *parts), strict=True))
-    assert not np.array_equal(features.views_of(data, "other", SIZE_PX, 4)[2], parts[0])
+    assert not np.array_equal(features.views_of(data, "other", INPUT, 4)[2], parts[0])
 
 
 def test_windows_yield_each_row_once_with_label(tmp_path: Path) -> None:
@@ -201,7 +205,7 @@ def test_features_are_those_of_pytorch() -> None:
     network = backbone.load(None)
     pixels = np.random.default_rng(1).integers(0, 256, (3, backbone.size_px, backbone.size_px, 3), np.uint8)
     own = features._torch(backbone, network, "cpu")(pixels)
-    assert np.allclose(features.runner(backbone, network, "cpu", 1)(pixels), own, atol=1e-4)
+    assert np.allclose(RUNNER(backbone, network, "cpu", 1)(pixels), own, atol=1e-4)
 
 
 def test_wrong_export_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,4 +213,4 @@ def test_wrong_export_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = np.ones((1, backbone.features), np.float32)
     monkeypatch.setattr(features.runtimes, "load", lambda *_: lambda pixels: wrong)
     with pytest.raises(features.CacheError, match="tiny_random computes other features in ONNX Runtime"):
-        features.runner(backbone, backbone.load(None), "cpu", 1)
+        RUNNER(backbone, backbone.load(None), "cpu", 1)
