@@ -97,19 +97,21 @@ def _extraction(folder: Path) -> dict[str, float]:
         for view in range(views):
             np.stack([item[view] for item in pixels])
 
-    run = features.runner(backbone, network, "cpu", usable())
+    def infer(run: Callable[[Any], Any]) -> Callable[[list[dataset.Sample]], None]:
+        def once(batch: list[dataset.Sample]) -> None:
+            for _ in range(views):
+                run(np.zeros((len(batch), backbone.size_px, backbone.size_px, 3), np.uint8))
 
-    def infer(batch: list[dataset.Sample]) -> None:
-        pixels = np.zeros((len(batch), backbone.size_px, backbone.size_px, 3), np.uint8)
-        for _ in range(views):
-            run(pixels)
+        return once
 
     def on_all_cores(work: Callable[[Any], None]) -> float:
-        with ThreadPoolExecutor(usable()) as pool:
+        with ThreadPoolExecutor(usable(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return count / _timed(lambda: list(pool.map(work, batches)))[0]
 
-    on_all_cores(infer)  # the first batches are slower
-    decoding, model = on_all_cores(decode), on_all_cores(infer)
+    own = infer(features.runner(backbone, network, "cpu", usable()))
+    pytorch = infer(features.torch_runner(backbone, network, "cpu"))
+    on_all_cores(own)  # the first batches are slower
+    decoding, model, by_pytorch = on_all_cores(decode), on_all_cores(own), on_all_cores(pytorch)
     with tempfile.TemporaryDirectory() as root:
         only = dataset.Dataset(data.labels, {"train": samples}, data.fingerprint)
         extracting = count / _timed(lambda: features.cached(Path(root), only, backbone, network))[0]
@@ -117,6 +119,7 @@ def _extraction(folder: Path) -> dict[str, float]:
     return {
         "decode_per_s": decoding,
         "model_per_s": model,
+        "pytorch_per_s": by_pytorch,
         "limit_per_s": limit,
         "extraction_per_s": extracting,
         "share": extracting / limit,
@@ -131,11 +134,13 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def _show_extraction(measured: list[dict[str, float]]) -> None:
     table = Table(
-        "images/s", "decode alone", "model alone", "limit of both", "extraction", "share",
+        "images/s", "decode alone", "model alone", "by PyTorch", "limit of both", "extraction", "share",
         title=f"Extraction of {features.TRAIN_VIEWS} views, {len(os.sched_getaffinity(0))} cores",
     )  # fmt: skip
     for number, row in enumerate(measured, start=1):
-        values = [row[name] for name in ("decode_per_s", "model_per_s", "limit_per_s", "extraction_per_s")]
+        values = [
+            row[name] for name in ("decode_per_s", "model_per_s", "pytorch_per_s", "limit_per_s", "extraction_per_s")
+        ]
         table.add_row(f"run {number}", *(f"{value:.1f}" for value in values), f"{row['share']:.0%}")
     console.print(table)
 

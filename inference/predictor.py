@@ -40,7 +40,7 @@ class Predictor:
         variant = description["variant"]
         self.variant = f"{variant['runtime']} {variant['precision']}"
         given = description["input"]
-        # Packages of 0.2.0 and before have only a size: the others were the same for all.
+        # Older packages have only a size: the rest was the same for all backbones.
         self._input = Preprocessing(
             given["size_px"],
             given.get("crop", Preprocessing.crop),

@@ -218,22 +218,25 @@ def weights(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="File of torch.save or safetensors (default: download from the hub)."),
+        typer.Argument(metavar="FILE", help="File of torch.save or safetensors (default: download the weights)."),
     ] = None,
     stage: Stage = "dev",
 ) -> None:
     """Store pretrained weights of a backbone in the stage, for `kennel train --set backbone=BACKBONE`.
 
     Training jobs have no network. They read the weights that were last stored for their backbone. Weights are checked
-    against the backbone before they are stored. Downloads come from the Hugging Face hub, or for resnet50 from
-    PyTorch's; check their license before you use the model.
+    against the backbone before they are stored. Without FILE, they are downloaded from the Hugging Face hub, those of
+    resnet50 from PyTorch's server. Check the license of the weights before you use the model.
 
     Without BACKBONE, list the stored weights.
     """
     deployment = DeployedStage(stage)
     if backbone is None:
-        for name, uri in sorted(backbone_weights.stored(deployment).items()):
+        stored = backbone_weights.stored(deployment)
+        for name, uri in sorted(stored.items()):
             console.print(f"{name}  [dim]{uri}[/dim]", soft_wrap=True)
+        if not stored:
+            console.print("No weights are stored. Store some: kennel weights BACKBONE")
         return
     if backbone in VENDORED:
         raise KennelError(f"{backbone} includes its weights.")

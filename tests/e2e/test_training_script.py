@@ -21,6 +21,8 @@ from training.data import dataset
 
 IMAGE = encode(gradient(), "JPEG")
 CLASSES = ("disc", "star", "stripes")
+HEAD = ("--epochs", "2")
+FINETUNE = ("--mode", "finetune", "--finetune-epochs", "1", "--finetune-randaugment", "0")
 
 
 def train(data: Path, out: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -115,23 +117,27 @@ def of_timm(name: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "build", "crop"),
+    ("backbone", "build", "crop", "mode"),
     [
-        ("resnet50", resnet50, 0.875),
-        ("mobilenetv4_conv_small", partial(of_timm, "mobilenetv4_conv_small"), 0.875),
-        ("convnext_atto.d2_in1k", partial(of_timm, "convnext_atto"), 0.875),
-        ("vit_tiny_patch16_224", partial(of_timm, "vit_tiny_patch16_224"), 0.9),
+        ("resnet50", resnet50, 0.875, HEAD),
+        ("mobilenetv4_conv_small", partial(of_timm, "mobilenetv4_conv_small"), 0.875, FINETUNE),
+        ("convnext_atto.d2_in1k", partial(of_timm, "convnext_atto"), 0.875, FINETUNE),
+        ("vit_tiny_patch16_224", partial(of_timm, "vit_tiny_patch16_224"), 0.9, FINETUNE),
     ],
 )
-def test_backbone_is_finetuned_exported_and_served(
-    images: Path, tmp_path: Path, backbone: str, build: Callable[[], torch.nn.Module], crop: float
+def test_backbone_is_trained_exported_and_served(
+    images: Path,
+    tmp_path: Path,
+    backbone: str,
+    build: Callable[[], torch.nn.Module],
+    crop: float,
+    mode: tuple[str, ...],
 ) -> None:
     """With weights from a file, which has a classifier of its own, as published weights have."""
     torch.manual_seed(3)
     torch.save(build().state_dict(), tmp_path / "weights.pth")
-    finetune = ("--mode", "finetune", "--finetune-epochs", "1", "--finetune-randaugment", "0")
     weights = ("--weights", str(tmp_path / "weights.pth"))
-    result = train(images, tmp_path / "model", "--backbone", backbone, *weights, *finetune)
+    result = train(images, tmp_path / "model", "--backbone", backbone, *weights, *mode)
     assert result.returncode == 0, result.stdout + result.stderr
     description = json.loads((tmp_path / "model" / "model.json").read_text())
     assert (description["backbone"], description["input"]["crop"]) == (backbone, crop)

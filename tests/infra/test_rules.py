@@ -18,7 +18,7 @@ from kennel.review.findings import linted
 # cdk-nag wants every resource with a wildcard looked at. These are all there are, by what they end with.
 WILDCARDS = {
     r"^\*$": "AWS offers no resource level: tests/helpers/invariants.py knows the actions",
-    r"/(datasets|inbox|packages|promoted|checkpoints|captures)/\*$": "a prefix: names of objects are not known before",
+    r"/(datasets|inbox|weights|packages|promoted|checkpoints|captures)/\*$": "a prefix of objects of any name",
     r"/captures/kennel-[a-z]+-[a-z]+/primary/\*$": "the same, of one endpoint",
     r":log-group:/aws/sagemaker/TrainingJobs:(\*|log-stream:kennel-[a-z]+-\*)$": "streams of the stage's jobs",
     r":log-group:/aws/sagemaker/Endpoints/kennel-[a-z]+-\*(:\*|:log-stream:\*)?$": "groups of the stage's endpoints",

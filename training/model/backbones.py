@@ -126,7 +126,7 @@ def downloading(name: str) -> Generator[None]:
     """Turns what a hub's client raises into WeightsError: a job has no network, and a hub may be out of reach."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # timm's, where the hub's client is not installed, as on EC2
         reason = error.__cause__ or error
         raise WeightsError(
             f"the weights of {name} could not be downloaded ({reason}): download their file by hand, and give that "

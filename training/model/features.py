@@ -314,7 +314,7 @@ def runner(backbone: Backbone, network: nn.Module, device: str, threads: int) ->
     and takes a third of PyTorch's time. Raises CacheError if its features are not PyTorch's.
     """
     if device != "cpu":
-        return _torch(backbone, network, device)
+        return torch_runner(backbone, network, device)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "backbone.onnx"
         to_onnx(ServingModule(network, backbone.mean, backbone.std), backbone.size_px, file)
@@ -324,7 +324,7 @@ def runner(backbone: Backbone, network: nn.Module, device: str, threads: int) ->
         return np.concatenate([session(one[None]) for one in pixels])
 
     example = np.random.default_rng(0).integers(0, 256, (1, backbone.size_px, backbone.size_px, 3), np.uint8)
-    own, exported = _torch(backbone, network, device)(example), run(example)
+    own, exported = torch_runner(backbone, network, device)(example), run(example)
     difference = float(np.linalg.norm(exported - own) / max(np.linalg.norm(own), 1e-9))
     if not difference < MAX_DIFFERENCE:
         raise CacheError(
@@ -334,7 +334,8 @@ def runner(backbone: Backbone, network: nn.Module, device: str, threads: int) ->
     return run
 
 
-def _torch(backbone: Backbone, network: nn.Module, device: str) -> Callable[[images.Pixels], Rows]:
+def torch_runner(backbone: Backbone, network: nn.Module, device: str) -> Callable[[images.Pixels], Rows]:
+    """The same by PyTorch: on accelerators, and to compare with."""
     network = on_device(network, device)
 
     def run(pixels: images.Pixels) -> Rows:

@@ -71,7 +71,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     def counting(
         backbone: Backbone, network: nn.Module, device: str, threads: int
     ) -> Callable[[images.Pixels], features.Rows]:
-        run = features._torch(backbone, network, device)  # no export, which takes seconds
+        run = features.torch_runner(backbone, network, device)  # no export, which takes seconds
 
         def counted(pixels: images.Pixels) -> features.Rows:
             if found.count >= found.limit:
@@ -204,7 +204,7 @@ def test_features_are_those_of_pytorch() -> None:
     backbone = BACKBONES["tiny_random"]
     network = backbone.load(None)
     pixels = np.random.default_rng(1).integers(0, 256, (3, backbone.size_px, backbone.size_px, 3), np.uint8)
-    own = features._torch(backbone, network, "cpu")(pixels)
+    own = features.torch_runner(backbone, network, "cpu")(pixels)
     assert np.allclose(RUNNER(backbone, network, "cpu", 1)(pixels), own, atol=1e-4)
 
 
