@@ -5,16 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
-import timm
-import torch
 
 from helpers.images import encode, gradient
 from helpers.stage import TINY, Environment
+from helpers.workday import BACKBONE, store_weights
 from kennel.models import packages
 from kennel.stage.deployed import DeployedStage
-
-# Of timm, for tests: a second on this machine.
-BACKBONE = "test_convnext.r160_in1k"
 
 
 def images(folder: Path, *files: str) -> Path:
@@ -73,10 +69,7 @@ def test_backbone_of_timm_is_trained_with_stored_weights(deployed: Environment, 
     refused = deployed.run("kennel", "train", dataset, *choice, check=False)
     assert refused.returncode == 1
     assert f"There are no weights of {BACKBONE} in the stage" in " ".join(refused.stdout.split())
-    torch.manual_seed(1)
-    torch.save(timm.create_model(BACKBONE, num_classes=0).state_dict(), tmp_path / "weights.pt")
-    stored = deployed.run("kennel", "weights", BACKBONE, str(tmp_path / "weights.pt")).stdout
-    assert f"/weights/{BACKBONE}/" in stored
+    assert store_weights(deployed, tmp_path) == choice
     assert BACKBONE in deployed.run("kennel", "weights").stdout
     for place in ("sagemaker", "ec2"):
         output = deployed.run("kennel", "train", dataset, "--on", place, *choice).stdout

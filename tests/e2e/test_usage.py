@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from helpers.secret_search import secrets
-from helpers.stage import PROBES, TINY, Environment
-from helpers.workday import call_with_inbox, check_drift, run_notebook, stop_for_the_night
+from helpers.stage import PROBES, Environment
+from helpers.workday import call_with_inbox, check_drift, run_notebook, stop_for_the_night, store_weights
 from kennel.local.control import log_file
 from kennel.local.iam.authorization import FILE
 from kennel.local.settings import state_dir
@@ -90,10 +90,13 @@ WRITERS = (
 
 
 @pytest.fixture(scope="module")
-def record(deployed: Environment, dataset: str, images: Path) -> list[dict[str, Any]]:
+def record(
+    deployed: Environment, dataset: str, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
     """The checks of a day on the stage, without those that tests made to find out what is denied."""
-    deployed.run("kennel", "train", dataset, "--set", "epochs=2", *TINY)
-    deployed.run("kennel", "train", dataset, "--on", "ec2", "--set", "epochs=2", *TINY)
+    backbone = store_weights(deployed, tmp_path_factory.mktemp("weights"))
+    deployed.run("kennel", "train", dataset, "--set", "epochs=2", *backbone)
+    deployed.run("kennel", "train", dataset, "--on", "ec2", "--set", "epochs=2", *backbone)
     run_notebook(deployed, images)
     call_with_inbox(deployed)
     check_drift(deployed)

@@ -122,7 +122,7 @@ SHOWN: dict[str, Here | There | As | Nowhere] = {
     "kennel train --on ec2": There("tests/e2e/test_ec2.py", '"--on", "ec2"'),
     "kennel weights": There("tests/e2e/test_jobs.py", '"kennel", "weights"'),
     "kennel weights BACKBONE": There("tests/unit/kennel/models/test_backbone_weights.py", "hub"),
-    "kennel weights BACKBONE FILE": There("tests/e2e/test_jobs.py", '"kennel", "weights", BACKBONE'),
+    "kennel weights BACKBONE FILE": There("tests/helpers/workday.py", '"kennel", "weights", BACKBONE'),
     "kennel tune": There("tests/e2e/test_tuning.py", '"kennel", "tune", dataset, "--trials"'),
     "kennel tune --engine sagemaker": There("tests/e2e/test_tuning.py", '"--engine", "sagemaker"'),
     # --- serving ---

@@ -17,6 +17,8 @@ from helpers.stage import Environment
 
 # From so many answers on, the drift check publishes (lambda/drift).
 DRIFT_ANSWERS = 100
+# Of timm, for tests: a second on this machine.
+BACKBONE = "test_convnext.r160_in1k"
 NOTEBOOK = REPOSITORY / "notebooks" / "train_and_deploy.ipynb"
 
 
@@ -114,3 +116,14 @@ def until_quiet(stage: Environment) -> None:
     until(
         lambda: not any(cloudwatch.describe_alarms(StateValue="ALARM", AlarmTypes=types)[f"{t}s"] for t in types), 180
     )
+
+
+def store_weights(deployed: Environment, folder: Path) -> tuple[str, ...]:
+    """Stores weights of a small backbone of timm, drawn at random; returns the arguments that train with it."""
+    import timm
+    import torch
+
+    torch.manual_seed(1)
+    torch.save(timm.create_model(BACKBONE, num_classes=0).state_dict(), folder / "weights.pt")
+    assert f"/weights/{BACKBONE}/" in deployed.run("kennel", "weights", BACKBONE, str(folder / "weights.pt")).stdout
+    return ("--set", f"backbone={BACKBONE}")
