@@ -19,8 +19,7 @@ FULL_PX = 100_000
 def agreement(package: Path, data: Path) -> list[dict[str, Any]]:
     """Top-1 and agreement (shares of 1) on the validation images of `data`, as they are and enlarged."""
     described = json.loads((package / "model.json").read_text())
-    variant, given = described["variant"], described["input"]
-    wanted = images.Preprocessing(given["size_px"], given["crop"], given["interpolation"])
+    variant, wanted = described["variant"], images.Preprocessing.of(described)
     run = runtimes.load(variant["runtime"], package / variant["file"], variant["precision"], 1)
 
     def logits(body: bytes, shorter_side: int) -> Any:

@@ -4,6 +4,7 @@ from inference import vendor_path  # noqa: F401
 
 # isort: split
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,12 @@ class Preprocessing:
     size_px: int
     crop: float = 0.875
     interpolation: str = "bicubic"
+
+    @classmethod
+    def of(cls, description: dict[str, Any]) -> "Preprocessing":
+        """Out of model.json. Older packages have only a size: the rest was the same for all backbones."""
+        given = description["input"]
+        return cls(given["size_px"], given.get("crop", cls.crop), given.get("interpolation", cls.interpolation))
 
     @property
     def shorter_side(self) -> int:

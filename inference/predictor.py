@@ -39,13 +39,7 @@ class Predictor:
         self.name: str = description["name"]
         variant = description["variant"]
         self.variant = f"{variant['runtime']} {variant['precision']}"
-        given = description["input"]
-        # Older packages have only a size: the rest was the same for all backbones.
-        self._input = Preprocessing(
-            given["size_px"],
-            given.get("crop", Preprocessing.crop),
-            given.get("interpolation", Preprocessing.interpolation),
-        )
+        self._input = Preprocessing.of(description)
         # Fitted on the validation images, so that a probability of 0.8 is right eight times in ten.
         self._temperature: float = description["temperature"]
         self._run = runtimes.load(variant["runtime"], package / variant["file"], variant["precision"], threads)

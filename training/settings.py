@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-# The first is the default. Names of timm's models are valid, too: whether it has one is known where it is installed.
+# Names of timm's models are valid, too: whether it has one is known where it is installed.
 BACKBONE_NAMES = ("efficientnet_lite0", "resnet50", "tiny_random")
+DEFAULT_BACKBONE = "efficientnet_lite0"
 # Those whose weights need not be given.
 VENDORED = ("efficientnet_lite0", "tiny_random")
 TIMM_NAME = re.compile(r"[a-z0-9_]+(\.[A-Za-z0-9_]+)?")
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         type=_backbone,
-        default=BACKBONE_NAMES[0],
+        default=DEFAULT_BACKBONE,
         help=f"{', '.join(BACKBONE_NAMES)}, or the name of a model of timm, such as convnext_tiny.fb_in1k",
     )
     parser.add_argument("--weights", help="a file with a state dict, or `hub`; default: vendored, or channel `weights`")

@@ -37,9 +37,9 @@ def drive(
     """Calls `send` with 0, 1, … at the seconds of `arrivals` and returns the answers in that order.
 
     `begin` is time.monotonic() of second 0: now, if it is not given. `send` returns a status; what it raises ends the
-    load, sets `stopped`, and is raised. So does a request that is sent more than `allowed_late_s` too
-    late, with KennelError: a load that waits for answers is another load. If somebody else sets `stopped`, requests
-    that were not sent have the status 0.
+    load, sets `stopped`, and is raised. So does a request that is sent more than `allowed_late_s` too late,
+    with KennelError: a load that waits for answers is another load. If somebody else sets `stopped`, requests that were
+    not sent have the status 0.
     """
     begun = time.monotonic() if begin is None else begin
     stopped = stopped or threading.Event()

@@ -15,7 +15,7 @@ from kennel.console import console, step
 from kennel.errors import KennelError
 from kennel.lazy import lazily
 from kennel.stage.deployed import DeployedStage
-from training.settings import BACKBONE_NAMES, VENDORED, SettingsError, check_pairs
+from training.settings import DEFAULT_BACKBONE, VENDORED, SettingsError, check_pairs
 
 if TYPE_CHECKING:
     from kennel.datasets import archives, upload
@@ -174,7 +174,7 @@ def tune(
     operations.require(preflight.Preflight(deployment).job(job), force=force)
     pretrained = backbone_weights.uri_for(deployment, given)
     name = _pushed(deployment, dataset)
-    backbone = given.get("backbone", BACKBONE_NAMES[0])
+    backbone = given.get("backbone", DEFAULT_BACKBONE)
     if engine == "job":
         request = training_jobs.Request(
             name, "hpo", {**given, "trials": str(trials)}, kind, max_run_s=_seconds(max_hours), weights=pretrained
@@ -299,7 +299,7 @@ def _pushed(deployment: DeployedStage, dataset: str | None) -> str:
 
 def _best(deployment: DeployedStage, dataset: str, given: dict[str, str]) -> dict[str, str]:
     """The best settings of the search on the dataset, less those given; says so."""
-    found = tuning_jobs.result(deployment, dataset, given.get("backbone", BACKBONE_NAMES[0]))
+    found = tuning_jobs.result(deployment, dataset, given.get("backbone", DEFAULT_BACKBONE))
     best = {name: f"{value:g}" for name, value in (found.best if found else {}).items() if name not in given}
     if best and found:
         settings = ", ".join(f"{name}={float(value):.4g}" for name, value in best.items())

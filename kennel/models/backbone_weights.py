@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from infra.names import WEIGHTS_PREFIX
 from kennel.errors import KennelError
 from kennel.stage.deployed import DeployedStage
-from training.settings import BACKBONE_NAMES, VENDORED
+from training.settings import DEFAULT_BACKBONE, VENDORED
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ def uri_for(deployment: DeployedStage, settings: dict[str, str]) -> str | None:
 
     Raises KennelError if they are not stored.
     """
-    backbone = settings.get("backbone", BACKBONE_NAMES[0])
+    backbone = settings.get("backbone", DEFAULT_BACKBONE)
     if backbone in VENDORED or "weights" in settings:
         return None
     if found := stored(deployment).get(backbone):

@@ -108,7 +108,6 @@ ALLOWED = {
     },
     "NotebookRole": {
         "list the datasets",
-        "list the weights",
         "write a dataset's image",
         "decrypt a dataset through S3",
         "encrypt a dataset through S3",

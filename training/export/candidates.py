@@ -162,7 +162,7 @@ def candidates(
         judge(found[0], labels, found[0])
 
         def score(one: Candidate) -> None:
-            one.logits = _logits(runs[found.index(one)], images, workers, progress)
+            one.logits = _logits(runs[found.index(one)], images.__getitem__, len(files), workers, progress)
             judge(one, labels, found[0])
 
         choose(found[1:], score)
@@ -198,7 +198,7 @@ def time_candidates(found: list[Candidate], runs: list[runtimes.Run], images: Se
     found[0].verdict = "the reference"
 
 
-class DecodedOnce(Sequence[Pixels]):
+class DecodedOnce:
     """The pixels of images, (size_px, size_px, 3) each: decoded when first asked for, then in a temporary file."""
 
     def __init__(self, files: Sequence[Path], wanted: Preprocessing) -> None:
@@ -207,15 +207,13 @@ class DecodedOnce(Sequence[Pixels]):
             self._pixels = np.memmap(file, np.uint8, "w+", shape=(len(files), size_px, size_px, 3))
         self._decoded = np.zeros(len(files), bool)
 
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, place: int) -> Pixels:
         """The image at `place`."""
         if not self._decoded[place]:
             self._pixels[place] = decode(self._files[place].read_bytes(), self._wanted)
             self._decoded[place] = True
-        return self._pixels[place]
+        pixels: Pixels = self._pixels[place]
+        return pixels
 
 
 def logits(
@@ -224,22 +222,23 @@ def logits(
     """The logits of a variant, whose file is in `folder`, for each image: (classes,) each."""
     workers = min(MAX_WORKERS, usable())
     run = runtimes.load(one.runtime, folder / one.file, one.precision, workers)
-    return _logits(run, DecodedOnce(files, wanted), workers, progress)
+    # There may be many, and each is used once: they are not kept.
+    return _logits(run, lambda place: decode(files[place].read_bytes(), wanted), len(files), workers, progress)
 
 
 def _logits(
-    run: runtimes.Run, images: Sequence[Pixels], workers: int, progress: Callable[[int, int], None]
+    run: runtimes.Run, image: Callable[[int], Pixels], count: int, workers: int, progress: Callable[[int, int], None]
 ) -> list[npt.NDArray[np.float32]]:
     def answer(place: int) -> npt.NDArray[np.float32]:
-        logits: npt.NDArray[np.float32] = run(images[place][None])[0]
+        logits: npt.NDArray[np.float32] = run(image(place)[None])[0]
         return logits
 
     found: list[npt.NDArray[np.float32]] = []
     # torch counts the threads of an operation for each thread that calls one.
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for logits in pool.map(answer, range(len(images))):
+        for logits in pool.map(answer, range(count)):
             found.append(logits)
-            progress(len(found), len(images))
+            progress(len(found), count)
     return found
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from training.model.backbones import HUB, Backbone, WeightsError, downloading, load_state
 
 
+@functools.cache
 def named(name: str) -> Backbone:
     """The backbone of a name. Raises WeightsError if timm has no such model, or if Kennel cannot use it."""
     architecture, _, tag = name.partition(".")

@@ -19,7 +19,7 @@ from infra.constructs.shared.grants import (
     sagemaker_principal,
 )
 from infra.constructs.shared.nag import acknowledge
-from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX, WEIGHTS_PREFIX
+from infra.names import CHECKPOINTS_PREFIX, DATASETS_PREFIX, PACKAGES_PREFIX
 from infra.settings import StageSettings
 
 IDLE_STOP = Path(__file__).with_name("notebook_idle_stop.sh")
@@ -36,7 +36,7 @@ class Notebook(Construct):
         stack = Stack.of(self)
 
         self.role = iam.Role(self, "Role", assumed_by=sagemaker_principal(stack))
-        grant_list(self.role, storage.datasets, DATASETS_PREFIX, WEIGHTS_PREFIX)
+        grant_list(self.role, storage.datasets, DATASETS_PREFIX)
         grant_write(self.role, storage.datasets, DATASETS_PREFIX)
         grant_read(self.role, storage.models, PACKAGES_PREFIX, CHECKPOINTS_PREFIX)
 

@@ -225,13 +225,8 @@ def test_accuracy_is_measured_fastest_first_until_one_holds() -> None:
         (20, 10, 9, "onnxruntime", ["onnxruntime"]),  # OpenVINO is not 15 % faster than what is faster than torch
         (20, 10, 5, "openvino", ["openvino"]),  # it is faster than all: whether the others hold does not matter
         (10, 9, 8.8, "torch", ["torch"]),
-        (
-            10,
-            9,
-            8,
-            "openvino",
-            ["torch", "openvino"],
-        ),  # not 15 % faster than ORT, which loses to torch
+        # It is not 15 % faster than ONNX Runtime, which is not worth it beside torch.
+        (10, 9, 8, "openvino", ["torch", "openvino"]),
     ],
 )
 def test_only_what_decides_is_scored(
@@ -250,7 +245,7 @@ def test_images_are_decoded_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     for file in files:
         file.write_text(file.name)
     images = candidates.DecodedOnce(files, Preprocessing(2))
-    assert [int(pixels[0, 0, 0]) for _ in range(2) for pixels in images] == [97, 98] * 2
+    assert [int(pixels[0, 0, 0]) for _ in range(2) for pixels in (images[0], images[1])] == [97, 98] * 2
     assert decoded == [b"a", b"b"]
 
 
